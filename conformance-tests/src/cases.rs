@@ -28,6 +28,7 @@ mod receive;
 mod refusal;
 mod request;
 pub mod retries;
+pub mod send_options;
 pub mod servers;
 mod services;
 mod task;

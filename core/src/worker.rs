@@ -8,6 +8,7 @@
 mod counter;
 mod delivery_span;
 mod ended;
+mod expiry;
 mod final_failure_log;
 mod inline_policy;
 mod lifecycle;
@@ -30,6 +31,7 @@ pub(crate) use self::delivery_span::{
     delivery_span, describe, described_method, failed_in, in_delivery,
 };
 pub use self::ended::Ended;
+pub(crate) use self::expiry::poll_unexpired;
 pub use self::handler_service::HandlerService;
 pub(crate) use self::lifecycle::{Lifecycle, StopGuard};
 pub(crate) use self::processor::{EndpointLabel, Processor};

@@ -174,6 +174,19 @@ fn jobs_and_events() -> Vec<Row> {
             let pusher = Pusher::connect(&memory, "jobs", MessagePack).await.unwrap();
             any(pusher.with_priority(x.u8()).push(&1).await)
         }),
+        row("Pusher::with_ttl", async |x| {
+            let memory = Memory::new();
+            let pusher = Pusher::connect(&memory, "jobs", MessagePack).await.unwrap();
+            pusher.with_ttl(x.time()).push(&1).await.unwrap();
+            pusher.push(&2).await.unwrap();
+            let mut jobs = Puller::<u8>::bind(&memory, "jobs", MessagePack).await.unwrap();
+            good(jobs.next().await.unwrap())
+        }),
+        row("Publisher::with_ttl", async |x| {
+            let memory = Memory::new();
+            let events = Publisher::connect(&memory, "events", MessagePack).await.unwrap();
+            any(events.with_ttl(x.time()).publish("topic", &1).await)
+        }),
         row("pubsub::PublisherConnect::timeout", async |x| {
             let memory = Memory::new();
             let events = Publisher::connect(&memory, "events", MessagePack).timeout(x.time()).await;

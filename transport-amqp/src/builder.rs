@@ -211,6 +211,20 @@ impl AmqpBuilder {
         self
     }
 
+    /// Sets a name that this client keeps across restarts: its reply queue has the name, so that
+    /// the next process finds the same queue. The default is a queue with a random name for each
+    /// transport. The URL parameter `client_name` does the same.
+    ///
+    /// Replies to calls of an earlier process are dropped, and counted in the log. The queue stays
+    /// when the transport closes, and expires after 5 minutes without it. A second client by the
+    /// same name is refused with [`ErrorKind::Denied`] when it opens its first endpoint handle,
+    /// also while the broker has not noticed that a process was killed. [`build`](Self::build)
+    /// fails with [`ErrorKind::Config`] if the name is no address, and with direct replies.
+    pub fn client_name(mut self, name: impl TryInto<Address, Error: Into<Error>>) -> Self {
+        self.config.client_name = Some(name.try_into().map_err(Into::into));
+        self
+    }
+
     /// Sets the name of the connections at the broker, where operators read it. The role follows
     /// the name. The default is `polywire` and the number of the process, or the URL parameter
     /// `connection_name`.

@@ -7,16 +7,21 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
+use lapin::Connection;
 use lapin::uri::SASLMechanism;
-use polywire_core::{Error, ErrorKind, Limits, Result};
+use polywire_core::{Address, Error, ErrorKind, Limits, Result};
 
 use crate::buffer_bounds::Bounds;
 use crate::connection::credentials::CredentialsProvider;
 use crate::connection::heartbeat::Heartbeat;
+use crate::connection::source::ConnectionSource;
 use crate::consuming::reply_mode::ReplyMode;
+use crate::topology::channel_exchanges::ChannelExchanges;
 use crate::topology::options_by_queue::QueueSettings;
+use crate::topology::own::Topology;
 use crate::url::{BoundsOverride, ParsedUrl};
 
 /// All settings of a transport, from its URL and its builder.
@@ -24,6 +29,8 @@ use crate::url::{BoundsOverride, ParsedUrl};
 pub(crate) struct Config {
     /// Brokers, user, virtual host, heartbeat, and the files for TLS.
     pub(crate) url: ParsedUrl,
+    /// Source of the connections; the other settings of the URL apply in any case.
+    pub(crate) connections: ConnectionSource,
     /// Time for each attempt to connect, for each setup, and for a buffered message without a
     /// connection.
     pub(crate) connect_timeout: Duration,
@@ -50,8 +57,14 @@ pub(crate) struct Config {
     pub(crate) send_user_id: bool,
     /// Options of the service, job and group queues.
     pub(crate) queues: QueueSettings,
+    /// Exchanges of the program's own, by channel.
+    pub(crate) channel_exchanges: ChannelExchanges,
+    /// Exchanges, queues and bindings of the program's own.
+    pub(crate) topology: Topology,
     /// Way for replies to reach the requesters.
     pub(crate) reply_mode: ReplyMode,
+    /// Name of the client, which names its reply queue.
+    pub(crate) client_name: Option<Result<Address>>,
     /// Size of the buffer for messages that cannot be sent now.
     pub(crate) publish_buffer: Bounds,
     /// Limit on the messages that are sent and not confirmed.
@@ -74,17 +87,32 @@ impl Config {
             );
             return Err(error.with("crate", "polywire-amqp").with("feature", "tls"));
         }
+        let credentials = url.secrets.provider(&url.uri.authority.userinfo)?;
+        Ok(Self::new(url, ConnectionSource::Url, credentials))
+    }
+
+    /// Returns the default settings of a transport over a connection of the program.
+    pub(crate) fn over(connection: Arc<Connection>) -> Self {
+        Self::new(ParsedUrl::of_program(), ConnectionSource::Given(connection), None)
+    }
+
+    fn new(
+        url: ParsedUrl,
+        connections: ConnectionSource,
+        credentials: Option<CredentialsProvider>,
+    ) -> Self {
         let mut queues = QueueSettings::default();
         queues.default = queues.default.kind(url.queue_kind.unwrap_or_default());
-        let credentials = url.secrets.provider(&url.uri.authority.userinfo)?;
         let reply_mode = url.reply_mode.unwrap_or_default();
         let one_connection = url.one_connection.unwrap_or_default();
         let connection_name = url.connection_name.clone();
+        let client_name = url.client_name.clone().map(Address::new);
         let publish_buffer = url.publish_buffer.or(DEFAULT_PUBLISH_BUFFER);
         let unconfirmed_max = url.unconfirmed_max.or(DEFAULT_UNCONFIRMED_MAX);
         let connect_timeout = url.uri.query.connection_timeout.map(Duration::from_millis);
-        Ok(Self {
+        Self {
             url,
+            connections,
             connect_timeout: connect_timeout.unwrap_or(DEFAULT_CONNECT_TIMEOUT),
             confirm_timeout: DEFAULT_CONFIRM_TIMEOUT,
             limits: Limits { body_max: DEFAULT_BODY_MAX, ..Limits::default() },
@@ -97,10 +125,13 @@ impl Config {
             credentials,
             send_user_id: true,
             queues,
+            channel_exchanges: ChannelExchanges::default(),
+            topology: Topology::new(),
             reply_mode,
+            client_name,
             publish_buffer,
             unconfirmed_max,
-        })
+        }
     }
 
     /// Checks the settings that have bounds, and the options of all queues.
@@ -151,6 +182,16 @@ impl Config {
             }
             _ => {}
         }
+        if let Some(name) = &self.client_name {
+            let name =
+                name.as_ref().map_err(|error| error.clone().with("setting", "client_name"))?;
+            if self.reply_mode == ReplyMode::Direct {
+                let error = invalid("cannot connect: direct replies have no queue to name");
+                return Err(error.with("setting", "client_name").with("value", name));
+            }
+        }
+        self.channel_exchanges.validate()?;
+        self.topology.validate()?;
         self.queues.validate()
     }
 
@@ -183,6 +224,7 @@ impl fmt::Debug for Config {
             .field("persistent", &self.persistent)
             .field("queues", &self.queues)
             .field("reply_mode", &self.reply_mode)
+            .field("connections", &self.connections)
             .field("one_connection", &self.one_connection)
             .field("publish_buffer", &self.publish_buffer)
             .field("unconfirmed_max", &self.unconfirmed_max)

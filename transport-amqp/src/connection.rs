@@ -6,6 +6,7 @@
 //!   [`backoff`].
 //! - [`brokers`]: the brokers of the URL in turn; [`dial`]: one attempt, with [`tls`] and
 //!   [`credentials`].
+//! - [`source`]: connections that the program makes, in place of those to the brokers of the URL.
 //! - [`broker_version`]: the version that the broker states, for abilities that depend on it.
 //! - [`inbound`]: rewrites frames that the engine could not parse.
 //! - [`monitor`]: events, log and metrics of the connections.
@@ -25,6 +26,7 @@ mod inbound;
 pub(crate) mod monitor;
 pub(crate) mod queue_frame;
 pub(crate) mod secret_credentials;
+pub(crate) mod source;
 pub(crate) mod supervised;
 mod supervisor;
 #[cfg(feature = "tls")]

@@ -37,6 +37,7 @@ mod delivery_stream;
 pub(crate) mod pending_republishes;
 pub(crate) mod replies;
 pub(crate) mod reply_mode;
+mod reply_queue;
 mod republisher;
 mod republishing_settle;
 pub(crate) mod requeue_mode;

@@ -15,6 +15,8 @@ mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
+mod own_topology;
+mod program_connections;
 mod publisher;
 mod publishing;
 mod puller;
@@ -30,12 +32,19 @@ mod unique_number;
 mod url;
 mod wire;
 
+/// The engine under this crate, for programs that hand in a connection of their own.
+pub use lapin;
+
 pub use self::builder::AmqpBuilder;
 pub use self::connection::credentials::Credentials;
 pub use self::connection_events::{
     ConnectionChange, ConnectionEvent, ConnectionEvents, ConnectionRole,
 };
 pub use self::consuming::reply_mode::ReplyMode;
+pub use self::topology::argument_value::ArgumentValue;
+pub use self::topology::own::{
+    BindingDeclaration, ExchangeDeclaration, ExchangeKind, QueueDeclaration, Topology,
+};
 pub use self::topology::queue_kind::QueueKind;
 pub use self::topology::queue_options::{QueueOptions, QueueOverflow};
 pub use self::transport::Amqp;

@@ -8,9 +8,7 @@ use std::sync::Arc;
 
 use lapin::message::Delivery as Raw;
 use polywire_core::health::EndpointRole;
-use polywire_core::transport::{
-    Answer, Outbound, Question, Receiver, Sender, Sending, WaitingTimes,
-};
+use polywire_core::transport::{Answer, Outbound, Question, Receiver, Sender, Sending};
 use polywire_core::{Address, Code, ErrorKind, Fault, Limits, Message, Result, Window};
 use tokio::sync::mpsc;
 
@@ -21,7 +19,7 @@ use crate::consuming::consumer_source::ConsumerSource;
 use crate::consuming::requeue_mode::RequeueMode;
 use crate::shared::Shared;
 use crate::topology::queue::QueueSpec;
-use crate::wire::{DecodeFailure, native, sent_at};
+use crate::wire::{DecodeFailure, native};
 
 /// Opens a responder of `service`. Its consumer is registered when this returns.
 ///
@@ -38,8 +36,7 @@ pub(crate) async fn open(
     queue.check_names()?;
     // Before the first request, so that each request can be cancelled.
     let control = listen(&shared.consuming_connection, &shared.tasks, service, window).await?;
-    let (name, waiting_times) = (service.clone(), WaitingTimes::new());
-    let source = Arc::new(RequestSource { name, queue, waiting_times });
+    let source = Arc::new(RequestSource { name: service.clone(), queue });
     let (shared, control_queue, answer) =
         (shared.clone(), control.queue.clone(), control.answer.clone());
     let receiver = consumer::open_with_control(&shared, source, window, Some(control)).await?;
@@ -89,8 +86,6 @@ impl Outbound for ReplySender {
 struct RequestSource {
     name: Address,
     queue: QueueSpec,
-    /// Estimates of the time that requests waited in the queue.
-    waiting_times: WaitingTimes,
 }
 
 impl ConsumerSource for RequestSource {
@@ -110,11 +105,7 @@ impl ConsumerSource for RequestSource {
     }
 
     fn decode(&self, raw: &mut Raw, limits: &Limits) -> Result<Message> {
-        let sent = sent_at(&raw.properties);
-        let decoded = native::decode_request(raw, limits);
-        let mut message = decoded.or_else(|failure| request_to_reject(*failure))?;
-        self.waiting_times.shorten(&mut message, sent);
-        Ok(message)
+        native::decode_request(raw, limits).or_else(|failure| request_to_reject(*failure))
     }
 
     fn requeue_mode(&self) -> RequeueMode {

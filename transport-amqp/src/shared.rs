@@ -29,6 +29,7 @@ use crate::publishing::confirmed_publisher::ConfirmedPublisher;
 use crate::publishing::event_publishers::{EventPublisher, EventPublishers};
 use crate::tasks::Tasks;
 use crate::topology::declared::DeclaredQueues;
+use crate::topology::own_declaration;
 use crate::topology::queue::{self, QueueSpec};
 use crate::wire::OutgoingMessage;
 
@@ -73,6 +74,8 @@ impl Shared {
     /// Those of connecting, or [`ErrorKind::Disconnected`] if opening the channel exceeds the
     /// connect timeout. Dropping the future closes what is connected by then.
     pub(crate) async fn open(config: Config) -> Result<Arc<Self>> {
+        let mut config = config;
+        config.one_connection |= config.connections.is_given();
         let roles: &[_] = match config.one_connection {
             true => &[ConnectionRole::Both],
             false => &[ConnectionRole::Publishing, ConnectionRole::Consuming],
@@ -91,8 +94,22 @@ impl Shared {
             ConfirmedPublisher::open(publishing_connection.clone(), &config, direct_replies);
         let publisher =
             timeout(config.connect_timeout, opening).await.map_err(|_| timed_out(&config))??;
+        let tasks = Tasks::default();
+        if !config.topology.is_empty() {
+            let connection = &consuming_connection;
+            let declaring = own_declaration::declare(connection, &config.topology);
+            timeout(config.connect_timeout, connection.unless_lost(declaring))
+                .await
+                .map_err(|_| timed_out(&config))??;
+            let keeping = own_declaration::keep(
+                connection.clone(),
+                config.topology.clone(),
+                config.topology_check,
+            );
+            tasks.add(tokio::spawn(keeping).abort_handle());
+        }
         Ok(Arc::new(Self {
-            tasks: Tasks::default(),
+            tasks,
             declared_queues: DeclaredQueues::new(config.retry_queue_expiry),
             config,
             consuming_connection,
@@ -246,7 +263,7 @@ impl Shared {
         self.tasks.abort_all();
         let mut private: Vec<_> =
             lock(&self.private_queues).drain().map(ShortString::from).collect();
-        if self.replies_started.initialized() {
+        if self.replies_started.initialized() && !self.replies.is_named() {
             private.push(self.replies.queue().name);
         }
         if !private.is_empty() {

@@ -2,15 +2,20 @@
 //!
 //! [`queue_options`] is what users set; [`validation`] checks it, and [`arguments`] turns it into
 //! the arguments of `queue.declare`. [`options_by_queue`] holds the options of all queues of a
-//! transport, and makes a [`queue`] from a name. The names themselves are part of the wire format.
+//! transport, and makes a [`queue`] from a name. [`own`] are exchanges, queues and bindings of the
+//! program's own. The names themselves are part of the wire format.
 
+pub(crate) mod argument_value;
 mod arguments;
+pub(crate) mod channel_exchanges;
 pub(crate) mod declared;
 pub(crate) mod event_queues;
 pub(crate) mod exchange;
 pub(crate) mod exchange_mark;
 pub(crate) mod lost_exchange;
 pub(crate) mod options_by_queue;
+pub(crate) mod own;
+pub(crate) mod own_declaration;
 pub(crate) mod queue;
 pub(crate) mod queue_declaration;
 pub(crate) mod queue_kind;

@@ -18,7 +18,7 @@ use crate::consuming::reply_mode::ReplyMode;
 use crate::topology::queue_kind::QueueKind;
 
 /// A parsed URL: the engine's part, and the parameters of this crate.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct ParsedUrl {
     /// The engine's URI, with the first broker.
     pub(crate) uri: AMQPUri,
@@ -36,6 +36,8 @@ pub(crate) struct ParsedUrl {
     pub(crate) reply_mode: Option<ReplyMode>,
     /// `connection_name`
     pub(crate) connection_name: Option<String>,
+    /// `client_name`
+    pub(crate) client_name: Option<String>,
     /// `connections`: whether there is one, in place of two.
     pub(crate) one_connection: Option<bool>,
     /// `held_messages`, `held_bytes`
@@ -106,6 +108,7 @@ impl ParsedUrl {
             queue_kind: None,
             reply_mode: None,
             connection_name: None,
+            client_name: None,
             one_connection: None,
             publish_buffer: BoundsOverride::default(),
             unconfirmed_max: BoundsOverride::default(),
@@ -118,6 +121,14 @@ impl ParsedUrl {
         }
         parsed.check_secrets(user.is_some_and(|user| user.contains(':')))?;
         Ok(parsed)
+    }
+
+    /// Returns the default settings for a connection that the program makes. There is no broker.
+    pub(crate) fn of_program() -> Self {
+        let mut url = Self::default();
+        url.uri.authority =
+            AMQPAuthority { host: "from_connection".to_owned(), port: 0, ..url.uri.authority };
+        url
     }
 
     /// Returns whether the scheme is `amqps`.
@@ -160,6 +171,7 @@ impl ParsedUrl {
             "queue_kind" => self.queue_kind = Some(value.parse().map_err(|_| bad(name, value))?),
             "reply_mode" => self.reply_mode = Some(value.parse().map_err(|_| bad(name, value))?),
             "connection_name" => self.connection_name = Some(value.to_owned()),
+            "client_name" => self.client_name = Some(value.to_owned()),
             "connections" => {
                 self.one_connection = Some(match value {
                     "1" => true,

@@ -17,7 +17,9 @@ use futures_util::FutureExt;
 use polywire_core::health::{
     CanaryEcho, CanaryReceiver, EndpointProbe, EndpointReporter, EndpointRole, PendingCanaries,
 };
-use polywire_core::transport::{Delivery, Inbound, LogThrottle, Receiver, async_trait};
+use polywire_core::transport::{
+    Delivery, Inbound, LogThrottle, Receiver, WaitingTimes, async_trait,
+};
 use polywire_core::{Address, Limits, Message, Result, Window};
 
 use crate::config::Settings;
@@ -69,6 +71,7 @@ pub(crate) async fn open(
         jobs,
         queue,
         limits,
+        waiting_times: WaitingTimes::new(),
         foreign: LogThrottle::new(),
         health,
         canaries,
@@ -115,6 +118,8 @@ struct JobReceiver {
     jobs: BoxStream<'static, Frames>,
     queue: Address,
     limits: Limits,
+    /// Estimates of the time that jobs with a time to live were on their way.
+    waiting_times: WaitingTimes,
     /// Throttle for the log line of messages that are no jobs of this queue.
     foreign: LogThrottle,
     /// Health of the puller.
@@ -135,6 +140,7 @@ impl JobReceiver {
     /// Decodes a job. Returns `None` for a message that is no job of this queue, and an error for a
     /// malformed message that may be one.
     fn read(&self, frames: Frames) -> Option<Result<Delivery>> {
+        let sent = wire::sent_at(&frames);
         match wire::decode(frames, &self.limits) {
             Ok((Role::Job(queue), message)) if queue == self.queue && wire::is_canary(&message) => {
                 self.complete(&message);
@@ -144,6 +150,10 @@ impl JobReceiver {
                 self.health.count_received();
                 // A job has no reply.
                 message.id = None;
+                // Nothing removes a job that has expired, so its age may exceed its time to live.
+                message.keep_expired = true;
+                self.waiting_times.shorten(&mut message, sent);
+                message.keep_expired = false;
                 Some(Ok(Delivery::settled(message)))
             }
             Ok((role, _)) => {

@@ -19,7 +19,7 @@ use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
 use polywire_core::health::{EndpointReporter, EndpointRole};
 use polywire_core::transport::{
-    Delivery, FilterControl, Filters, Inbound, Receiver, Subscription, async_trait,
+    Delivery, FilterControl, Filters, Inbound, Receiver, Subscription, WaitingTimes, async_trait,
 };
 use polywire_core::{Address, Error, Filter, Limits, Result};
 
@@ -84,8 +84,14 @@ pub(crate) async fn open(
     let health = reporter.endpoint(EndpointRole::Subscriber, name, Some(Arc::new(probe)));
     health.set_consuming(true);
     let limits = settings.limits;
-    let receiver =
-        EventReceiver { subscriber: subscriber.clone(), buffer, channel, limits, health };
+    let receiver = EventReceiver {
+        subscriber: subscriber.clone(),
+        buffer,
+        channel,
+        limits,
+        waiting_times: WaitingTimes::new(),
+        health,
+    };
     let filters = Filters::new(SubscriberFilters(subscriber.clone()));
     Ok((subscriber, Receiver::new(receiver), filters))
 }
@@ -151,6 +157,8 @@ struct EventReceiver {
     buffer: Arc<EventBuffer>,
     channel: Channel,
     limits: Limits,
+    /// Estimates of the time that events with a time to live were on their way.
+    waiting_times: WaitingTimes,
     /// Health of the subscriber.
     health: EndpointReporter,
 }
@@ -169,11 +177,16 @@ impl EventReceiver {
                 return None;
             }
         };
+        let sent = wire::sent_at(&frames);
         match wire::decode(frames, &self.limits) {
             Ok((Role::Event, mut message)) => {
                 message.topic = Some(topic);
                 // An event has no reply.
                 message.id = None;
+                // Nothing removes an event that has expired: its age may exceed its time to live.
+                message.keep_expired = true;
+                self.waiting_times.shorten(&mut message, sent);
+                message.keep_expired = false;
                 self.health.count_received();
                 Some(Ok(Delivery::settled(message)))
             }

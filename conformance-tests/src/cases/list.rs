@@ -2,7 +2,8 @@
 
 use super::{
     answers, at_most_once, bodies, brokers, calls, chains, codecs, deadlines, faults, handlers,
-    health, lifecycle, links, message_ids, one_way, outages, pipeline, pubsub, retries, servers,
+    health, lifecycle, links, message_ids, one_way, outages, pipeline, pubsub, retries,
+    send_options, servers,
 };
 use crate::case::Case;
 
@@ -61,6 +62,15 @@ macro_rules! each_case {
                 minimum no_deadline_is_inherited "A one-way call that a handler sends inherits no deadline, and runs to its end";
                 minimum expired_one_never_runs "A one-way call that has not begun within its time to live never runs";
                 minimum expired_one_is_kept_if_it_asks "A one-way call that asks for it becomes a dead letter when it expires, or is refused as unsupported";
+            }
+            send_options {
+                minimum headers_of_a_call_reach_its_handler "The headers of a call and of a one-way call arrive at the handler";
+                optional headers_of_a_job_arrive "The headers of a job arrive at its puller: those of its pusher, and those of its push";
+                optional headers_of_an_event_arrive "The headers of an event arrive at its subscriber";
+                minimum reserved_header_is_refused "A header with the reserved prefix is refused by name, and nothing is sent";
+                optional expired_job_never_runs "A job that has not begun within its time to live never runs";
+                optional expired_job_is_kept_if_it_asks "A job that asks for it becomes a dead letter when it expires, or is refused as unsupported";
+                optional expired_event_is_dropped "An event that its subscriber has not taken within its time to live is dropped";
             }
             message_ids {
                 minimum id_of_a_call_reaches_its_handler "The id that a caller chose arrives at its handler, and a call without one has an id of its own";

@@ -10,6 +10,7 @@ mod message_ids;
 mod pipeline;
 mod pubsub;
 mod retries;
+mod send_options;
 mod servers;
 
 /// The cases that catch no flaw of this suite, each with the reason.
@@ -28,6 +29,7 @@ pub(crate) fn caught() -> impl Iterator<Item = &'static str> {
         pipeline::CAUGHT,
         pubsub::CAUGHT,
         retries::CAUGHT,
+        send_options::CAUGHT,
         servers::CAUGHT,
     ]
     .into_iter()

@@ -14,4 +14,5 @@ pub(crate) mod links;
 pub(crate) mod messages;
 pub(crate) mod outages;
 pub(crate) mod permissions;
+pub(crate) mod send_options;
 pub(crate) mod settling;

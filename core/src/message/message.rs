@@ -51,7 +51,7 @@ pub struct Message {
     /// [verifies](crate::Capabilities::security) its peers and has verified this one. Never sent.
     pub peer: Option<Arc<Identity>>,
     /// Moment from which the client no longer waits for the outcome of a call, or by which a
-    /// one-way call must begin.
+    /// one-way call, a job or an event must begin.
     pub deadline: Option<Deadline>,
     /// Safe to run twice. A backend may send an idempotent request again when its outcome is
     /// unknown. Set by core on a request that its client marks as
@@ -59,8 +59,12 @@ pub struct Message {
     pub idempotent: bool,
     /// Kept after its deadline: a broker must not remove the message, so that its receiver can
     /// dead-letter it as [expired](crate::message::DeadLetterReason::Expired). Set by core on a
-    /// one-way call that asks for it.
+    /// one-way call or a job that asks for it.
     pub keep_expired: bool,
+    /// Not worth a disk: a broker that keeps messages on disk need not keep this one there, and may
+    /// lose it in a restart. A backend without a disk ignores the mark. Never set on an arriving
+    /// message.
+    pub transient: bool,
     /// Never to be begun twice. A backend does not send such a request again after its server was
     /// lost, and a server asks the caller before it begins the call. Set by core on a request that
     /// its client marks as [at most once](crate::Request::at_most_once).
@@ -154,6 +158,12 @@ impl Message {
     #[must_use]
     pub fn with_keep_expired(self, keep_expired: bool) -> Self {
         Self { keep_expired, ..self }
+    }
+
+    /// Marks the message as [transient](Self::transient), or not. The default is not.
+    #[must_use]
+    pub fn with_transient(self, transient: bool) -> Self {
+        Self { transient, ..self }
     }
 
     /// Marks the message as one that is run [at most once](Self::at_most_once), or not. The default

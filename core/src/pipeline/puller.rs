@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::IntoFuture;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
 use futures_core::Stream;
@@ -15,6 +15,7 @@ use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::message::Address;
 use crate::transport::{Capabilities, Receiver, Transport, Window, WireKind, log_received};
+use crate::worker::poll_unexpired;
 
 /// Stream of jobs from a queue, for programs that drive the work themselves. A
 /// [`Worker`](crate::Worker) runs a handler instead.
@@ -95,10 +96,9 @@ impl<T> Stream for Puller<T> {
     type Item = Result<Job<T>>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
-        // A queue that is never empty must not keep other tasks from this thread.
-        std::task::ready!(pin!(consume_budget()).poll(cx));
-        let next = std::task::ready!(Pin::new(&mut self.receiver).poll_next(cx));
-        Poll::Ready(next.map(|delivery| Job::decode(delivery?, &self.decode, self.capabilities)))
+        let Self { receiver, decode, capabilities } = &mut *self;
+        let next = std::task::ready!(poll_unexpired(receiver, capabilities, cx));
+        Poll::Ready(next.map(|delivery| Job::decode(delivery?, decode, *capabilities)))
     }
 }
 

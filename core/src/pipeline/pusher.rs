@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::IntoFuture;
 use std::time::Duration;
 
+use bytestring::ByteString;
 use futures_core::future::BoxFuture;
 use serde::Serialize;
 use tokio::task::coop::consume_budget;
@@ -110,6 +111,53 @@ impl<D: Dialect> Pusher<D> {
         Ok(Self { sender: self.sender.with_message_id(id), ..self.clone() })
     }
 
+    /// Returns a pusher on the same endpoint handle whose jobs have this header, besides those
+    /// of other options. A handler reads it from its [`Context`](crate::Context).
+    ///
+    /// A name with the [reserved prefix](Headers::RESERVED) fails each push with
+    /// [`ErrorKind::Config`]; over RabbitMQ so does a name by which the broker routes or records,
+    /// such as `CC` or `x-death`. The headers of a trace are those of the [`Trace`] of the handle:
+    /// a `traceparent` that is set here becomes the parent of its span.
+    #[must_use]
+    pub fn with_header(&self, name: impl Into<ByteString>, value: impl Into<ByteString>) -> Self {
+        Self { sender: self.sender.with_header(name, value), ..self.clone() }
+    }
+
+    /// Returns a pusher on the same endpoint handle whose jobs must begin within this time, counted
+    /// from each push and at most 30 days. The default is no limit.
+    ///
+    /// A job that has not begun by then expires: no worker runs it, also not again after a failed
+    /// attempt. The worker or puller that receives it discards it, and a worker counts it in
+    /// [`WorkStats::expired`](crate::worker::WorkStats::expired). RabbitMQ removes it from its
+    /// queue before that, unless [`with_keep_expired`](Self::with_keep_expired) is set. The time
+    /// does not limit a handler that has begun.
+    #[must_use]
+    pub fn with_ttl(&self, ttl: Duration) -> Self {
+        Self { sender: self.sender.with_ttl(ttl), ..self.clone() }
+    }
+
+    /// Returns a pusher on the same endpoint handle whose jobs become
+    /// [`DeadLetters`](crate::DeadLetters) of the queue if they [expire](Self::with_ttl), with the
+    /// reason [`Expired`](crate::message::DeadLetterReason::Expired).
+    ///
+    /// The option has no effect without a time to live. If the transport does not support dead
+    /// letters, each push fails with [`ErrorKind::Unsupported`].
+    #[must_use]
+    pub fn with_keep_expired(&self) -> Self {
+        Self { sender: self.sender.with_keep_expired(), ..self.clone() }
+    }
+
+    /// Returns a pusher on the same endpoint handle whose jobs are not worth a disk: a broker may
+    /// lose them in a restart, and takes them at a lower cost. By default RabbitMQ writes messages
+    /// to disk.
+    ///
+    /// A quorum queue of RabbitMQ keeps the jobs in any case. In memory and over ZeroMQ the option
+    /// has no effect, since nothing is on a disk there.
+    #[must_use]
+    pub fn with_transient(&self) -> Self {
+        Self { sender: self.sender.with_transient(), ..self.clone() }
+    }
+
     /// Returns a pusher on the same endpoint handle that records a span for each push, by the
     /// conventions of OpenTelemetry. The worker's span continues the trace.
     ///
@@ -191,10 +239,10 @@ impl<D: Dialect> Pusher<D> {
     }
 
     async fn send<J: Serialize + ?Sized>(&self, job: &J, mut message: Message) -> Result<()> {
-        let encoded = self.sender.priority().and_then(|priority| {
-            message.priority = priority;
-            self.dialect.encode_call(job, &mut message).map_err(Error::unsent)
-        });
+        let encoded = self
+            .sender
+            .apply_options(&mut message)
+            .and_then(|()| self.dialect.encode_call(job, &mut message).map_err(Error::unsent));
         if let Err(error) = encoded {
             // The sender does the same for messages that are sent.
             consume_budget().await;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::IntoFuture;
 use std::time::Duration;
 
+use bytestring::ByteString;
 use futures_core::future::BoxFuture;
 use serde::Serialize;
 
@@ -76,6 +77,28 @@ impl<D: Dialect> Publisher<D> {
     pub fn with_message_id(&self, id: impl TryInto<MessageId, Error: Into<Error>>) -> Result<Self> {
         let id = id.try_into().map_err(Into::into)?;
         Ok(Self { sender: self.sender.with_message_id(id), ..self.clone() })
+    }
+
+    /// Returns a publisher on the same endpoint handle whose events have this header; see
+    /// [`Pusher::with_header`](crate::Pusher::with_header).
+    #[must_use]
+    pub fn with_header(&self, name: impl Into<ByteString>, value: impl Into<ByteString>) -> Self {
+        Self { sender: self.sender.with_header(name, value), ..self.clone() }
+    }
+
+    /// Returns a publisher on the same endpoint handle whose events expire after this time, counted
+    /// from each publishing; see [`Pusher::with_ttl`](crate::Pusher::with_ttl). A subscriber or
+    /// listener drops an event that it has not begun by then.
+    #[must_use]
+    pub fn with_ttl(&self, ttl: Duration) -> Self {
+        Self { sender: self.sender.with_ttl(ttl), ..self.clone() }
+    }
+
+    /// Returns a publisher on the same endpoint handle whose events are not worth a disk; see
+    /// [`Pusher::with_transient`](crate::Pusher::with_transient).
+    #[must_use]
+    pub fn with_transient(&self) -> Self {
+        Self { sender: self.sender.with_transient(), ..self.clone() }
     }
 
     /// Returns a publisher on the same endpoint handle that records a span for each event, by the
@@ -185,8 +208,8 @@ impl<D: Dialect> Publisher<D> {
         self.send(args, Message::default().with_topic(topic).with_method(method)).await
     }
 
-    async fn send<V: Serialize + ?Sized>(&self, value: &V, message: Message) -> Result<()> {
-        let mut message = message.with_priority(self.sender.priority()?);
+    async fn send<V: Serialize + ?Sized>(&self, value: &V, mut message: Message) -> Result<()> {
+        self.sender.apply_options(&mut message)?;
         self.dialect.encode_call(value, &mut message).map_err(Error::unsent)?;
         self.sender.send(message).await
     }

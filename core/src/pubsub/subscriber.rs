@@ -2,13 +2,12 @@
 
 use std::fmt;
 use std::future::IntoFuture;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
 use serde::de::DeserializeOwned;
-use tokio::task::coop::consume_budget;
 
 use super::event::Event;
 use super::event_stream::EventStream;
@@ -21,6 +20,7 @@ use crate::message::{Address, Filter};
 use crate::pipeline::Job;
 use crate::pipeline::{DecodeFn, decode_fn};
 use crate::transport::{Capabilities, Filters, Group, Transport, Window};
+use crate::worker::poll_unexpired;
 
 /// Stream of the events of a channel, for programs that drive the work themselves. A
 /// [`Listener`](crate::Listener) runs a handler instead.
@@ -121,10 +121,9 @@ impl<T> Stream for Subscriber<T> {
     type Item = Result<Event<T>>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
-        // A queue that is never empty must not keep other tasks from this thread.
-        std::task::ready!(pin!(consume_budget()).poll(cx));
-        let next = std::task::ready!(Pin::new(&mut self.events.receiver).poll_next(cx));
-        Poll::Ready(next.map(|delivery| Event::decode(delivery?, &self.decode, self.capabilities)))
+        let Self { events, decode, capabilities } = &mut *self;
+        let next = std::task::ready!(poll_unexpired(&mut events.receiver, capabilities, cx));
+        Poll::Ready(next.map(|delivery| Event::decode(delivery?, decode, *capabilities)))
     }
 }
 

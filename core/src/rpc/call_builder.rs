@@ -15,7 +15,7 @@ use crate::context::{Baggage, limit_deadline, propagate};
 use crate::dialect::Dialect;
 use crate::error::{CallError, Declared, Error, Result};
 use crate::error::{FaultDecoder, as_declared, as_fault};
-use crate::message::{Address, Deadline, Headers, Message, MessageId};
+use crate::message::{Address, Deadline, Message, MessageId};
 use crate::service::{Request, Service};
 use crate::transport::DEFAULT_TIMEOUT;
 
@@ -50,9 +50,7 @@ impl<D: Dialect, S: Service> Client<D, S> {
             method: method.and_then(|method| self.full_name(method)),
             deadline: Deadline::after(self.timeout.unwrap_or(DEFAULT_TIMEOUT)),
             ttl: None,
-            keep_expired: false,
-            priority: None,
-            headers: Headers::new(),
+            options: Message::default(),
             message_id: Ok(self.message_id.clone()),
             idempotent: false,
             at_most_once: false,
@@ -72,9 +70,8 @@ pub struct CallBuilder<'c, D, S, E = Infallible> {
     method: Result<Address>,
     deadline: Deadline,
     ttl: Option<Duration>,
-    keep_expired: bool,
-    headers: Headers,
-    priority: Option<u8>,
+    /// Headers, priority and marks of the request.
+    options: Message,
     message_id: Result<Option<MessageId>>,
     idempotent: bool,
     at_most_once: bool,
@@ -123,13 +120,20 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     /// The broker then keeps the call, and the first server that receives it dead-letters it. The
     /// option has no effect without a time to live. On a transport without dead letters, the call
     /// fails with [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
-    pub fn keep_expired(self) -> Self {
-        Self { keep_expired: true, ..self }
+    pub fn keep_expired(mut self) -> Self {
+        self.options.keep_expired = true;
+        self
     }
 
-    /// Sets a header.
+    /// Marks the call as not worth a disk; see [`with_transient`](crate::Pusher::with_transient).
+    pub fn transient(mut self) -> Self {
+        self.options.transient = true;
+        self
+    }
+
+    /// Sets a header. A [reserved](crate::Headers::RESERVED) name fails the call later, not here.
     pub fn header(mut self, name: impl Into<ByteString>, value: impl Into<ByteString>) -> Self {
-        self.headers.insert(name, value);
+        self.options.headers.insert(name, value);
         self
     }
 
@@ -147,7 +151,7 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     /// Adds a pair to the baggage of this call, and of every call that results from it; see
     /// [`Baggage`].
     pub fn baggage(mut self, key: &str, value: &str) -> Self {
-        Baggage::add(&mut self.headers, key, value);
+        Baggage::add(&mut self.options.headers, key, value);
         self
     }
 
@@ -156,8 +160,9 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     ///
     /// On a transport without priorities, the call fails with
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
-    pub fn priority(self, priority: u8) -> Self {
-        Self { priority: Some(priority), ..self }
+    pub fn priority(mut self, priority: u8) -> Self {
+        self.options.priority = Some(priority);
+        self
     }
 
     /// Marks the call as idempotent: running it twice has the same effect as running it once.
@@ -216,18 +221,15 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     /// Sets the type of the errors that the method declares. The call returns them in
     /// [`CallError::Declared`].
     pub fn declares<N: Declared>(self) -> CallBuilder<'c, D, S, N> {
-        let Self { client, method, deadline, ttl, keep_expired, headers, priority, .. } = self;
+        let Self { client, method, deadline, ttl, options, .. } = self;
         let (idempotent, at_most_once) = (self.idempotent, self.at_most_once);
-        let waits_for_service = self.waits_for_service;
-        let message_id = self.message_id;
+        let (waits_for_service, message_id) = (self.waits_for_service, self.message_id);
         CallBuilder {
             client,
             method,
             deadline,
             ttl,
-            keep_expired,
-            headers,
-            priority,
+            options,
             message_id,
             idempotent,
             at_most_once,
@@ -280,7 +282,7 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     /// [`CallError::Failed`] for any other failure on this side.
     pub async fn send<A: Serialize + ?Sized>(self, args: &A) -> Result<(), CallError> {
         let (client, send_by) = (self.client, Some(self.deadline));
-        let (ttl, keep_expired) = (self.ttl, self.keep_expired);
+        let (ttl, keep_expired) = (self.ttl, self.options.keep_expired);
         let sent = match self.into_request(args) {
             Ok(request) => {
                 let mut request = Request { oneway: true, send_by, ..request };
@@ -329,9 +331,9 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     fn into_request<A: Serialize + ?Sized>(self, args: &A) -> Result<Request> {
         let mut deadline = self.deadline;
         limit_deadline(&mut deadline);
-        let mut message = Message::request(self.method?, deadline);
-        (message.headers, message.priority) = (self.headers, self.priority);
-        message.message_id = self.message_id?;
+        let mut message = self.options;
+        (message.method, message.deadline) = (Some(self.method?), Some(deadline));
+        (message.message_id, message.keep_expired) = (self.message_id?, false);
         self.client.dialect.encode_call(args, &mut message).map_err(Error::unsent)?;
         propagate(&mut message);
         let (at_most_once, wait_for_service) = (self.at_most_once, self.waits_for_service);

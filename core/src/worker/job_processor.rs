@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::delivery_span::{describe, in_delivery};
+use super::expiry::take_expired;
 use super::final_failure_log::FinalFailure;
 use super::processor::{EndpointLabel, Processor};
 use super::retries::{OnExhausted, Retries, dead_letter_or_discard};
 use super::work_stats::WorkCounters;
 use crate::contained::{Panicked, catch, contain};
 use crate::error::{CallError, Code, Error, ErrorKind, Fault, Result};
-use crate::message::DeadLetterReason;
+use crate::message::{Address, DeadLetterReason, Message};
 use crate::service::{Reply, Request, Service};
 use crate::transport::{
     Abandoned, Capabilities, DeadLetterSource, Delivery, LogThrottle, Outcome, Receipt, RetryAfter,
@@ -35,6 +36,8 @@ pub(super) struct JobProcessor<S> {
     panics: LogThrottle,
     /// Throttle for the log line of retries.
     retrying: LogThrottle,
+    /// Throttle for the log line of deliveries that expired.
+    expired: LogThrottle,
 }
 
 /// The outcome of a delivery, with its failure if it is not attempted again.
@@ -59,8 +62,20 @@ impl<S> JobProcessor<S> {
         can: Capabilities,
         counters: Arc<WorkCounters>,
     ) -> Self {
-        let [unreadable, gaps, panics, retrying] = [(); 4].map(|()| LogThrottle::new());
-        Self { label, source, service, retries, can, counters, unreadable, gaps, panics, retrying }
+        let [unreadable, gaps, panics, retrying, expired] = [(); 5].map(|()| LogThrottle::new());
+        Self {
+            label,
+            source,
+            service,
+            retries,
+            can,
+            counters,
+            unreadable,
+            gaps,
+            panics,
+            retrying,
+            expired,
+        }
     }
 }
 
@@ -73,8 +88,12 @@ impl<S: Service> Processor for JobProcessor<S> {
             return delivery.receipt.requeue();
         }
         let (begun, redelivered) = (delivery.attempt_with_crashes(), delivery.is_redelivered());
-        let Delivery { message, receipt, attempt, suspect } = delivery;
+        let Delivery { mut message, receipt, attempt, suspect } = delivery;
         describe(&message, begun);
+        if let Some(outcome) = take_expired(&mut message, &self.can) {
+            self.note_expired(&message);
+            return receipt.settle(outcome);
+        }
         let settles = receipt.is_some();
         let request = Request { attempt: begun, redelivered, ..Request::new(message) };
         let outcome = contain(self.process(request, settles, attempt, suspect)).await;
@@ -110,6 +129,16 @@ impl<S: Service> Processor for JobProcessor<S> {
 }
 
 impl<S: Service> JobProcessor<S> {
+    /// Counts and logs a delivery that did not begin within its time to live.
+    fn note_expired(&self, message: &Message) {
+        self.counters.expired.increment();
+        let EndpointLabel { role, name } = &self.label;
+        if let Some(count) = self.expired.note() {
+            let method = message.method.as_ref().map(Address::as_str);
+            in_delivery(|| tracing::warn!(role, %name, method, count, "deliveries expired"));
+        }
+    }
+
     /// Runs a delivery, and decides how to settle it. The receipt stays with the caller, so that a
     /// panic here does not requeue the delivery without a count.
     async fn process(

@@ -23,6 +23,10 @@ pub struct WorkStats {
     pub panicked: u64,
     /// Deliveries that could not be decoded.
     pub rejected: u64,
+    /// Jobs or events that did not begin within their
+    /// [time to live](crate::Pusher::with_ttl). Those that ask for it are kept as dead letters; the
+    /// others are discarded.
+    pub expired: u64,
 }
 
 /// Adds the counters of two handles, such as those of a server that is bound again.
@@ -38,6 +42,7 @@ impl Add for WorkStats {
             dead_lettered: self.dead_lettered + other.dead_lettered,
             panicked: self.panicked + other.panicked,
             rejected: self.rejected + other.rejected,
+            expired: self.expired + other.expired,
         }
     }
 }
@@ -52,6 +57,7 @@ pub(super) struct WorkCounters {
     pub(super) dead_lettered: Counter,
     pub(super) panicked: Counter,
     pub(super) rejected: Counter,
+    pub(super) expired: Counter,
 }
 
 impl WorkCounters {
@@ -65,6 +71,7 @@ impl WorkCounters {
             dead_lettered: self.dead_lettered.value(),
             panicked: self.panicked.value(),
             rejected: self.rejected.value(),
+            expired: self.expired.value(),
         }
     }
 }

@@ -12,6 +12,11 @@ impl BrokerVersion {
     /// The first version whose quorum queues know priorities.
     pub(crate) const QUORUM_PRIORITIES: Self = Self(4, 0);
 
+    /// Returns whether the broker has stated a version, as far as this transport has read that.
+    pub(crate) fn is_known(self) -> bool {
+        self > Self(0, 0)
+    }
+
     /// Finds the version in the payload of `connection.start`, among the broker's properties.
     pub(super) fn in_start(payload: &[u8]) -> Option<Self> {
         const NAME: &[u8] = b"\x07versionS";

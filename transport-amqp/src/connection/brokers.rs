@@ -4,12 +4,15 @@
 //! a broker until an attempt fails; then the next broker of the URL is tried, and after the last
 //! one the first again.
 
+use std::sync::Arc;
+
 use lapin::Connection;
 use polywire_core::Result;
 
 use crate::config::Config;
 use crate::connection::broker_version::CurrentVersion;
 use crate::connection::dial::connect;
+use crate::connection::source::{ConnectionSource, ended};
 use crate::connection_events::ConnectionRole;
 use crate::error::closed;
 use crate::url::BrokerAddress;
@@ -25,21 +28,32 @@ pub(super) struct Brokers {
 impl Brokers {
     /// Starts with the first broker of the URL.
     pub(super) fn new(config: &Config) -> Self {
-        Self { all: config.url.brokers(), next: 0, version: CurrentVersion::default() }
+        let all = match config.connections.name() {
+            None => config.url.brokers(),
+            Some(name) => vec![BrokerAddress { host: name.to_owned(), port: 0 }],
+        };
+        Self { all, next: 0, version: CurrentVersion::default() }
     }
 
-    /// Connects to the current broker. After a failure, the next broker becomes the current one.
-    /// The errors are those of [`connect`].
+    /// Connects to the current broker, or takes a connection of the program. After a failure, the
+    /// next broker becomes the current one. The errors are those of [`connect`].
     pub(super) async fn connect(
         &mut self,
         config: &Config,
         role: ConnectionRole,
-    ) -> Result<Connection> {
-        let connected = connect(config, self.current(), role, &self.version).await;
+    ) -> Result<Arc<Connection>> {
+        let connected = match &config.connections {
+            ConnectionSource::Url => connect(config, self.current(), role, &self.version).await,
+            ConnectionSource::Function(function) => function.connect(config.connect_timeout).await,
+            ConnectionSource::Given(connection) if connection.status().connected() => {
+                return Ok(connection.clone());
+            }
+            ConnectionSource::Given(_) => Err(ended()),
+        };
         if connected.is_err() {
             self.next = (self.next + 1) % self.all.len();
         }
-        connected
+        connected.map(Arc::new)
     }
 
     /// Tries each broker once.
@@ -51,7 +65,7 @@ impl Brokers {
         &mut self,
         config: &Config,
         role: ConnectionRole,
-    ) -> Result<Connection> {
+    ) -> Result<Arc<Connection>> {
         let mut first = None;
         for _ in 0..self.all.len() {
             match self.connect(config, role).await {

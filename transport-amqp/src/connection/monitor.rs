@@ -88,6 +88,9 @@ impl ConnectionMonitor {
             ConnectionChange::Unblocked => {
                 tracing::info!(%role, "the broker accepts messages again");
             }
+            ConnectionChange::Refused(error) if error.kind() == ErrorKind::Closed => {
+                tracing::error!(%role, ?error, "the connection of the program has ended; there is no other");
+            }
             ConnectionChange::Refused(error) => {
                 tracing::error!(%role, ?error, "the broker refused for too long; no more reconnects");
             }

@@ -35,6 +35,8 @@ pub(crate) struct SupervisedConnection {
     suspicion: Arc<Notify>,
     /// Channels that endpoint handles may still keep open.
     handle_channels: Arc<Semaphore>,
+    /// Set for a connection that belongs to the program, which may use it for other things.
+    is_given: bool,
     /// Task that is aborted on close and on drop.
     supervisor: AbortHandle,
 }
@@ -51,7 +53,8 @@ impl SupervisedConnection {
         monitor: ConnectionMonitor,
     ) -> Result<Self> {
         let mut brokers = Brokers::new(&config);
-        let connection = Arc::new(brokers.connect_to_any(&config, role).await?);
+        let connection = brokers.connect_to_any(&config, role).await?;
+        let is_given = config.connections.is_given();
         let BrokerAddress { host, port } = brokers.current().clone();
         let channel_max = usize::from(connection.configuration().channel_max());
         let handles_max = channel_max.saturating_sub(RESERVED_CHANNELS.min(channel_max / 2));
@@ -75,6 +78,7 @@ impl SupervisedConnection {
             version,
             suspicion,
             handle_channels: Arc::new(Semaphore::new(handles_max)),
+            is_given,
             supervisor: tokio::spawn(supervisor.run(connection)).abort_handle(),
         })
     }
@@ -113,6 +117,17 @@ impl SupervisedConnection {
                 .with("then", "open another transport, or raise channel_max at the broker")
                 .unsent()
         })
+    }
+
+    /// Waits until the connection was lost and is there again. A loss before the call does not
+    /// count. Never resolves on a connection that has ended.
+    pub(crate) async fn reconnected(&self) {
+        let mut state = self.state.clone();
+        let is_up = |state: &ConnectionState| matches!(state, ConnectionState::Up(_));
+        let lost = state.wait_for(|state| !is_up(state)).await.map(drop);
+        if lost.is_err() || state.wait_for(is_up).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Runs `setup` over this connection, and fails as soon as the connection is lost. The engine
@@ -207,11 +222,14 @@ impl SupervisedConnection {
         self.suspicion.notify_one();
     }
 
-    /// Closes the connection, and waits up to 2 seconds for the broker to agree. A blocked
-    /// connection is not waited for: the engine writes nothing, `connection.close` included, until
-    /// the broker unblocks.
+    /// Closes the connection, unless the program has handed it in, and waits up to 2 seconds for
+    /// the broker to agree. A blocked connection is not waited for: the engine writes nothing,
+    /// `connection.close` included, until the broker unblocks.
     pub(crate) async fn close(&self) {
         self.supervisor.abort();
+        if self.is_given {
+            return;
+        }
         let state = self.state.borrow().clone();
         if let ConnectionState::Up(connection) = state {
             let limit = if connection.status().blocked() { Duration::ZERO } else { CLOSE_MAX };

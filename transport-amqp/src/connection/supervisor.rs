@@ -65,14 +65,14 @@ impl Supervisor {
             self.state.send_replace(ConnectionState::Down);
             let outage = Outage::begin();
             self.monitor.publish(self.role, ConnectionChange::Lost(reason));
-            if since.elapsed() >= STABLE_AFTER {
+            if since.elapsed() >= STABLE_AFTER || self.config.connections.is_given() {
                 backoff.reset();
             } else {
                 // A broker that accepts and disconnects at once must not be flooded with attempts.
                 backoff.wait().await;
             }
             connection = match self.reconnect(&mut backoff, outage).await {
-                Ok(connection) => Arc::new(connection),
+                Ok(connection) => connection,
                 Err(refusal) => {
                     self.state.send_replace(ConnectionState::Refused(refusal.clone()));
                     return self.monitor.publish(self.role, ConnectionChange::Refused(refusal));
@@ -117,10 +117,18 @@ impl Supervisor {
             }
         }
         let broker = self.brokers.current();
-        let text = format!("the connection to the broker at {broker} was lost");
-        let lost = Error::new(ErrorKind::Disconnected, text)
-            .with_named("host", &broker.host)
-            .with_named("port", broker.port);
+        let lost = match self.config.connections.name() {
+            None => {
+                let text = format!("the connection to the broker at {broker} was lost");
+                Error::new(ErrorKind::Disconnected, text)
+                    .with_named("host", &broker.host)
+                    .with_named("port", broker.port)
+            }
+            Some(source) => {
+                let text = "the connection that the program made was lost";
+                Error::new(ErrorKind::Disconnected, text).with("source", source)
+            }
+        };
         match reason {
             Some(reason) => lost.with_source(EngineCause::of(&reason)),
             None => lost,
@@ -147,7 +155,11 @@ impl Supervisor {
     ///
     /// A refusal may pass. The broker's authentication backend may be unreachable for a moment, or
     /// dead connections may still count against a connection limit.
-    async fn reconnect(&mut self, backoff: &mut Backoff, mut outage: Outage) -> Result<Connection> {
+    async fn reconnect(
+        &mut self,
+        backoff: &mut Backoff,
+        mut outage: Outage,
+    ) -> Result<Arc<Connection>> {
         let mut refused_since = None;
         loop {
             match self.brokers.connect(&self.config, self.role).await {
@@ -156,6 +168,8 @@ impl Supervisor {
                     tracing::info!(role = %self.role, host, port, outage_s = outage.seconds(), "reconnected");
                     return Ok(connection);
                 }
+                // The program has handed the connection in, and there is no other.
+                Err(error) if error.kind() == ErrorKind::Closed => return Err(error),
                 Err(error) if error.kind() == ErrorKind::Denied => {
                     self.monitor.attempt_failed(self.role, &error);
                     if refused_since.get_or_insert_with(Instant::now).elapsed()

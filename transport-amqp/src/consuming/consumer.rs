@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use polywire_core::health::PendingCanaries;
-use polywire_core::transport::Receiver;
+use polywire_core::transport::{Receiver, WaitingTimes};
 use polywire_core::{Result, Window};
 use tokio::sync::{mpsc, oneshot};
 
@@ -84,8 +84,16 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
         canaries,
         control,
     };
-    let task =
-        ConsumerTask { shared: shared.clone(), source, acker, redelivery, window, health, sender };
+    let task = ConsumerTask {
+        shared: shared.clone(),
+        source,
+        acker,
+        redelivery,
+        window,
+        health,
+        waiting_times: WaitingTimes::new(),
+        sender,
+    };
     let running = async move {
         let _reserved = reserved;
         task.run(started, stopped).await;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use futures_util::{FutureExt, StreamExt};
 use polywire_core::health::EndpointReporter;
-use polywire_core::transport::{Outcome, Settle};
+use polywire_core::transport::{Outcome, Settle, WaitingTimes};
 use polywire_core::{Error, ErrorKind, Result, Window};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::coop::consume_budget;
@@ -41,6 +41,8 @@ pub(super) struct ConsumerTask<S> {
     pub(super) window: Window,
     /// Health of the handle.
     pub(super) health: EndpointReporter,
+    /// Estimates of the time that messages with a deadline waited in the queue.
+    pub(super) waiting_times: WaitingTimes,
     /// Sending side of the buffer.
     pub(super) sender: mpsc::Sender<Result<BufferedDelivery>>,
 }

@@ -11,7 +11,7 @@ use crate::consuming::consumer_source::ConsumerSource;
 use crate::consuming::consumer_task::ConsumerTask;
 use crate::consuming::republishing_settle::{dead_letter_crashed, dead_letter_undecodable};
 use crate::consuming::requeue_mode::RequeueMode;
-use crate::wire::{Republish, native};
+use crate::wire::{Republish, native, sent_at};
 
 impl<S: ConsumerSource> ConsumerTask<S> {
     /// Isolates or counts a delivery that the broker redelivers. Returns the delivery if neither
@@ -75,7 +75,10 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         let is_counted = native::is_counted(&raw);
         let decoded = self.source.decode(&mut raw, &self.shared.config.limits);
         match decoded.map_err(|error| error.with("queue", &self.source.queue().name)) {
-            Ok(message) => {
+            Ok(mut message) => {
+                if message.deadline.is_some() {
+                    self.waiting_times.shorten(&mut message, sent_at(&raw.properties));
+                }
                 let properties = mode.may_republish().then(|| Box::new(raw.properties));
                 let canary = None;
                 Ok(BufferedDelivery {

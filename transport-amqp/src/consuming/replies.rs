@@ -10,11 +10,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery as Raw;
-use lapin::options::{BasicConsumeOptions, BasicQosOptions};
+use lapin::options::BasicConsumeOptions;
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Consumer};
 use polywire_core::transport::{Delivery, LogThrottle, ServerNotice};
@@ -28,10 +27,10 @@ use crate::connection::backoff::Backoff;
 use crate::connection::supervised::SupervisedConnection;
 use crate::consuming::acker::acknowledge;
 use crate::consuming::reply_mode::ReplyMode;
+use crate::consuming::reply_queue;
 use crate::error::{closed, failed, lock};
 use crate::topology::queue::QueueSpec;
 use crate::topology::queue_declaration::declare;
-use crate::topology::queue_kind::QueueKind;
 use crate::unique_number::unique;
 use crate::wire::{Correlation, native};
 
@@ -53,6 +52,8 @@ pub(crate) struct ReplyConsumer {
     /// Not declared for direct replies. Replaced by a queue of another name if the broker cannot
     /// declare this one again.
     queue: Mutex<QueueSpec>,
+    /// Set if the queue has the name of its client, which another process of the client will use.
+    is_named: bool,
     /// Way for replies to arrive.
     mode: ReplyMode,
     /// Reply address of all requests with direct replies.
@@ -69,17 +70,25 @@ pub(crate) struct ReplyConsumer {
     limits: Limits,
     /// Throttle for the log line of replies that cannot be decoded.
     undecoded: LogThrottle,
+    /// Number of replies to requesters that are closed, or of an earlier process.
+    unknown: AtomicU64,
 }
 
 impl ReplyConsumer {
     /// Creates the consumer. No queue is declared before [`run`](Self::run).
     pub(crate) fn new(config: &Config) -> Self {
+        let named = reply_queue::named(config);
+        let is_named = named.is_some();
+        // Replies to an earlier process of the client must not answer the calls of this one.
+        let first = if is_named { (unique() as u64) >> 1 } else { 0 };
         Self {
-            queue: Mutex::new(new_queue()),
+            queue: Mutex::new(named.unwrap_or_else(reply_queue::random)),
+            is_named,
             mode: config.reply_mode,
             direct_address: DIRECT_REPLY_TO.into(),
             requesters: Mutex::default(),
-            next_requester: AtomicU64::new(0),
+            next_requester: AtomicU64::new(first),
+            unknown: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             refusal: OnceLock::new(),
             limits: config.limits,
@@ -95,6 +104,11 @@ impl ReplyConsumer {
     /// Returns the `reply_to` of a request that is sent now.
     pub(crate) fn reply_address(&self) -> ShortString {
         if self.is_direct() { self.direct_address.clone() } else { lock(&self.queue).name.clone() }
+    }
+
+    /// Returns whether the reply queue stays for the next process of the client.
+    pub(crate) fn is_named(&self) -> bool {
+        self.is_named
     }
 
     /// Returns the current reply queue.
@@ -143,7 +157,8 @@ impl ReplyConsumer {
         let is_sent =
             requesters.get(&requester).is_some_and(|streams| streams.replies.send(item).is_ok());
         if !is_sent {
-            tracing::debug!(requester, "dropped a reply: its requester is closed");
+            let count = self.unknown.fetch_add(1, Ordering::Relaxed) + 1;
+            tracing::debug!(requester, count, "dropped a reply: its requester is closed");
         }
     }
 
@@ -278,20 +293,16 @@ impl ReplyConsumer {
             self.fail_all(&error.with("queue", &queue.name));
         }
         if let Err(error) = declare(connection, &queue).await {
-            if error.kind() == ErrorKind::Config {
+            if error.kind() == ErrorKind::Config && !self.is_named {
                 // The broker answers so for a queue on a cluster node that is down. The queue is
                 // unusable, and its name stays taken until the node is back.
-                *lock(&self.queue) = new_queue();
+                *lock(&self.queue) = reply_queue::random();
             }
             return Err(error);
         }
         let channel = connection.channel().await?;
-        let name = &queue.name;
-        let cannot = |error| failed("cannot consume the reply queue", &error).with("queue", name);
-        channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.map_err(cannot)?;
-        let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
-        let consumer = channel.basic_consume(name.clone(), "".into(), options, arguments).await;
-        Ok((channel, consumer.map_err(cannot)?))
+        let consumer = reply_queue::consume(&channel, &queue, self.is_named).await?;
+        Ok((channel, consumer))
     }
 
     /// Routes replies until the channel is lost, and acknowledges them in batches.
@@ -321,16 +332,7 @@ impl ReplyConsumer {
     }
 }
 
-/// Returns a reply queue with a new random name.
-fn new_queue() -> QueueSpec {
-    QueueSpec::expiring(native::reply_queue(unique()), QueueKind::Classic, EXPIRES)
-}
-
 /// RabbitMQ's pseudo-queue for direct replies.
 const DIRECT_REPLY_TO: &str = "amq.rabbitmq.reply-to";
-/// Expiry of a reply queue without its consumer.
-const EXPIRES: Duration = Duration::from_mins(5);
 /// The most notices that wait for a requester to read them.
 const NOTICES_MAX: usize = 1024;
-/// Prefetch: replies that the broker sends before the first of them is acknowledged.
-const PREFETCH: u16 = 1024;

@@ -274,7 +274,8 @@ impl Republisher {
             }
             RepublishTarget::Retry(delay) => {
                 let queue = self.queue.retry_queue(delay, self.shared.config.retry_queue_expiry)?;
-                self.publish_to_declared(&queue, copy.without_expiration()).await
+                let copy = Republish { delay, ..copy.without_expiration() };
+                self.publish_to_declared(&queue, copy).await
             }
             RepublishTarget::DeadLetters => {
                 let queue = self.queue.dead_letter_queue()?;

@@ -11,7 +11,6 @@ use crate::consuming::consumer;
 use crate::consuming::requeue_mode::RequeueMode;
 use crate::shared::Shared;
 use crate::topology::event_queues;
-use crate::wire::native;
 
 /// Opens a subscriber of `channel`. Each event that is published after this returns is received.
 ///
@@ -37,7 +36,7 @@ pub(crate) async fn open(
         Some(_) => RequeueMode::counting(&queue.options),
         None => RequeueMode::Broker,
     };
-    let (exchange, filters) = (native::event_exchange(channel)?, filters);
+    let (exchange, filters) = (shared.config.channel_exchanges.of(channel)?, filters);
     let is_private = group.is_none();
     if is_private {
         // Deleted by `close` of the source, also if opening fails or is dropped.

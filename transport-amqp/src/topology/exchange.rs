@@ -7,15 +7,21 @@ use polywire_core::{ErrorKind, Result};
 
 use crate::connection::supervised::SupervisedConnection;
 use crate::error::failed;
+use crate::wire::native;
 
 /// Declares the durable topic exchange of a channel. An exchange that exists with the same
-/// properties stays as it is. For a user that may not declare it, the exchange has to exist.
+/// properties stays as it is. For a user that may not declare it, the exchange has to exist. So has
+/// an exchange of the program's own, which may be of any type.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Config`] if there is an exchange of another type by this name,
-/// [`ErrorKind::Denied`] if it does not exist and the user may not declare it.
+/// [`ErrorKind::Config`] if there is an exchange of another type by this name, or none by a name of
+/// the program's own; [`ErrorKind::Denied`] if it does not exist and the user may not declare it.
 pub(crate) async fn declare(connection: &SupervisedConnection, name: &ShortString) -> Result<()> {
+    if native::is_own(name) {
+        let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+        return declare_with(connection, name, passive).await;
+    }
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     match declare_with(connection, name, durable).await {
         Err(refused) if refused.kind() == ErrorKind::Denied => {

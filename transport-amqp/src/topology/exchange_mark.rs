@@ -19,7 +19,8 @@ use crate::wire::native;
 /// The mark of one exchange.
 pub(crate) struct ExchangeMark {
     exchange: ShortString,
-    /// `None` if the name of the exchange leaves no room for the name of the mark.
+    /// `None` if the name of the exchange leaves no room for the name of the mark, and for an
+    /// exchange of the program's own.
     name: Option<ShortString>,
     /// Set if the user may not declare or bind the mark, which is then taken for present.
     is_denied: AtomicBool,
@@ -28,7 +29,9 @@ pub(crate) struct ExchangeMark {
 impl ExchangeMark {
     /// Returns the mark of an exchange. Nothing is declared yet.
     pub(crate) fn new(exchange: ShortString) -> Self {
-        let name = native::mark_of_exchange(&exchange).ok();
+        let name = (!native::is_own(&exchange))
+            .then(|| native::mark_of_exchange(&exchange).ok())
+            .flatten();
         Self { exchange, name, is_denied: AtomicBool::new(false) }
     }
 

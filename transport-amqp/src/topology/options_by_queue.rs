@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lapin::types::ShortString;
-use polywire_core::{Error, Result};
+use polywire_core::{Error, ErrorKind, Result};
 use rustc_hash::FxHashMap;
 
 use crate::error::lock;
 use crate::topology::queue::QueueSpec;
 use crate::topology::queue_options::QueueOptions;
+use crate::wire::native;
 
 /// Options of the service, job and group queues: a default, and exceptions by name.
 #[derive(Clone, Debug, Default)]
@@ -41,30 +42,36 @@ impl QueueSettings {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) for an invalid name, or for options
+    /// [`ErrorKind::Config`] for an invalid name, or for options
     /// that RabbitMQ would deny or ignore.
     pub(crate) fn validate(&self) -> Result<()> {
         if let Some(error) = &self.invalid {
             return Err(error.clone());
         }
         self.default.validate()?;
+        if let Some(name) = &self.default.name {
+            let text = "invalid queue option named: it names one queue, and not all of them";
+            let error = Error::new(ErrorKind::Config, text).with("setting", "named");
+            return Err(error.with("value", name).unsent());
+        }
         self.named.keys().try_for_each(|name| {
             let options = self.options(name);
-            options.validate().map_err(|error| error.with("queue", name))
+            let own = options.name.as_deref().map_or(Ok(()), |own| native::own_name(own).map(drop));
+            own.and_then(|()| options.validate()).map_err(|error| error.with("queue", name))
         })
     }
 
     /// Returns a queue that does not expire, unless its options say otherwise.
     pub(crate) fn queue(&self, name: ShortString) -> QueueSpec {
         let options = self.used_options(&name);
-        QueueSpec::new(name, options)
+        QueueSpec::new(own_or(name, &options), options)
     }
 
     /// Returns a queue that the broker deletes after so long without a consumer, unless its options
     /// say otherwise.
     pub(crate) fn expiring_queue(&self, name: ShortString, after: Duration) -> QueueSpec {
         let options = self.used_options(&name).expires_by_default(after);
-        QueueSpec::new(name, options)
+        QueueSpec::new(own_or(name, &options), options)
     }
 
     /// Warns of the names that have options and no queue: most likely, a name is misspelt, and its
@@ -91,4 +98,10 @@ impl QueueSettings {
         let options = self.named.get(name).unwrap_or(&self.default).clone();
         if options.has_kind() { options } else { options.kind(self.default.queue_kind()) }
     }
+}
+
+/// Returns the name of the program's own, if the options have one.
+fn own_or(name: ShortString, options: &QueueOptions) -> ShortString {
+    // The names were validated when the transport was built.
+    options.name.as_deref().and_then(|own| native::own_name(own).ok()).unwrap_or(name)
 }

@@ -39,6 +39,8 @@ use crate::topology::queue_kind::QueueKind;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use = "options do nothing by themselves"]
 pub struct QueueOptions {
+    /// Name of the queue at the broker; that of the wire format if not set.
+    pub(super) name: Option<String>,
     /// `x-queue-type`; the kind of the builder if not set.
     kind: Option<QueueKind>,
     /// `x-delivery-limit`
@@ -89,6 +91,16 @@ impl QueueOptions {
         Self { kind: Some(kind), ..self }
     }
 
+    /// Sets the name of the queue at the broker, for the queue of one service, job queue or group.
+    /// The default begins with `polywire.`.
+    ///
+    /// All programs of the queue have to set the same name. Add [`passive`](Self::passive) for a
+    /// queue that another program declares, or a [`Topology`](crate::Topology) of this one. The
+    /// dead-letter queue of a queue NAME is `polywire.dead..NAME`.
+    pub fn named(self, name: impl Into<String>) -> Self {
+        Self { name: Some(name.into()), ..self }
+    }
+
     /// Sets how often a message may be redelivered before it is
     /// [dead-lettered](Self::dead_letters). For quorum queues only.
     ///
@@ -125,7 +137,9 @@ impl QueueOptions {
     /// A quorum queue has its own levels, whatever `highest` says, and has none before RabbitMQ
     /// 4.0: opening an endpoint handle then fails with [`ErrorKind::Config`]. RabbitMQ 4.0 to 4.2
     /// know two levels, 0 to 4 and above, and deliver two urgent messages for each other one.
-    /// From 4.3 on there are 32 levels, and a higher one goes first.
+    /// From 4.3 on there are 32 levels, and a higher one goes first. Jobs and requests without a
+    /// priority are sent with 0, as such a queue takes a message without the property for a more
+    /// urgent one.
     pub fn priorities(self, highest: u8) -> Self {
         Self { priorities: Some(highest), ..self }
     }
@@ -199,6 +213,12 @@ impl QueueOptions {
     /// Returns the deliveries after which a message is dead-lettered, if that is limited.
     pub(crate) fn deliveries_max(&self) -> Option<u32> {
         self.delivery_limit.map(|redeliveries| redeliveries.saturating_add(1))
+    }
+
+    /// Returns the priority of a message that has none. A quorum queue of RabbitMQ 4.3 delivers a
+    /// message without the property before one of priority 3.
+    pub(crate) fn default_priority(&self) -> Option<u8> {
+        self.priorities.filter(|_| self.queue_kind() == QueueKind::Quorum).map(|_| 0)
     }
 
     /// Returns whether the queue is checked and not declared.

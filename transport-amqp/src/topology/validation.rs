@@ -53,7 +53,8 @@ impl QueueOptions {
     /// [`ErrorKind::Config`], with the version.
     pub(super) fn check_version(&self, version: BrokerVersion) -> Result<()> {
         let is_quorum = self.queue_kind() == QueueKind::Quorum && !self.is_passive();
-        if is_quorum && self.priorities.is_some() && version < BrokerVersion::QUORUM_PRIORITIES {
+        let is_too_old = version.is_known() && version < BrokerVersion::QUORUM_PRIORITIES;
+        if is_quorum && self.priorities.is_some() && is_too_old {
             let text = "cannot declare the queue: a quorum queue of this broker has no priorities";
             return Err(Error::new(ErrorKind::Config, text)
                 .with("version", version)

@@ -20,6 +20,7 @@ mod calls;
 mod cancellation;
 #[cfg(feature = "tls")]
 mod certificates;
+mod client_names;
 mod connecting;
 mod context;
 mod dead_letters;
@@ -39,9 +40,11 @@ mod message_ids;
 mod one_connection;
 mod outages;
 mod outbound;
+mod own_topology;
 mod peer;
 mod permissions;
 mod poison;
+mod program_connections;
 mod queue_limits;
 mod queues;
 mod raw;
@@ -49,6 +52,7 @@ mod reconnects;
 mod requeues;
 mod retries;
 mod roles;
+mod send_options;
 mod settings;
 mod suspects;
 mod topology;
@@ -72,6 +76,7 @@ fn main() {
         connecting::trials(),
         error_texts::trials(),
         calls::trials(),
+        client_names::trials(),
         at_most_once::trials(),
         malformed::trials(),
         unparsable::trials(),
@@ -86,11 +91,13 @@ fn main() {
         retries::trials(),
         dead_letters::trials(),
         message_ids::trials(),
+        send_options::trials(),
         poison::trials(),
         suspects::trials(),
         events::trials(),
         reconnects::trials(),
         one_connection::trials(),
+        program_connections::trials(),
         outages::trials(),
         outbound::trials(),
         alarms::trials(),
@@ -102,6 +109,7 @@ fn main() {
         lasting::trials(),
         lost_servers::trials(),
         topology::trials(),
+        own_topology::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }

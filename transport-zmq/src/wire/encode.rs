@@ -69,9 +69,10 @@ pub(super) fn deadline_ms(deadline: Option<Deadline>) -> [u8; 4] {
     u32::try_from(ms).unwrap_or(u32::MAX).to_be_bytes()
 }
 
-/// Returns whether a message says when it was sent: a request with a deadline does.
+/// Returns whether a message says when it was sent: a request, a job and an event with a deadline
+/// do.
 fn has_sent(role: &Role, message: &Message) -> bool {
-    matches!(role, Role::Request(_)) && message.deadline.is_some()
+    matches!(role, Role::Request(_) | Role::Job(_) | Role::Event) && message.deadline.is_some()
 }
 
 /// Writes the fields, with the body last if it is `inline`.

@@ -33,7 +33,7 @@ pub(super) const ID_AT: usize = 4;
 pub(super) const FLAGS_AT: usize = 3;
 /// The position of the deadline.
 pub(super) const DEADLINE_AT: usize = 12;
-/// The position of the moment of sending in a request with a deadline, whose first field it is.
+/// The position of the moment of sending in a message with a deadline, whose first field it is.
 pub(super) const SENT_AT: usize = FIXED + 2;
 /// The size of the moment of sending in bytes.
 pub(super) const SENT_LEN: usize = 16;

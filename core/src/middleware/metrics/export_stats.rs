@@ -74,6 +74,7 @@ impl WorkStats {
                 ("polywire_work_dead_lettered_total", self.dead_lettered),
                 ("polywire_work_panicked_total", self.panicked),
                 ("polywire_work_rejected_total", self.rejected),
+                ("polywire_work_expired_total", self.expired),
             ],
         );
     }

@@ -86,6 +86,7 @@ pub(crate) fn decode_job(raw: &mut RawDelivery, limits: &Limits) -> Result<Messa
             undecodable("its property `type` is not an address").with_source(error)
         })?);
     }
+    read_deadline(&raw.properties, &mut message)?;
     read_shared(raw, limits, &mut message)?;
     Ok(message)
 }
@@ -200,18 +201,21 @@ fn read_request(raw: &mut RawDelivery, limits: &Limits, message: &mut Message) -
         .as_ref()
         .ok_or_else(|| undecodable("its property `type` does not name a method"))?;
     message.method = Some(Address::new(method.as_str())?);
-    let remaining = || {
-        let headers = properties.headers().as_ref()?;
-        text(headers.inner().get(REMAINING)?)?.ok()
-    };
+    read_deadline(properties, message)?;
+    read_shared(raw, limits, message)
+}
+
+/// Reads the time to live, and whether the message is kept after it.
+fn read_deadline(properties: &BasicProperties, message: &mut Message) -> Result<()> {
+    let headers = properties.headers().as_ref().map(FieldTable::inner);
+    let remaining = || text(headers?.get(REMAINING)?)?.ok();
     let expiration = properties.expiration().as_ref().map(ToString::to_string);
     if let Some(expiration) = expiration.or_else(remaining) {
         let ms = expiration.parse().map_err(|_| undecodable("its expiration is not a number"))?;
         message.deadline = Some(Deadline::after_ms(ms));
     }
-    message.keep_expired =
-        properties.headers().as_ref().is_some_and(|headers| keeps_expired(headers.inner()));
-    read_shared(raw, limits, message)
+    message.keep_expired = headers.is_some_and(keeps_expired);
+    Ok(())
 }
 
 fn read_reply(mut raw: RawDelivery, limits: &Limits, message: &mut Message) -> Result<()> {

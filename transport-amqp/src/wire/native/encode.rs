@@ -8,7 +8,7 @@ use lapin::BasicProperties;
 use lapin::message::Delivery as RawDelivery;
 use lapin::types::{AMQPValue, ShortString};
 use polywire_core::message::MessageId;
-use polywire_core::{Error, ErrorKind, Message, Result};
+use polywire_core::{Deadline, Error, ErrorKind, Message, Result};
 
 use super::headers::{ATTEMPT, CARBON_COPY, CRASHES, EXPIRED, TOPIC};
 use super::queue_names::{CANCEL_EXCHANGE, is_request_queue};
@@ -16,7 +16,7 @@ use super::reply_address::ReplyAddress;
 use super::short_string::short_string;
 use super::{declined_by, history_headers, properties};
 use crate::wire::correlation::Correlation;
-use crate::wire::deadline_stamp::{self, KEEP_EXPIRED};
+use crate::wire::deadline_stamp;
 use crate::wire::outgoing::{MessageSender, OutgoingMessage};
 use crate::wire::republish::Republish;
 
@@ -32,12 +32,6 @@ pub(crate) fn encode_request(
     persistent: bool,
 ) -> Result<OutgoingMessage> {
     let mut properties = properties::shared(&message, persistent)?;
-    if message.keep_expired {
-        let headers = properties.headers().as_ref();
-        let mut headers = headers.map(|table| table.inner().clone()).unwrap_or_default();
-        headers.insert(KEEP_EXPIRED.into(), AMQPValue::Boolean(true));
-        properties = properties.with_headers(headers.into());
-    }
     if let Some(call) = message.id {
         let id = properties::correlation_id(requester, call)?;
         properties = properties.with_correlation_id(id.clone()).with_message_id(id);
@@ -108,8 +102,9 @@ pub(crate) fn encode_job(
     let properties = properties::shared(&message, persistent)?;
     let id = message.message_id.unwrap_or_else(MessageId::unique);
     let properties = properties::with_message_id(properties, &id);
+    let (deadline, keep_expired) = (message.deadline, message.keep_expired);
     let job = OutgoingMessage::to_queue(queue.clone(), properties, message.body.into_bytes());
-    Ok(job.with_user_id())
+    Ok(OutgoingMessage { deadline, keep_expired, ..job.with_user_id() })
 }
 
 /// Encodes an event. It is not mandatory, since a channel need not have subscribers.
@@ -134,8 +129,8 @@ pub(crate) fn encode_event(
         routing_key: short_string("topic", topic.as_str())?,
         mandatory: false,
         sender: MessageSender::Ours,
-        deadline: None,
-        keep_expired: false,
+        deadline: message.deadline,
+        keep_expired: message.keep_expired,
         properties,
         body: message.body.into_bytes(),
     })
@@ -162,10 +157,13 @@ pub(crate) fn encode_republished(
         headers.insert(CRASHES.into(), AMQPValue::LongLongInt(crashes.into()));
     }
     deadline_stamp::remove(&mut headers);
-    // A call that is kept must not expire in a buffer. A one-way suspect may have begun in time.
-    let is_one_way_suspect = delivery.crashes.is_some() && delivery.properties.reply_to().is_none();
-    let is_kept = (deadline_stamp::keeps_expired(&headers) || is_one_way_suspect)
-        && !delivery.without_expiration;
+    // What is kept must not expire in a buffer. A one-way suspect may have begun in time. The next
+    // receiver settles a job that has expired; its copy would never be published.
+    let is_expired = delivery.deadline.is_some_and(Deadline::is_expired);
+    let stays_one_way =
+        (delivery.crashes.is_some() || is_expired) && delivery.properties.reply_to().is_none();
+    let is_kept =
+        (deadline_stamp::keeps_expired(&headers) || stays_one_way) && !delivery.without_expiration;
     let stays = is_kept || !delivery.delay.is_zero();
     if let Some(deadline) = delivery.deadline.filter(|_| stays) {
         deadline_stamp::write_delayed(&mut headers, deadline, delivery.delay);
@@ -197,7 +195,8 @@ pub(crate) fn encode_redriven(
     let copy = Republish::new(properties.clone(), None, dead_letter.data.clone().into(), 1);
     let copy = Republish { history: Some(history), ..copy.without_expiration() };
     let mut copy = encode_republished(queue, queue, copy)?;
-    if is_request_queue(queue) {
+    // A queue of the program's own may hold requests, too.
+    if is_request_queue(queue) || copy.properties.reply_to().is_some() {
         copy.properties = properties::without_reply(&copy.properties);
     }
     Ok(copy)

@@ -33,6 +33,8 @@ pub(super) const DELIVERY_COUNT: &str = "x-delivery-count";
 pub(super) const ACQUIRED_COUNT: &str = "x-acquired-count";
 /// Further routing keys of the message, by which RabbitMQ copies it to more queues.
 pub(super) const CARBON_COPY: &str = "CC";
+/// The same, without a trace in the copies.
+const BLIND_CARBON_COPY: &str = "BCC";
 /// Prefixes of the headers in which the broker records dead-lettering.
 const BROKER_RECORDS: [&str; 3] = ["x-death", "x-first-death-", "x-last-death-"];
 
@@ -40,7 +42,7 @@ const BROKER_RECORDS: [&str; 3] = ["x-death", "x-first-death-", "x-last-death-"]
 ///
 /// # Errors
 ///
-/// Unsent: [`ErrorKind::Config`] for a header name with the reserved prefix,
+/// Unsent: [`ErrorKind::Config`] for a header name with the reserved prefix or of the broker,
 /// [`ErrorKind::TooLarge`] for a header name of more than 255 bytes.
 pub(super) fn encode_headers(headers: &Headers, fault: Option<&Fault>) -> Result<FieldTable> {
     let mut table = FieldTable::default();
@@ -51,6 +53,12 @@ pub(super) fn encode_headers(headers: &Headers, fault: Option<&Fault>) -> Result
                 "cannot send the header: the prefix `polywire.` is reserved",
             );
             return Err(error.with("header", name).unsent());
+        }
+        // The broker would copy the message to other queues, or close the channel over the type of
+        // the value. What it records itself would not reach the handler.
+        if [CARBON_COPY, BLIND_CARBON_COPY].contains(&&**name) || is_broker_record(name) {
+            let text = "cannot send the header: RabbitMQ routes or records by this name";
+            return Err(Error::new(ErrorKind::Config, text).with("header", name).unsent());
         }
         table.insert(
             short_string("header", &**name)?,

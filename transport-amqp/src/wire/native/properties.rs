@@ -9,12 +9,13 @@ use super::headers::{ONCE, encode_headers};
 use super::reply_address::reply_address;
 use super::short_string::short_string;
 use crate::wire::correlation::Correlation;
+use crate::wire::deadline_stamp::KEEP_EXPIRED;
 
 /// Encodes the properties that all kinds of messages share: delivery mode, content type, method,
 /// priority, and headers with the fault.
 pub(super) fn shared(message: &Message, persistent: bool) -> Result<BasicProperties> {
-    let mut properties =
-        BasicProperties::default().with_delivery_mode(if persistent { 2 } else { 1 });
+    let mut properties = BasicProperties::default()
+        .with_delivery_mode(if persistent && !message.transient { 2 } else { 1 });
     if let Some(content_type) = &message.content_type {
         properties = properties.with_content_type(short_string("content type", &**content_type)?);
     }
@@ -27,6 +28,9 @@ pub(super) fn shared(message: &Message, persistent: bool) -> Result<BasicPropert
     let mut headers = encode_headers(&message.headers, message.fault.as_deref())?;
     if message.at_most_once {
         headers.insert(ONCE.into(), AMQPValue::Boolean(true));
+    }
+    if message.keep_expired {
+        headers.insert(KEEP_EXPIRED.into(), AMQPValue::Boolean(true));
     }
     Ok(if headers.inner().is_empty() { properties } else { properties.with_headers(headers) })
 }

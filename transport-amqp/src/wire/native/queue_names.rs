@@ -7,6 +7,7 @@
 //! The functions that return a name fail with [`ErrorKind::TooLarge`], unsent, if the name exceeds
 //! 255 bytes.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use lapin::types::ShortString;
@@ -53,8 +54,27 @@ pub(crate) fn job_queue(queue: &Address) -> Result<ShortString> {
     short_string("queue", format!("{JOBS}{queue}"))
 }
 
+/// Returns the name of a queue or an exchange of the program's own.
+///
+/// # Errors
+///
+/// [`ErrorKind::Config`] for an empty name, or one with a prefix of polywire or of the broker.
+pub(crate) fn own_name(name: &str) -> Result<ShortString> {
+    if name.is_empty() || name.starts_with(PREFIX) || name.starts_with("amq.gen") {
+        let text = "cannot use the name: it is empty, or begins with polywire. or amq.gen";
+        return Err(Error::new(ErrorKind::Config, text).with("name", name).unsent());
+    }
+    short_string("name", name)
+}
+
+/// Returns whether a queue or an exchange has a name of the program's own.
+pub(crate) fn is_own(name: &ShortString) -> bool {
+    !name.as_str().starts_with(PREFIX)
+}
+
 /// Returns the dead-letter queue of a queue: `polywire.dead.ORIGIN`, where `ORIGIN` is the name of
-/// the queue without `polywire.`.
+/// the queue without `polywire.`, or a dot and a name of the program's own. No address begins with
+/// a dot.
 pub(crate) fn dead_letter_queue(origin: &ShortString) -> Result<ShortString> {
     short_string("dead-letter queue", format!("{DEAD_LETTERS}{}", without_prefix(origin)))
 }
@@ -106,19 +126,26 @@ pub(crate) fn reply_queue(number: u128) -> ShortString {
     format!("{ASKED}{:028x}", number >> 16).into()
 }
 
+/// Returns the reply queue of a client that keeps its name: `polywire.reply.ask..NAME`. It meets no
+/// queue with a number.
+pub(crate) fn named_reply_queue(client: &Address) -> Result<ShortString> {
+    short_string("client name", format!("{ASKED}.{client}"))
+}
+
 /// Returns whether the caller with this reply queue answers servers that ask.
 pub(super) fn can_answer(reply_queue: &str) -> bool {
     reply_queue.starts_with(ASKED)
 }
 
-/// Returns whether a queue holds requests, as opposed to jobs or to the events of a group.
+/// Returns whether a queue with a name of polywire holds requests, as opposed to jobs or to the
+/// events of a group.
 pub(super) fn is_request_queue(queue: &ShortString) -> bool {
-    ![JOBS, EVENTS].iter().any(|prefix| queue.as_str().starts_with(prefix))
+    !is_own(queue) && ![JOBS, EVENTS].iter().any(|prefix| queue.as_str().starts_with(prefix))
 }
 
-fn without_prefix(queue: &ShortString) -> &str {
+fn without_prefix(queue: &ShortString) -> Cow<'_, str> {
     let name = queue.as_str();
-    name.strip_prefix(PREFIX).unwrap_or(name)
+    name.strip_prefix(PREFIX).map_or_else(|| Cow::Owned(format!(".{name}")), Cow::Borrowed)
 }
 
 #[cfg(test)]
@@ -148,6 +175,26 @@ mod tests {
             let names = (dead_letter_queue(&origin).unwrap(), retry_queue(&origin, delay).unwrap());
             assert_eq!((names.0.as_str(), names.1.as_str()), (dead_letters, retries));
         }
+    }
+
+    #[test]
+    fn names_of_the_programs_own_meet_no_others() {
+        let own = own_name("orders").unwrap();
+        let (dead, service) = (
+            dead_letter_queue(&own).unwrap(),
+            dead_letter_queue(&request_queue(&address("orders")).unwrap()).unwrap(),
+        );
+        assert_eq!(
+            (dead.as_str(), service.as_str()),
+            ("polywire.dead..orders", "polywire.dead.orders")
+        );
+        let retry = retry_queue(&own, Duration::from_millis(5)).unwrap();
+        assert_eq!(retry.as_str(), "polywire.retry..orders..5");
+        assert!(!is_request_queue(&own) && is_own(&own));
+        for name in ["", "polywire.orders", "amq.gen-1"] {
+            assert_eq!(own_name(name).unwrap_err().kind(), ErrorKind::Config, "{name}");
+        }
+        assert!(own_name("amq.topic").is_ok());
     }
 
     #[test]

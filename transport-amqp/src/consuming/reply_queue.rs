@@ -1,0 +1,60 @@
+//! The queue of replies: with a random name, or with the name that its client keeps.
+
+use std::time::Duration;
+
+use lapin::options::{BasicConsumeOptions, BasicQosOptions};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Channel, Consumer};
+use polywire_core::{Error, ErrorKind, Result};
+
+use crate::config::Config;
+use crate::error::failed;
+use crate::topology::queue::QueueSpec;
+use crate::topology::queue_kind::QueueKind;
+use crate::unique_number::unique;
+use crate::wire::native;
+
+/// Returns a reply queue with a new random name.
+pub(super) fn random() -> QueueSpec {
+    expiring(native::reply_queue(unique()))
+}
+
+/// Returns the reply queue of a client that keeps its name.
+pub(super) fn named(config: &Config) -> Option<QueueSpec> {
+    // The name was validated when the transport was built.
+    let name = config.client_name.as_ref()?.as_ref().ok()?;
+    native::named_reply_queue(name).ok().map(expiring)
+}
+
+fn expiring(name: ShortString) -> QueueSpec {
+    QueueSpec::expiring(name, QueueKind::Classic, EXPIRES)
+}
+
+/// Consumes a reply queue. The consumer of a named one is the only consumer.
+///
+/// # Errors
+///
+/// [`ErrorKind::Denied`] if another client has the name, besides those of the channel.
+pub(super) async fn consume(
+    channel: &Channel,
+    queue: &QueueSpec,
+    is_named: bool,
+) -> Result<Consumer> {
+    let name = &queue.name;
+    let cannot = |error| failed("cannot consume the reply queue", &error).with("queue", name);
+    channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.map_err(cannot)?;
+    let options = BasicConsumeOptions { exclusive: is_named, ..BasicConsumeOptions::default() };
+    let consuming = channel.basic_consume(name.clone(), "".into(), options, FieldTable::default());
+    consuming.await.map_err(cannot).map_err(|error| match error.kind() {
+        ErrorKind::Denied if is_named => {
+            let text = "cannot use the client name: another client has it";
+            Error::new(ErrorKind::Denied, text).with("queue", name).with_source(error)
+        }
+        _ => error,
+    })
+}
+
+/// Expiry of a reply queue without its consumer.
+const EXPIRES: Duration = Duration::from_mins(5);
+/// Prefetch: replies that the broker sends before the first of them is acknowledged.
+const PREFETCH: u16 = 1024;
