@@ -308,6 +308,13 @@ impl AmqpBuilder {
         self.config.send_user_id = send;
         self
     }
+
+    /// Lets content headers reach the engine unchecked, so that a test can make it fail.
+    #[doc(hidden)]
+    pub fn unchecked_headers(mut self, unchecked: bool) -> Self {
+        self.config.unchecked_headers = unchecked;
+        self
+    }
 }
 
 #[cfg(test)]

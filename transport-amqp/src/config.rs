@@ -56,6 +56,8 @@ pub(crate) struct Config {
     pub(crate) publish_buffer: Bounds,
     /// Limit on the messages that are sent and not confirmed.
     pub(crate) unconfirmed_max: Bounds,
+    /// Set if content headers reach the engine unchecked, in tests of its failures.
+    pub(crate) unchecked_headers: bool,
 }
 
 impl Config {
@@ -100,6 +102,7 @@ impl Config {
             reply_mode,
             publish_buffer,
             unconfirmed_max,
+            unchecked_headers: false,
         })
     }
 

@@ -10,6 +10,7 @@ use polywire_core::Result;
 use crate::config::Config;
 use crate::connection::broker_version::CurrentVersion;
 use crate::connection::dial::connect;
+use crate::connection::inbound::fatal_search::FatalSearch;
 use crate::error::closed;
 use crate::events::ConnectionRole;
 use crate::url::BrokerAddress;
@@ -20,12 +21,15 @@ pub(super) struct Brokers {
     next: usize,
     /// Version of the broker that was reached last.
     pub(super) version: CurrentVersion,
+    /// Search for messages over which the engine fails.
+    pub(super) search: FatalSearch,
 }
 
 impl Brokers {
     /// Starts with the first broker of the URL.
     pub(super) fn new(config: &Config) -> Self {
-        Self { all: config.url.brokers(), next: 0, version: CurrentVersion::default() }
+        let (version, search) = (CurrentVersion::default(), FatalSearch::default());
+        Self { all: config.url.brokers(), next: 0, version, search }
     }
 
     /// Connects to the current broker. After a failure, the next broker becomes the current one.
@@ -35,7 +39,7 @@ impl Brokers {
         config: &Config,
         role: ConnectionRole,
     ) -> Result<Connection> {
-        let connected = connect(config, self.current(), role, &self.version).await;
+        let connected = connect(config, self.current(), role, &self.version, &self.search).await;
         if connected.is_err() {
             self.next = (self.next + 1) % self.all.len();
         }

@@ -9,15 +9,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_core::Stream;
 use futures_util::StreamExt;
 use lapin::{Connection, Event};
 use polywire_core::{Error, ErrorKind, Result};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::Config;
 use crate::connection::backoff::Backoff;
 use crate::connection::brokers::Brokers;
+use crate::connection::inbound::fatal_search::FoundQueue;
 use crate::connection::monitor::ConnectionMonitor;
 use crate::engine_cause::EngineCause;
 use crate::error::channel_error;
@@ -113,12 +115,30 @@ impl Supervisor {
                 () = sleep(CHECK_INTERVAL) => self.set_flow(connection),
             }
         }
+        if reason.is_none() {
+            // The engine changes the status a moment before it sends the event.
+            reason = timeout(EVENT_MAX, last_error(&mut events)).await.ok().flatten();
+        }
+        if let Some(FoundQueue { queue, ends, treatment }) =
+            self.brokers.search.note_end(reason.as_ref())
+        {
+            let error = reason.as_ref().map(EngineCause::of);
+            tracing::error!(
+                role = %self.role,
+                queue,
+                ends,
+                error = error.map(tracing::field::display),
+                %treatment,
+                "a message of the queue ends the connections"
+            );
+        }
         let broker = self.brokers.current();
         let text = format!("the connection to the broker at {broker} was lost");
         let lost = Error::new(ErrorKind::Disconnected, text)
             .with_named("host", &broker.host)
             .with_named("port", broker.port);
         match reason {
+            _ if self.brokers.search.has_panicked() => lost.with_source("the AMQP engine panicked"),
             Some(reason) => lost.with_source(EngineCause::of(&reason)),
             None => lost,
         }
@@ -173,6 +193,17 @@ impl Supervisor {
     }
 }
 
+/// Reads events up to an error that concerns the connection.
+async fn last_error(events: &mut (impl Stream<Item = Event> + Unpin)) -> Option<lapin::Error> {
+    while let Some(event) = events.next().await {
+        match event {
+            Event::Error(error) if channel_error(&error).is_none() => return Some(error),
+            _ => {}
+        }
+    }
+    None
+}
+
 /// An interval without a connection, for the log.
 struct Outage {
     since: Instant,
@@ -220,5 +251,7 @@ impl Outage {
 const STABLE_AFTER: Duration = Duration::from_secs(5);
 /// Interval of the regular check.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The longest wait for the event of a connection that has ended; there may be none.
+const EVENT_MAX: Duration = Duration::from_millis(100);
 /// Interval of the warnings during an outage.
 const WARN_INTERVAL: Duration = Duration::from_secs(30);

@@ -290,7 +290,8 @@ impl ReplyConsumer {
         let cannot = |error| failed("cannot consume the reply queue", &error).with("queue", name);
         channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.map_err(cannot)?;
         let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
-        let consumer = channel.basic_consume(name.clone(), "".into(), options, arguments).await;
+        let tag = name.clone();
+        let consumer = channel.basic_consume(name.clone(), tag, options, arguments).await;
         Ok((channel, consumer.map_err(cannot)?))
     }
 
