@@ -15,4 +15,5 @@ pub(crate) mod options_by_queue;
 pub(crate) mod queue;
 pub(crate) mod queue_kind;
 pub(crate) mod queue_options;
+pub(crate) mod removal_mark;
 mod validation;

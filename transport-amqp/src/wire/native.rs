@@ -72,7 +72,7 @@ pub(crate) use self::encode::{
 pub(crate) use self::headers::MALFORMED;
 pub(crate) use self::queue_names::{
     CANCEL_EXCHANGE, LOST_EXCHANGE, NOTICE_EXCHANGE, cancel_key, dead_letter_queue, event_exchange,
-    group_queue, job_queue, mark_of_exchange, reply_queue, request_queue, retry_queue,
-    subscriber_queue, suspects_queue,
+    group_queue, job_queue, mark_of_exchange, removal_mark, reply_queue, request_queue,
+    retry_queue, subscriber_queue, suspects_queue,
 };
 pub(crate) use self::reply_address::reply_address;
