@@ -11,6 +11,8 @@
 //!
 //! - `peer_set`: the choice of a peer. `peer`: one connection, its liveness and its task.
 //!
+//! - `peer_bound`: the largest message that a server accepts.
+//!
 //! - `peer_leave`: a server that takes no more requests. `peer_kind`: the side that connects.
 //!
 //! - `unsent`: errors of messages that were not sent.
@@ -34,6 +36,7 @@ mod in_flight;
 mod inbound_peers;
 mod outage_log;
 mod peer;
+mod peer_bound;
 mod peer_endpoints;
 mod peer_kind;
 mod peer_leave;
