@@ -95,9 +95,11 @@ impl AmqpBuilder {
     ///
     /// A program or an operator may delete an exchange while publishers and subscribers use it. The
     /// bindings are deleted with the exchange. A subscriber then declares both again, and receives
-    /// a [`Disconnected`](ErrorKind::Disconnected) error: events may have been missed. A subscriber
-    /// without a group also adds single bindings again that were removed. The bindings of a group
-    /// belong to all its members, and stay removed.
+    /// a [`Disconnected`](ErrorKind::Disconnected) error: events may have been missed.
+    ///
+    /// Single bindings that another program has removed are added again, without an error. In a
+    /// group, they stay removed once a member has removed a filter, since the bindings belong to
+    /// all members.
     ///
     /// A publisher whose exchange is missing waits for so long until a subscriber declares the
     /// exchange, and declares it itself after that. So all programs that use a channel should have
@@ -320,6 +322,13 @@ impl AmqpBuilder {
     /// deny the name of this user.
     pub fn send_user_id(mut self, send: bool) -> Self {
         self.config.send_user_id = send;
+        self
+    }
+
+    /// Lets content headers reach the engine unchecked, so that a test can make it fail.
+    #[doc(hidden)]
+    pub fn unchecked_headers(mut self, unchecked: bool) -> Self {
+        self.config.unchecked_headers = unchecked;
         self
     }
 }

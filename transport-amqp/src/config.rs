@@ -69,6 +69,8 @@ pub(crate) struct Config {
     pub(crate) publish_buffer: Bounds,
     /// Limit on the messages that are sent and not confirmed.
     pub(crate) unconfirmed_max: Bounds,
+    /// Set if content headers reach the engine unchecked, in tests of its failures.
+    pub(crate) unchecked_headers: bool,
 }
 
 impl Config {
@@ -131,6 +133,7 @@ impl Config {
             client_name,
             publish_buffer,
             unconfirmed_max,
+            unchecked_headers: false,
         }
     }
 

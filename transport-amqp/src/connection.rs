@@ -32,3 +32,6 @@ mod supervisor;
 #[cfg(feature = "tls")]
 mod tls;
 mod tls_cause;
+
+#[cfg(fuzzing)]
+pub(crate) use self::inbound::fuzz::frames as fuzz_frames;

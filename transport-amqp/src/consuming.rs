@@ -13,7 +13,7 @@
 //!    ([`delay_rounding`]), or to the dead-letter queue. [`declined_requests`] does so for declined
 //!    requests, and [`pending_republishes`] counts the copies, for which closing waits.
 //!
-//! [`queue_probe`] sends canaries to the queue of a consumer, which its [`delivery_stream`]
+//! [`canary_sender`] sends canaries to the queue of a consumer, which its [`delivery_stream`]
 //! receives.
 //!
 //! [`replies`] consumes the replies of all requesters, by [`reply_mode`]. [`cancellation`] carries

@@ -13,6 +13,11 @@ pub fn url(text: &str) {
     let _ = ParsedUrl::parse(text);
 }
 
+/// Filters the bytes of a broker, as they reach the engine.
+pub fn frames(bytes: &[u8]) {
+    crate::connection::fuzz_frames(bytes);
+}
+
 /// Decodes a delivery with properties and headers made of `bytes` as each kind of message.
 pub fn headers(bytes: &[u8]) {
     let mut input = Input(bytes);

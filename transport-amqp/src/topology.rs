@@ -20,4 +20,5 @@ pub(crate) mod queue;
 pub(crate) mod queue_declaration;
 pub(crate) mod queue_kind;
 pub(crate) mod queue_options;
+pub(crate) mod removal_mark;
 mod validation;

@@ -10,6 +10,10 @@
     reason = "in a test, a panic is a failure"
 )]
 
+#[allow(dead_code, reason = "another program needs the rest")]
+#[path = "broker/raw.rs"]
+mod raw;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
@@ -19,7 +23,7 @@ use std::time::Duration;
 
 use polywire_amqp::{Amqp, ConnectionChange, Credentials, QueueOptions};
 use polywire_codec::MessagePack;
-use polywire_core::{Client, Router, Server, Transport};
+use polywire_core::{Client, Puller, Router, Server, Transport};
 use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
 use tracing::field::{Field, Visit};
@@ -182,6 +186,27 @@ async fn deleted_queue_is_named() {
     let [warning] = &*warnings else { panic!("{warnings:#?}") };
     assert_eq!(warning["queue"], "polywire.log");
     assert!(warning["cause"].contains("the queue was deleted"), "{warning:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queue_whose_message_ends_connections_is_one_error() {
+    let Some((node, lines, _turn)) = begin("queue_whose_message_ends_connections").await else {
+        return;
+    };
+    let amqp = Amqp::builder(&node.url()).unwrap().unchecked_headers(true).build().await.unwrap();
+    let mut jobs = Puller::<u32>::bind(&amqp, "fatal", MessagePack).await.unwrap();
+    let (queue, latin_1) = (b"polywire.jobs.fatal", raw::short(b"gr\xf6\xdfe"));
+    let mut raw = raw::RawPublisher::connect(&node.url());
+    raw.publish("", queue, raw::TYPE, &latin_1, b"\x01");
+    let next = timeout(PATIENCE, jobs.next()).await.expect("the job is undecodable").unwrap();
+    next.unwrap_err();
+    amqp.close().await.unwrap();
+    let errors = lines.of_level("ERROR");
+    let [error] = &*errors else { panic!("{errors:#?}") };
+    assert_eq!(error["message"], "a message of the queue ends the connections");
+    assert_eq!((error["queue"].as_str(), error["ends"].as_str()), ("polywire.jobs.fatal", "3"));
+    assert!(error["error"].contains("parse"), "{error:#?}");
+    assert!(error["treatment"].contains("undecodable, without its headers"), "{error:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,9 @@
 //!
 //! - `peer_set`: the choice of a peer. `peer`: one connection, its liveness and its task.
 //!
-//! - `peer_leave`: a server that takes no more requests. `peer_kind`: the side that connects.
+//! - `peer_bound`: the largest message that a server accepts.
+//!
+//! - `peer_leave`: a server that takes no more requests. `connection_direction`: the side that connects.
 //!
 //! - `unsent`: errors of messages that were not sent.
 //!
@@ -36,6 +38,7 @@ mod inbound_peers;
 mod no_peer_error;
 mod outage_log;
 mod peer;
+mod peer_bound;
 mod peer_endpoints;
 mod peer_leave;
 mod peer_set;

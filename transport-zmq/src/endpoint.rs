@@ -7,12 +7,14 @@ mod endpoint;
 mod open_endpoints;
 mod set;
 mod side;
+mod socket_file_claim;
 mod socket_health;
 
 pub(crate) use self::bound::{BindGuard, BoundEndpoints};
 pub(crate) use self::canary_endpoint::own_endpoint;
-pub(crate) use self::endpoint::{Endpoint, claim_socket_file};
+pub(crate) use self::endpoint::Endpoint;
 pub(crate) use self::open_endpoints::{ManagedEndpoint, OpenEndpoints};
 pub(crate) use self::set::{EndpointChange, EndpointSet, EndpointSets};
 pub use self::side::Side;
+pub(crate) use self::socket_file_claim::SocketFileClaim;
 pub(crate) use self::socket_health::{SocketHealth, SocketPresence};

@@ -46,3 +46,5 @@ pub(crate) use self::socket::{
     ClientRouter, Dealer, InboundPeer, Pull, RequestOrigin, Router, SocketControl, Sub, Traffic,
     XPub,
 };
+#[cfg(all(fuzzing, feature = "engine-zeromq"))]
+pub(crate) use self::zeromq::fuzz_inbound_filter;

@@ -48,6 +48,12 @@ pub fn first_frame(bytes: &[u8]) {
     }
 }
 
+/// Filters the bytes of a peer, as the engine `zeromq` does.
+#[cfg(feature = "engine-zeromq")]
+pub fn inbound_filter(bytes: &[u8]) {
+    crate::engine::fuzz_inbound_filter(bytes);
+}
+
 /// Parses a URL. URLs that name files are skipped, so that the fuzzer reads none.
 pub fn url(text: &str) {
     if !text.contains("file:") {

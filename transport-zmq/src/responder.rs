@@ -40,7 +40,7 @@ use polywire_core::transport::{Receiver, Sender};
 use polywire_core::{Address, Window};
 
 #[cfg_attr(not(feature = "engine-omq"), allow(unused_imports, reason = "proxies use it"))]
-pub(crate) use self::leave::{notice, take_leave};
+pub(crate) use self::leave::take_leave;
 use self::reply_sender::ReplySender;
 use self::request_receiver::RequestReceiver;
 pub(crate) use self::server_socket::ServerSocket;

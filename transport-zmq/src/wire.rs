@@ -5,6 +5,7 @@
 //! one follow it. The functions here are pure: they use no socket, and no clock but that of
 //! deadlines.
 
+mod bound;
 mod canary;
 mod decode;
 mod encode;
@@ -18,11 +19,11 @@ mod sync_marker;
 mod tests;
 mod topic;
 
+pub(crate) use self::bound::{bound_question, serve_on, told_bound};
 pub(crate) use self::canary::{canary, is_canary};
 pub(crate) use self::decode::{decode, decode_peeked};
 pub(crate) use self::encode::encode;
 pub(crate) use self::frames::{DecodeFailure, Frames, Role};
-#[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
 pub(crate) use self::layout::head_max;
 pub(crate) use self::peek::{Kind, Peek, is_declined, peek};
 #[cfg(feature = "engine-omq")]

@@ -12,6 +12,7 @@ use polywire_core::Result;
 use crate::config::Config;
 use crate::connection::broker_version::CurrentVersion;
 use crate::connection::dial::connect;
+use crate::connection::inbound::fatal_search::FatalSearch;
 use crate::connection::source::{ConnectionSource, ended};
 use crate::connection_events::ConnectionRole;
 use crate::error::closed;
@@ -23,6 +24,8 @@ pub(super) struct Brokers {
     next: usize,
     /// Version of the broker that was reached last.
     pub(super) version: CurrentVersion,
+    /// Search for messages over which the engine fails.
+    pub(super) search: FatalSearch,
 }
 
 impl Brokers {
@@ -32,7 +35,8 @@ impl Brokers {
             None => config.url.brokers(),
             Some(name) => vec![BrokerAddress { host: name.to_owned(), port: 0 }],
         };
-        Self { all, next: 0, version: CurrentVersion::default() }
+        let (version, search) = (CurrentVersion::default(), FatalSearch::default());
+        Self { all, next: 0, version, search }
     }
 
     /// Connects to the current broker, or takes a connection of the program. After a failure, the
@@ -43,7 +47,9 @@ impl Brokers {
         role: ConnectionRole,
     ) -> Result<Arc<Connection>> {
         let connected = match &config.connections {
-            ConnectionSource::Url => connect(config, self.current(), role, &self.version).await,
+            ConnectionSource::Url => {
+                connect(config, self.current(), role, &self.version, &self.search).await
+            }
             ConnectionSource::Function(function) => function.connect(config.connect_timeout).await,
             ConnectionSource::Given(connection) if connection.status().connected() => {
                 return Ok(connection.clone());

@@ -23,6 +23,7 @@ use crate::connection::connect_error::{
     Stage, cannot_connect, no_handshake, no_tls, timed_out, unreachable, unresolvable,
 };
 use crate::connection::engine_log_silencer::EngineLog;
+use crate::connection::inbound::fatal_search::FatalSearch;
 use crate::connection::inbound::filtered_stream::FilteredStream;
 use crate::connection::inbound::reactor::current_runtime;
 use crate::connection_events::ConnectionRole;
@@ -30,7 +31,7 @@ use crate::error::lock;
 use crate::url::BrokerAddress;
 
 /// Connects to a broker. The broker lists the connection under a name that contains the role.
-/// Its version goes to `version`.
+/// Its version goes to `version`. The stream takes part in `search`.
 ///
 /// # Errors
 ///
@@ -42,6 +43,7 @@ pub(crate) async fn connect(
     broker: &BrokerAddress,
     role: ConnectionRole,
     version: &CurrentVersion,
+    search: &FatalSearch,
 ) -> Result<Connection> {
     let name = match &config.connection_name {
         Some(name) => format!("{name} {role}"),
@@ -59,8 +61,15 @@ pub(crate) async fn connect(
     uri.query.heartbeat = Some(config.heartbeat().negotiated());
     uri.query.frame_max.get_or_insert(FRAME_MAX);
     let progress = Progress::default();
-    let connected = match timeout(limit, establish(uri, tls, properties, &progress, version)).await
-    {
+    let frame_max = uri.query.frame_max.unwrap_or_default();
+    let filter = |stream| {
+        FilteredStream::new(stream, frame_max)
+            .with_version(version.clone())
+            .with_search(search)
+            .unchecked(config.unchecked_headers)
+    };
+    let connecting = establish(uri, tls, properties, &progress, filter);
+    let connected = match timeout(limit, connecting).await {
         Ok(connected) => connected,
         Err(_) => Err((ErrorKind::Disconnected, timed_out(progress.stage(), limit))),
     };
@@ -76,7 +85,7 @@ async fn establish(
     tls: Option<TlsConnector>,
     properties: ConnectionProperties,
     progress: &Progress,
-    version: &CurrentVersion,
+    filter: impl FnOnce(Stream) -> FilteredStream<Stream>,
 ) -> Result<Connection, Failure> {
     let disconnected = |cause: String| (ErrorKind::Disconnected, cause);
     // The engine is not asked to dial: it leaks about 10 KB for each failed attempt.
@@ -88,9 +97,8 @@ async fn establish(
     let stream = encrypt(AsyncTcpStream::Plain(tcp), tls, &uri).await;
     let stream = stream.map_err(|error| disconnected(no_tls(&error)))?;
     progress.enter(Stage::Amqp);
-    let filtered = FilteredStream::new(stream, uri.query.frame_max.unwrap_or_default())
-        .with_version(version.clone());
-    let (stream, log) = (Mutex::new(Some(AsyncTcpStream::Plain(filtered))), EngineLog::current());
+    let stream = Mutex::new(Some(AsyncTcpStream::Plain(filter(stream))));
+    let log = EngineLog::current();
     // The engine dials again after the guard has shut the socket down; the second dial fails.
     let dial = async move |_, _| {
         log.set_for_engine_thread();

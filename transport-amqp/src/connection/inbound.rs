@@ -7,16 +7,23 @@
 //!
 //! - [`filtered_stream`]: the stream between TLS and the engine; [`reactor`] makes the engine
 //!   accept its type.
-//! - [`frame_filter`]: finds the frames in the stream, and holds those to check until they are
-//!   complete.
+//! - [`frame_filter`]: finds the frames in the stream by their [heads](frame_head), and holds
+//!   those to check until they are complete.
 //! - [`content_header`] checks and rewrites the properties of a message, and [`method_texts`] the
 //!   methods with texts of other programs. [`fields`] walks over texts and tables.
+//! - [`fatal_search`] finds a message over which the engine fails for another reason, with
+//!   [`careful_reading`] of one frame at a time.
 
+mod careful_reading;
 mod content_header;
+pub(super) mod fatal_search;
 mod fields;
 pub(super) mod filtered_stream;
 pub(super) mod foreign_peer;
 mod frame_filter;
+mod frame_head;
+#[cfg(fuzzing)]
+pub(super) mod fuzz;
 mod method_texts;
 pub(super) mod reactor;
 

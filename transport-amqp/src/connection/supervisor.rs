@@ -9,15 +9,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_core::Stream;
 use futures_util::StreamExt;
 use lapin::{Connection, Event};
 use polywire_core::{Error, ErrorKind, Result};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::Config;
 use crate::connection::backoff::Backoff;
 use crate::connection::brokers::Brokers;
+use crate::connection::inbound::fatal_search::FoundQueue;
 use crate::connection::monitor::ConnectionMonitor;
 use crate::connection_events::{ConnectionChange, ConnectionRole};
 use crate::engine_cause::EngineCause;
@@ -116,6 +118,23 @@ impl Supervisor {
                 }
             }
         }
+        if reason.is_none() {
+            // The engine changes the status a moment before it sends the event.
+            reason = timeout(EVENT_MAX, last_error(&mut events)).await.ok().flatten();
+        }
+        if let Some(FoundQueue { queue, ends, treatment }) =
+            self.brokers.search.note_end(reason.as_ref())
+        {
+            let error = reason.as_ref().map(EngineCause::of);
+            tracing::error!(
+                role = %self.role,
+                queue,
+                ends,
+                error = error.map(tracing::field::display),
+                %treatment,
+                "a message of the queue ends the connections"
+            );
+        }
         let broker = self.brokers.current();
         let lost = match self.config.connections.name() {
             None => {
@@ -130,6 +149,7 @@ impl Supervisor {
             }
         };
         match reason {
+            _ if self.brokers.search.has_panicked() => lost.with_source("the AMQP engine panicked"),
             Some(reason) => lost.with_source(EngineCause::of(&reason)),
             None => lost,
         }
@@ -214,6 +234,17 @@ impl AlarmLog {
     }
 }
 
+/// Reads events up to an error that concerns the connection.
+async fn last_error(events: &mut (impl Stream<Item = Event> + Unpin)) -> Option<lapin::Error> {
+    while let Some(event) = events.next().await {
+        match event {
+            Event::Error(error) if channel_error(&error).is_none() => return Some(error),
+            _ => {}
+        }
+    }
+    None
+}
+
 /// An interval without a connection, for the log.
 struct Outage {
     since: Instant,
@@ -261,5 +292,7 @@ impl Outage {
 const STABLE_AFTER: Duration = Duration::from_secs(5);
 /// Interval of the regular check.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The longest wait for the event of a connection that has ended; there may be none.
+const EVENT_MAX: Duration = Duration::from_millis(100);
 /// Interval of the warnings during an outage or an alarm.
 const WARN_INTERVAL: Duration = Duration::from_secs(30);

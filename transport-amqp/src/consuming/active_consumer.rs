@@ -76,7 +76,8 @@ impl ActiveConsumer {
 /// Deliveries of the queue after which the suspects are looked at first.
 const TURNS_MAX: u32 = 16;
 
-/// Registers a consumer with a prefetch of its own.
+/// Registers a consumer with a prefetch of its own. Its tag is the name of the queue, by which a
+/// delivery is known where only its frames are seen. Tags are unique in a channel.
 pub(super) async fn consume(
     channel: &Channel,
     queue: &QueueSpec,
@@ -86,6 +87,7 @@ pub(super) async fn consume(
     // Not global: the prefetch counts for each consumer that is registered from now on.
     channel.basic_qos(prefetch, BasicQosOptions::default()).await.map_err(cannot)?;
     let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
-    let consumer = channel.basic_consume(queue.name.clone(), "".into(), options, arguments).await;
+    let (name, tag) = (queue.name.clone(), queue.name.clone());
+    let consumer = channel.basic_consume(name, tag, options, arguments).await;
     consumer.map_err(cannot)
 }

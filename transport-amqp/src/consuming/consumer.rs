@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use polywire_core::health::PendingCanaries;
 use polywire_core::transport::{Receiver, WaitingTimes};
-use polywire_core::{Result, Window};
+use polywire_core::{ErrorKind, Result, Window};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::connection::supervised::SupervisedConnection;
@@ -26,11 +26,9 @@ use crate::topology::queue_declaration::declare;
 /// # Errors
 ///
 /// Those of declaring, binding or consuming the queue; [`ErrorKind::Closed`] if the transport
-/// closes meanwhile; [`ErrorKind::Config`] if the connection has no channel left for a consumer. If
-/// the future is dropped, the consumer task ends by itself.
-///
-/// [`ErrorKind::Closed`]: polywire_core::ErrorKind::Closed
-/// [`ErrorKind::Config`]: polywire_core::ErrorKind::Config
+/// closes meanwhile; [`ErrorKind::Config`] if the connection has no channel left for a consumer;
+/// [`ErrorKind::Denied`] without the right to keep dead letters of jobs and events. If the future
+/// is dropped, the consumer task ends by itself.
 pub(crate) async fn open<S: ConsumerSource>(
     shared: &Arc<Shared>,
     source: Arc<S>,
@@ -53,7 +51,8 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
     let suspects = match source.requeue_mode() {
         RequeueMode::Broker => None,
         _ => {
-            check_dead_letters(&shared.consuming_connection, source.queue()).await?;
+            let needs_right = source.requeue_mode().dead_letters_undecodable();
+            check_dead_letters(&shared.consuming_connection, source.queue(), needs_right).await?;
             usable_suspects(&shared.consuming_connection, source.queue()).await?
         }
     };
@@ -107,19 +106,34 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
 
 /// Checks that the dead-letter queue of `queue`, if it exists, has the options that dead letters
 /// need: otherwise the broker would keep none. A missing queue is declared with the first dead
-/// letter.
+/// letter, for which the user needs the right. A server does without, with a line in the log.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) with the name of the dead-letter queue.
-async fn check_dead_letters(connection: &SupervisedConnection, queue: &QueueSpec) -> Result<()> {
+/// [`ErrorKind::Config`] with the name of the dead-letter queue,
+/// [`ErrorKind::Denied`] without the right if it is needed.
+async fn check_dead_letters(
+    connection: &SupervisedConnection,
+    queue: &QueueSpec,
+    needs_right: bool,
+) -> Result<()> {
     // Queues whose names leave no room were refused, or have no dead letters.
     let Ok(dead_letters) = queue.dead_letter_queue() else { return Ok(()) };
     let checking = async {
         if dead_letters.exists(&connection.channel().await?).await? {
-            declare(connection, &dead_letters).await?;
+            return declare(connection, &dead_letters).await;
         }
-        Ok(())
+        // A program that declares nothing has said so.
+        if queue.options.is_passive() {
+            return Ok(());
+        }
+        match dead_letters.check_right_to_declare(&connection.channel().await?).await {
+            Err(error) if error.kind() == ErrorKind::Denied && !needs_right => {
+                tracing::warn!(?error, queue = %queue.name, "no dead letters of the queue are kept");
+                Ok(())
+            }
+            checked => checked,
+        }
     };
     connection
         .unless_lost(checking)

@@ -44,7 +44,9 @@ pub(super) async fn consume(
     let cannot = |error| failed("cannot consume the reply queue", &error).with("queue", name);
     channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.map_err(cannot)?;
     let options = BasicConsumeOptions { exclusive: is_named, ..BasicConsumeOptions::default() };
-    let consuming = channel.basic_consume(name.clone(), "".into(), options, FieldTable::default());
+    // The name as the tag tells the filter in front of the engine which queue a delivery is of.
+    let tag = name.clone();
+    let consuming = channel.basic_consume(name.clone(), tag, options, FieldTable::default());
     consuming.await.map_err(cannot).map_err(|error| match error.kind() {
         ErrorKind::Denied if is_named => {
             let text = "cannot use the client name: another client has it";

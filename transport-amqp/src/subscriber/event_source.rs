@@ -22,6 +22,7 @@ use crate::error::failed;
 use crate::shared::Shared;
 use crate::topology::exchange_mark::ExchangeMark;
 use crate::topology::queue::QueueSpec;
+use crate::topology::removal_mark::RemovalMark;
 use crate::topology::{exchange, lost_exchange};
 use crate::unique_number::unique;
 use crate::wire::native;
@@ -40,6 +41,8 @@ pub(super) struct EventSource {
     pub(super) filters: Mutex<Vec<Filter>>,
     /// Set for a subscriber without a group.
     is_private: bool,
+    /// Mark of a group whose members have removed filters.
+    removals: RemovalMark,
     /// Counted for a group; by the broker without one.
     requeue_mode: RequeueMode,
     /// Set on close, after which filters cannot change.
@@ -140,6 +143,7 @@ impl EventSource {
     ) -> Self {
         Self {
             name,
+            removals: RemovalMark::new(queue.name.clone()),
             queue,
             mark: ExchangeMark::new(exchange.clone()),
             publishing,
@@ -216,13 +220,13 @@ impl EventSource {
     }
 
     /// Declares the exchange again with all bindings, if it is missing, or was missing by its mark
-    /// or by a notice of another program. Adds the bindings of a subscriber without a group again
-    /// in any case: the broker cannot list them.
+    /// or by a notice of another program. Otherwise adds single bindings again, since the broker
+    /// cannot list them, unless a member of the group has removed one on purpose.
     async fn check_bindings(&self, connection: &SupervisedConnection, is_told: bool) -> Result<()> {
         let mut reported = self.reported.lock().await;
         let existed = self.exists(connection).await?;
         let is_missing = self.is_missing.load(Ordering::Acquire);
-        if existed && !is_told && !is_missing && !self.is_private {
+        if existed && !is_told && !is_missing && self.has_removals(connection).await? {
             return Ok(());
         }
         let was_missing = self.restore_bindings(connection, existed, is_told).await?;
@@ -275,6 +279,17 @@ impl EventSource {
             self.tell().await;
         }
         Ok(self.is_missing.swap(false, Ordering::AcqRel))
+    }
+
+    /// Returns whether a member of the group has removed a filter.
+    async fn has_removals(&self, connection: &SupervisedConnection) -> Result<bool> {
+        Ok(!self.is_private && self.removals.is_set(connection).await?)
+    }
+
+    /// Notes the removal of a filter, before its binding is removed: a check of another member must
+    /// not add the binding again.
+    pub(super) async fn note_removal(&self, connection: &SupervisedConnection) -> Result<()> {
+        if self.is_private { Ok(()) } else { self.removals.set(connection).await }
     }
 
     fn is_open(&self) -> bool {

@@ -89,6 +89,7 @@ impl Bindings {
                 // Removed from the list first: if the broker cannot be reached now, the filter is
                 // not bound to the next queue either.
                 filters.retain(|other| other != filter);
+                self.source.note_removal(connection).await?;
                 self.source.remove_binding(&connection.channel().await?, filter).await
             }
         }

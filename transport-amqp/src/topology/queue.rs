@@ -183,6 +183,27 @@ impl QueueSpec {
         found.map_err(|error| failed("cannot find the queue", &error).with("queue", &self.name))
     }
 
+    /// Checks that the user may declare the queue, which does not exist, without declaring it.
+    ///
+    /// The broker checks the right to configure the queue before it looks for the queue to delete.
+    /// A queue that was declared meanwhile is deleted only while it is empty and unused. Its
+    /// publisher then gets its message back, and declares the queue again.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Denied`] without the right. The broker then closes the channel.
+    pub(crate) async fn check_right_to_declare(&self, channel: &Channel) -> Result<()> {
+        let unused =
+            QueueDeleteOptions { if_unused: true, if_empty: true, ..QueueDeleteOptions::default() };
+        match channel.queue_delete(self.name.clone(), unused).await {
+            Err(error) => {
+                let refused = failed("cannot declare the queue", &error).with("queue", &self.name);
+                if refused.kind() == ErrorKind::Config { Ok(()) } else { Err(refused) }
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+
     /// Returns whether the queue exists. If not, the broker closes the channel.
     pub(crate) async fn exists(&self, channel: &Channel) -> Result<bool> {
         match self.message_count(channel).await {

@@ -72,7 +72,7 @@ pub(crate) use self::encode::{
 pub(crate) use self::headers::MALFORMED;
 pub(crate) use self::queue_names::{
     CANCEL_EXCHANGE, LOST_EXCHANGE, NOTICE_EXCHANGE, cancel_key, dead_letter_queue, event_exchange,
-    group_queue, is_own, job_queue, mark_of_exchange, named_reply_queue, own_name, reply_queue,
-    request_queue, retry_queue, subscriber_queue, suspects_queue,
+    group_queue, is_own, job_queue, mark_of_exchange, named_reply_queue, own_name, removal_mark,
+    reply_queue, request_queue, retry_queue, subscriber_queue, suspects_queue,
 };
 pub(crate) use self::reply_address::reply_address;

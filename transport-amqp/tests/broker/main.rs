@@ -31,6 +31,7 @@ mod endpoints;
 mod engine;
 mod error_texts;
 mod events;
+mod fatal_messages;
 mod health;
 mod jobs;
 mod lasting;
@@ -80,6 +81,7 @@ fn main() {
         at_most_once::trials(),
         malformed::trials(),
         unparsable::trials(),
+        fatal_messages::trials(),
         cancellation::trials(),
         declines::trials(),
         direct::trials(),

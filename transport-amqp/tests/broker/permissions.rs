@@ -5,13 +5,14 @@ use futures_util::future::join_all;
 use libtest_mimic::Trial;
 use polywire_amqp::Amqp;
 use polywire_codec::MessagePack;
-use polywire_core::{ErrorKind, Publisher, Router, Server};
+use polywire_core::{ErrorKind, Group, Publisher, Puller, Router, Server, Subscriber};
 use polywire_rabbitmq_node::Node;
 
 use crate::context::PATIENCE;
 use crate::endpoints::{
     acked_job, client, next_event, publisher, puller, push, pusher, serve, subscriber,
 };
+use crate::engine::{channel, consume};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
@@ -19,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         node refused_topic_fails_no_other_event,
         node oversized_message_fails_no_other_message,
         node user_without_configure_uses_what_exists,
+        node worker_that_could_keep_no_dead_letters_is_refused,
         node more_exchanges_than_channels_are_refused,
         node more_consumers_than_channels_are_refused,
     ]
@@ -110,6 +112,8 @@ async fn user_without_configure_uses_what_exists() {
     let admin = Amqp::connect(&node.url()).await.unwrap();
     let _server = serve(&admin, "existing").await;
     drop((pusher(&admin, "existing").await, publisher(&admin, "existing").await));
+    // The operator declares it beforehand, too.
+    consume(&channel(&node.url()).await, "polywire.dead.jobs.existing").await;
     let alice = Amqp::connect(&url).await.unwrap();
     push(&alice, "existing", [1]).await;
     assert_eq!(acked_job(&mut puller(&alice, "existing", 1).await).await, 1);
@@ -121,6 +125,29 @@ async fn user_without_configure_uses_what_exists() {
     assert_eq!(*next_event(&mut events).await, 3);
     let missing = polywire_core::Pusher::connect(&alice, "missing", MessagePack).await;
     assert_eq!(missing.unwrap_err().kind(), ErrorKind::Denied);
+}
+
+async fn worker_that_could_keep_no_dead_letters_is_refused() {
+    let configure = r"^polywire\.(jobs|retry|events|control|lost).*$";
+    let (node, url) = with_alice([configure, ".*", ".*"]);
+    let alice = Amqp::connect(&url).await.unwrap();
+    let bound = Puller::<u32>::bind(&alice, "lost", MessagePack).await;
+    let error = bound.err().expect("dead letters could not be kept");
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
+    assert_eq!(error.detail("queue"), Some("polywire.dead.jobs.lost"));
+    assert_eq!(error.detail("dead_letters_of"), Some("polywire.jobs.lost"));
+    let group = Group::new("members").unwrap();
+    let bound = Subscriber::<u32>::bind(&alice, "lost", MessagePack).group(group).await;
+    assert_eq!(bound.err().map(|error| error.kind()), Some(ErrorKind::Denied));
+    // A server works without, and so does a subscriber that has no dead letters.
+    let _server = serve(&alice, "lost").await;
+    let _subscriber = subscriber(&alice, "lost", &["#"]).await;
+    // The check has declared nothing.
+    let queues = node.ctl(&["list_queues", "name"]).unwrap();
+    assert!(!queues.contains("polywire.dead"), "{queues}");
+    // A queue that exists needs no right.
+    consume(&channel(&node.url()).await, "polywire.dead.jobs.lost").await;
+    Puller::<u32>::bind(&alice, "lost", MessagePack).await.unwrap();
 }
 
 async fn more_exchanges_than_channels_are_refused() {

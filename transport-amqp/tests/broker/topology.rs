@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::context::{PATIENCE, both_restored, own_queues};
 use crate::endpoints::{builder, next_event, publisher, subscriber};
-use crate::engine::channel;
+use crate::engine::{channel, delete_queue};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
@@ -26,6 +26,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         broker deleted_exchange_of_a_channel_without_subscribers_is_declared_again,
         node exchange_that_stays_missing_is_no_loss_until_it_is_declared,
         node removed_binding_of_a_subscriber_is_added_again,
+        broker removed_binding_of_a_group_is_added_again,
+        broker filter_that_a_member_has_removed_stays_removed,
         alone interval_of_topology_checks_has_bounds,
     ]
 }
@@ -212,6 +214,62 @@ async fn removed_binding_of_a_subscriber_is_added_again() {
     raw.queue_unbind(queue.as_str().into(), exchange, "#".into(), arguments).await.unwrap();
     let (missed, _) = publish_until_received(&publisher, &mut subscriber).await;
     assert!(missed <= INTERVAL_EVENTS, "{missed} confirmed events are missing");
+}
+
+async fn removed_binding_of_a_group_is_added_again(url: String) {
+    let amqp = connected(&url).await;
+    let group = Group::new("members").unwrap().durable();
+    let bound = Subscriber::<u32>::bind(&amqp, "loosened", MessagePack);
+    let mut member = bound.group(group).filter("a").filter("b").await.unwrap();
+    let publisher = publisher(&amqp, "loosened").await;
+    let raw = channel(&url).await;
+    let (queue, exchange) = ("polywire.events.loosened..group.members", "polywire.events.loosened");
+    for _ in 0..2 {
+        let unbinding =
+            raw.queue_unbind(queue.into(), exchange.into(), "a".into(), FieldTable::default());
+        unbinding.await.unwrap();
+        let (missed, _) = publish_until_received(&publisher, &mut member).await;
+        assert!(missed <= INTERVAL_EVENTS, "{missed} confirmed events are missing");
+        while let Ok(Some(event)) = timeout(Duration::from_millis(300), member.next()).await {
+            event.unwrap().ack();
+        }
+    }
+}
+
+async fn filter_that_a_member_has_removed_stays_removed(url: String) {
+    let (first, second) = (connected(&url).await, connected(&url).await);
+    let mut members = Vec::new();
+    for amqp in [&first, &second] {
+        let bound = Subscriber::<u32>::bind(amqp, "shrunk", MessagePack);
+        let group = Group::new("members").unwrap();
+        members.push(bound.group(group).filter("a").filter("b").await.unwrap());
+    }
+    members[0].filters().remove("a").await.unwrap();
+    let publisher = publisher(&first, "shrunk").await;
+    // Both members check their bindings meanwhile.
+    for n in 0..3 {
+        publisher.publish("a", &n).await.unwrap();
+        for member in &mut members {
+            let received = timeout(INTERVAL, member.next()).await;
+            assert!(received.is_err(), "the filter has returned: {received:?}");
+        }
+    }
+    publisher.publish("b", &7).await.unwrap();
+    let [one, other] = &mut members[..] else { unreachable!() };
+    let receiving = async {
+        tokio::select! { event = one.next() => event, event = other.next() => event }
+    };
+    let event = timeout(PATIENCE, receiving).await.unwrap().unwrap().unwrap();
+    assert_eq!(*event, 7);
+    event.ack();
+    // The mark of the removal ends with the queue.
+    drop(members);
+    delete_queue(&url, "polywire.events.shrunk..group.members").await;
+    let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+    let mark = "polywire.events.shrunk..group.members..removed".into();
+    let raw = channel(&url).await;
+    let found = raw.exchange_declare(mark, ExchangeKind::Topic, passive, FieldTable::default());
+    assert!(found.await.is_err(), "the mark is left over");
 }
 
 async fn interval_of_topology_checks_has_bounds() {

@@ -21,7 +21,8 @@ use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::call::InFlightCall;
-use super::no_peer_error::no_peer;
+use super::no_peer_error::{beyond_bound, no_peer};
+use super::peer_bound::{Fit, size};
 use super::peer_endpoints::PeerEndpoints;
 use super::peer_set::PeerSet;
 use super::retry::{LostCall, Retries};
@@ -145,8 +146,9 @@ impl Balancer {
     ///
     /// # Errors
     ///
-    /// `Unroutable` if no peer is connected in time, `Denied` if all peers denied access, and
-    /// `Closed` if the balancer is closed; all of them unsent.
+    /// `Unroutable` if no peer is connected in time, `Denied` if all peers denied access,
+    /// `TooLarge` if no connected peer accepts a message of this size, and `Closed` if the balancer
+    /// is closed; all of them unsent.
     pub(crate) async fn send(&self, call: InFlightCall, frames: Frames) -> Result<()> {
         let patience = Deadline::after(self.connect_timeout);
         let give_up = call.deadline.map_or(patience, |deadline| patience.min(deadline)).instant();
@@ -242,12 +244,22 @@ impl Balancer {
             // Room may be reported and not suffice: the wait for it would not yield then.
             consume_budget().await;
             let peers = self.peers.all();
-            let rooms: Vec<_> = peers
-                .iter()
-                .filter(|peer| peer.may_get(&call))
-                .map(|peer| peer.room().boxed())
-                .collect();
-            if rooms.is_empty() {
+            let (mut rooms, mut told_by, mut too_large) = (Vec::new(), None, None);
+            for peer in peers.iter().filter(|peer| peer.may_get(&call)) {
+                match peer.bound.fit(&frames) {
+                    Fit::Fits => rooms.push(peer.room().boxed()),
+                    Fit::NotKnown(until) => told_by = told_by.max(Some(until)),
+                    Fit::TooLarge(max) => too_large = too_large.max(Some(max)),
+                }
+            }
+            if let (true, Some(until)) = (rooms.is_empty(), told_by) {
+                tokio::select! {
+                    () = sleep_until(until) => {}
+                    () = changed => {}
+                }
+            } else if let (true, Some(max)) = (rooms.is_empty(), too_large) {
+                return Err(beyond_bound(size(&frames), max, self.endpoints.names()));
+            } else if rooms.is_empty() {
                 if call.excludes_tried {
                     return Err(self.no_peer());
                 }

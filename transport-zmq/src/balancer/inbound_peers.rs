@@ -13,8 +13,9 @@ use rustc_hash::FxHashSet;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::peer::{PRUNE_INTERVAL, PeerConnection, PeerKind};
+use super::peer::{PeerConnection, PeerKind};
 use super::peer_set::PeerSet;
+use super::state::PRUNE_INTERVAL;
 use crate::engine::{ClientRouter, InboundPeer, SocketControl};
 use crate::wire::Frames;
 

@@ -40,6 +40,17 @@ pub(super) fn no_peer(
     }
 }
 
+/// Returns the error of a message that is larger than each connected peer accepts.
+pub(super) fn beyond_bound(size: u64, max: u64, endpoints: String) -> Error {
+    let text = "cannot send the request: it is larger than the connected servers accept \
+                (`message_max`)";
+    Error::new(ErrorKind::TooLarge, text)
+        .with("size", size)
+        .with("limit", max)
+        .with("endpoints", endpoints)
+        .unsent()
+}
+
 /// The number of endpoints whose causes an error names.
 const CAUSES_MAX: usize = 4;
 

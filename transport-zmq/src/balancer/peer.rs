@@ -7,7 +7,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
@@ -19,11 +18,12 @@ use tokio::task::AbortHandle;
 use super::call::InFlightCall;
 pub(super) use super::connection_direction::PeerKind;
 use super::in_flight::InFlightCalls;
+use super::peer_bound::PeerBound;
 use super::peer_leave::PeerLeave;
 use super::state::BalancerState;
 use crate::endpoint::SocketPresence;
 use crate::engine::{ByteBudget, Dealer, SocketControl};
-use crate::wire::Frames;
+use crate::wire::{self, Frames};
 
 /// A socket, the state of its connection, and the calls that wait for replies from its peer.
 ///
@@ -44,6 +44,8 @@ pub(super) struct PeerConnection {
     /// Set after the peer refused a call, because the peer does not serve the service. The peer
     /// may do so later. So it is tried last, and the next reply or reconnect clears the flag.
     refusing: AtomicBool,
+    /// The largest message that the server accepts.
+    pub(super) bound: PeerBound,
     /// The notice that the server leaves, and the senders that must not overtake its answer.
     leave: PeerLeave,
     /// The calls that wait for replies from the peer.
@@ -81,6 +83,7 @@ impl PeerConnection {
             dealer,
             live: AtomicBool::new(false),
             refusing: AtomicBool::new(false),
+            bound: PeerBound::default(),
             leave: PeerLeave::default(),
             calls: InFlightCalls::new(state.peer_bytes_max),
             presence: state.health.add_socket(),
@@ -281,6 +284,10 @@ impl PeerConnection {
     pub(super) fn set_connected(&self) {
         self.refusing.store(false, Ordering::Relaxed);
         self.leave.record(None);
+        if self.state.retries.gets_replies() {
+            self.bound.ask();
+            let _ = self.dealer.try_send(wire::bound_question());
+        }
         self.live.store(true, Ordering::Release);
         self.presence.set_has_peer(true);
         self.state.notify_changed();
@@ -341,6 +348,3 @@ impl PeerConnection {
         calls
     }
 }
-
-/// Interval of pruning: 5 seconds.
-pub(super) const PRUNE_INTERVAL: Duration = Duration::from_secs(5);

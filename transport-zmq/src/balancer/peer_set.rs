@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::call::InFlightCall;
 use super::peer::{PeerConnection, PeerKind};
+use super::peer_bound::Fit;
 use super::state::BalancerState;
 use crate::engine::Dealer;
 use crate::wire::Frames;
@@ -69,6 +70,7 @@ impl PeerSet {
             let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
             if let [peer] = &**peers
                 && peer.may_get(call)
+                && peer.bound.fit(&frames) == Fit::Fits
             {
                 return peer.try_send(call.clone().sent_to(peer.number(), &frames, false), frames);
             }
@@ -89,8 +91,10 @@ impl PeerSet {
         let peers = self.all();
         let start = self.next.fetch_add(1, Ordering::Relaxed);
         let (before, from) = peers.split_at(start.checked_rem(peers.len()).unwrap_or(0));
-        let mut candidates: Vec<_> =
-            from.iter().chain(before).filter(|peer| peer.may_get(call)).collect();
+        let may_get = |peer: &&Arc<PeerConnection>| {
+            peer.may_get(call) && peer.bound.fit(&frames) == Fit::Fits
+        };
+        let mut candidates: Vec<_> = from.iter().chain(before).filter(may_get).collect();
         // A stable sort, which keeps the turns of peers with equal load.
         candidates.sort_by_cached_key(|peer| (peer.is_refusing(), peer.load()));
         for peer in candidates {

@@ -55,6 +55,11 @@ impl Retries {
         Arc::new(Self { calls: Mutex::default(), lost: Mutex::new(lost) })
     }
 
+    /// Returns whether the messages of the balancer get replies, and it is open.
+    pub(super) fn gets_replies(&self) -> bool {
+        lock(&self.lost).is_some()
+    }
+
     /// Registers a call that will be sent again with [`run`](Self::run), after its entry was
     /// removed from the table of the peer.
     ///

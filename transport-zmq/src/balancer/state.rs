@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Waker;
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use polywire_core::transport::LogThrottle;
@@ -108,3 +109,6 @@ impl BalancerState {
         self.closed.load(Ordering::Acquire)
     }
 }
+
+/// Interval at which peers forget expired calls: 5 seconds.
+pub(super) const PRUNE_INTERVAL: Duration = Duration::from_secs(5);

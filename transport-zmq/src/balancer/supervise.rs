@@ -7,7 +7,8 @@ use polywire_core::{Error, ErrorKind, Result};
 use tokio::time::{sleep, timeout};
 
 use super::outage_log::Outage;
-use super::peer::{PRUNE_INTERVAL, PeerConnection, PeerKind};
+use super::peer::{PeerConnection, PeerKind};
+use super::state::PRUNE_INTERVAL;
 
 /// Starts the task that connects and reconnects, unless it runs already. The task ends with the
 /// socket, or with [`PeerConnection::stop`]. Requires a tokio runtime.

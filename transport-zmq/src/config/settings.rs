@@ -8,6 +8,7 @@ use super::engine::Engine;
 use crate::security::Admission;
 #[cfg(feature = "engine-omq")]
 use crate::security::Security;
+use crate::wire::head_max;
 
 /// The validated configuration of a transport, without its endpoints. See the methods of
 /// [`ZmqBuilder`](super::ZmqBuilder) for what each value means.
@@ -18,7 +19,6 @@ pub(crate) struct Settings {
     /// Bounds on the size of a message.
     pub(crate) limits: Limits,
     /// Bounds on the peers of a socket that listens.
-    #[cfg_attr(not(any(feature = "engine-omq", feature = "engine-zeromq")), allow(dead_code))]
     pub(crate) admission: Admission,
     /// The security mechanism of every socket.
     #[cfg(feature = "engine-omq")]
@@ -36,6 +36,13 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Returns the size of the largest message that a socket which listens accepts. The size is
+    /// that of all frames, and 64 bytes for each.
+    pub(crate) fn message_max(&self) -> u64 {
+        let max = self.admission.message_max(&self.limits, head_max(&self.limits));
+        u64::try_from(max).unwrap_or(u64::MAX)
+    }
+
     /// Returns the configuration of a client that the sockets of this transport allow. `None` if
     /// the transport has no credentials of one.
     #[cfg(feature = "engine-omq")]

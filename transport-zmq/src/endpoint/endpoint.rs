@@ -1,7 +1,7 @@
 //! The address that a socket binds or connects to.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use polywire_core::{Error, Result};
 
@@ -97,51 +97,6 @@ impl fmt::Display for Endpoint {
             Self::Ipc(path) => write!(f, "ipc://{path}"),
         }
     }
-}
-
-/// Prepares to bind a socket file: removes a stale one, and fails if anything else is at its path.
-///
-/// The engines would replace the file of a live server. Only a refused connection proves that no
-/// process listens on a socket file. Any other failure to connect proves nothing: the server may
-/// allow no connections of this user, have a full backlog, or have a socket of another type.
-///
-/// # Errors
-///
-/// `Config` if another process listens on the socket file, or may do so, and for a file that is no
-/// socket.
-pub(crate) async fn claim_socket_file(path: PathBuf) -> Result<()> {
-    #[cfg(unix)]
-    {
-        use std::io::ErrorKind;
-        use std::os::unix::fs::FileTypeExt;
-
-        let refuse =
-            |error: Error| error.with("endpoint", Endpoint::Ipc(path.display().to_string()));
-        let Ok(found) = std::fs::symlink_metadata(&path) else { return Ok(()) };
-        if !found.file_type().is_socket() {
-            return Err(refuse(config(
-                "cannot bind the socket file: the path is that of another file",
-            )));
-        }
-        match tokio::net::UnixStream::connect(&path).await {
-            Ok(_) => {
-                let error = config("cannot bind the socket file: another process listens on it");
-                return Err(refuse(error));
-            }
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                // A failure to remove the file becomes a failure to bind.
-                let _ = std::fs::remove_file(&path);
-            }
-            // Removed meanwhile.
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => {
-                let text = "cannot bind the socket file: another process may listen on it, remove \
-                            the file if none does";
-                return Err(refuse(config(text).with_source(error)));
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Returns the error of a malformed endpoint.

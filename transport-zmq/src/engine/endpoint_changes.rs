@@ -3,7 +3,7 @@
 use polywire_core::Result;
 
 use super::socket::SocketControl;
-use crate::endpoint::{Endpoint, EndpointChange, EndpointSet, Side, claim_socket_file};
+use crate::endpoint::{EndpointChange, EndpointSet, Side, SocketFileClaim};
 
 /// Adds all endpoints of a set to a socket. Returns the bound ones with their real ports.
 ///
@@ -37,18 +37,18 @@ pub(crate) async fn change_endpoint<S: SocketControl + ?Sized>(
     socket: &S,
     change: &EndpointChange,
 ) -> Result<Option<String>> {
+    let mut claim = None;
     match (change.side, change.adds) {
-        (Side::Bind, true) => claim_socket_files(std::slice::from_ref(&change.endpoint)).await?,
+        (Side::Bind, true) => {
+            if let Some(path) = change.endpoint.socket_file() {
+                claim = Some(SocketFileClaim::take(path).await?);
+            }
+        }
         (Side::Connect, true) => drop(change.endpoint.clone().dialed()?),
         _ => {}
     }
-    socket.change(change).await
-}
-
-/// Removes the stale socket files of `ipc` endpoints. Fails if a live server listens on one.
-async fn claim_socket_files(endpoints: &[Endpoint]) -> Result<()> {
-    for path in endpoints.iter().filter_map(Endpoint::socket_file) {
-        claim_socket_file(path.to_owned()).await?;
-    }
-    Ok(())
+    let changed = socket.change(change).await;
+    // Only now may another process look at the socket file.
+    drop(claim);
+    changed
 }

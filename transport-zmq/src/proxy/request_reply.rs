@@ -38,7 +38,7 @@ use crate::balancer::{Balancer, InFlightCall, ReplyEvent, ReplyStream};
 use crate::endpoint::{BoundEndpoints, ManagedEndpoint};
 use crate::engine::{self, RequestOrigin, Router};
 use crate::error::lock;
-use crate::responder::{SlowPeers, is_over_budget, notice, take_leave};
+use crate::responder::{SlowPeers, is_over_budget, take_leave};
 use crate::wire::{self, Frames, Kind, Peek, Role};
 
 /// Opens both sockets and starts to pass requests and replies on.
@@ -66,6 +66,7 @@ pub(super) async fn start(
         waiting_times: WaitingTimes::new(),
         stopping: Notify::new(),
         has_left: AtomicBool::new(false),
+        message_max: frontend.settings.message_max(),
         linger: frontend.settings.linger,
     });
     let requests = tokio::spawn(proxy.clone().pass_requests_on(proxy.router.requests()));
@@ -115,7 +116,9 @@ struct RequestReplyProxy {
     stopping: Notify,
     /// Set when the clients know that the proxy leaves.
     has_left: AtomicBool,
-    /// The time for that.
+    /// The largest message that the frontend socket accepts.
+    message_max: u64,
+    /// The time for taking leave.
     linger: Duration,
 }
 
@@ -159,7 +162,11 @@ impl RequestReplyProxy {
                         stop.abort();
                     }
                 }
-                Some(Peek { kind: Kind::Leave, .. }) => self.serve_on(&peer.address),
+                // The question of a client, or the answer to the leave of an earlier proxy.
+                Some(Peek { kind: Kind::Leave, .. }) => {
+                    let serve_on = wire::serve_on(self.message_max);
+                    drop(self.router.send(peer.address, serve_on).now_or_never());
+                }
                 _ => self.counters.count_dropped("it is no request"),
             }
         }
@@ -226,11 +233,6 @@ impl RequestReplyProxy {
             }
             _ => self.counters.count_dropped("its client timed out, or expects no reply"),
         }
-    }
-
-    /// Answers the leave of an earlier proxy: this one serves on.
-    fn serve_on(&self, peer: &Bytes) {
-        drop(notice(None).map(|frames| self.router.send(peer.clone(), frames).now_or_never()));
     }
 
     /// Notifies a client that no server handles its call. The call counts as unsent.
@@ -330,10 +332,7 @@ impl RequestReplyProxy {
             return None;
         };
         // The client of an oversized reply learns of it by its deadline.
-        if has_too_many_frames(frames) {
-            return None;
-        }
-        lock(&self.call_ids).take(number)
+        if has_too_many_frames(frames) { None } else { lock(&self.call_ids).take(number) }
     }
 }
 

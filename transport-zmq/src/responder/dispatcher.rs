@@ -68,10 +68,10 @@ pub(super) struct Dispatcher {
 
 impl Dispatcher {
     /// Creates the dispatcher of an open socket. [`run`](Self::run) follows.
-    pub(super) fn new(router: Arc<dyn Router>, limits: Limits) -> Self {
+    pub(super) fn new(router: Arc<dyn Router>, limits: Limits, message_max: u64) -> Self {
         Self {
             requests: Mutex::new(router.requests()),
-            replies: ReplyRouter::new(router, limits),
+            replies: ReplyRouter::new(router, limits, message_max),
             limits,
             waiting_times: WaitingTimes::new(),
             services: Mutex::default(),
@@ -217,7 +217,7 @@ impl Dispatcher {
                 }
                 None
             }
-            // The answer to a server that was here before. The peer would send nothing here.
+            // The answer to a server that was here before, or the question of a new client.
             Ok((Role::Leave, Message { id: Some(_), .. })) => {
                 self.replies.serve_on(&peer);
                 None

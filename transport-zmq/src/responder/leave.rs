@@ -72,9 +72,9 @@ const RECOUNT: Duration = Duration::from_millis(20);
 /// Messages that may wait for room at their peers: 10,000. Beyond them, no request is read.
 const WAITING_MAX: usize = 10_000;
 
-/// Returns a notice, or the answer to it. Without a number, the notice that the server serves on.
-pub(crate) fn notice(number: Option<CallId>) -> Option<Frames> {
-    envelope(&Role::Leave, number)
+/// Returns a notice, or the answer to it.
+fn notice(number: CallId) -> Option<Frames> {
+    envelope(&Role::Leave, Some(number))
 }
 
 /// Returns a message that consists of a call id.
@@ -105,9 +105,7 @@ impl Leave<'_> {
             for peer in peers {
                 if told.insert(peer.clone()) {
                     self.unanswered.insert(peer.clone());
-                    notice(Some(number))
-                        .into_iter()
-                        .for_each(|frames| self.send(peer.clone(), frames));
+                    notice(number).into_iter().for_each(|frames| self.send(peer.clone(), frames));
                 }
             }
             let recount = Instant::now() + RECOUNT;

@@ -10,7 +10,6 @@ use polywire_core::transport::{Delivery, LogThrottle, Sending};
 use polywire_core::{Limits, Message, Result};
 use tokio::sync::Notify;
 
-use super::leave::notice;
 use super::slow_peers::SlowPeers;
 use crate::engine::{Router, SocketControl};
 use crate::error::{caller_gone, lock};
@@ -25,6 +24,8 @@ pub(super) struct ReplyRouter {
     router: Arc<dyn Router>,
     /// Limits on replies.
     limits: Limits,
+    /// The largest message that the socket accepts.
+    message_max: u64,
     /// Callers that do not read their replies.
     slow_peers: SlowPeers,
     /// Refusals that found no room, oldest first. The task of the dispatcher sends them.
@@ -40,11 +41,12 @@ pub(super) struct ReplyRouter {
 const UNSENT_MAX: usize = 10_000;
 
 impl ReplyRouter {
-    /// Wraps an open socket. `limits` apply to each reply.
-    pub(super) fn new(router: Arc<dyn Router>, limits: Limits) -> Self {
+    /// Wraps an open socket, which accepts messages up to `message_max`. `limits` apply to each
+    /// reply.
+    pub(super) fn new(router: Arc<dyn Router>, limits: Limits, message_max: u64) -> Self {
         let (slow_peers, unsent) = (SlowPeers::default(), Mutex::default());
         let (is_unsent, dropped) = (Notify::new(), LogThrottle::new());
-        Self { router, limits, slow_peers, unsent, is_unsent, dropped }
+        Self { router, limits, message_max, slow_peers, unsent, is_unsent, dropped }
     }
 
     /// The socket, to take leave of its peers.
@@ -101,12 +103,11 @@ impl ReplyRouter {
         }
     }
 
-    /// Tells a peer that this socket does not leave.
+    /// Tells a peer that this socket does not leave, and the largest message that it accepts.
     pub(super) fn serve_on(&self, peer: &ReplyTo) {
         // Without room, the peer finds out by itself, some seconds later.
-        if let Some(frames) = notice(None) {
-            let _ = self.router.send(peer.as_bytes().clone(), frames).now_or_never();
-        }
+        let frames = wire::serve_on(self.message_max);
+        let _ = self.router.send(peer.as_bytes().clone(), frames).now_or_never();
     }
 
     /// Sends a refusal, without waiting for large replies before it. If the peer's queue in the

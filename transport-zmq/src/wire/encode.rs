@@ -42,7 +42,7 @@ pub(crate) fn encode(role: &Role, message: Message, limits: &Limits) -> Result<F
 }
 
 /// Writes the fixed part.
-fn fixed(role: &Role, message: &Message, head: &mut Vec<u8>) {
+pub(super) fn fixed(role: &Role, message: &Message, head: &mut Vec<u8>) {
     let kind = match role {
         Role::Request(_) => kind::REQUEST,
         Role::Reply => kind::REPLY,
@@ -132,7 +132,7 @@ fn fault_fields(fault: &Fault, out: &mut impl Out) {
 }
 
 /// Writes one field.
-fn field(tag: u8, value: &[u8], out: &mut impl Out) {
+pub(super) fn field(tag: u8, value: &[u8], out: &mut impl Out) {
     out.put(&[tag]);
     length(value.len(), out);
     out.put(value);
@@ -156,7 +156,7 @@ fn length_size(len: usize) -> usize {
 }
 
 /// A destination of encoded bytes: the head, or a count of its size.
-trait Out {
+pub(super) trait Out {
     fn put(&mut self, bytes: &[u8]);
 }
 

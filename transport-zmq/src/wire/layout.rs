@@ -79,6 +79,7 @@ pub(super) mod tag {
     pub(in crate::wire) const SENT: u8 = 9;
     pub(in crate::wire) const MESSAGE_ID: u8 = 10;
     pub(in crate::wire) const FAULT_IS_PERMANENT: u8 = 11;
+    pub(in crate::wire) const MESSAGE_MAX: u8 = 12;
     pub(in crate::wire) const CRITICAL: u8 = 0x80;
     pub(in crate::wire) const BODY: u8 = CRITICAL | 1;
 }

@@ -85,3 +85,28 @@ async fn socket_file_of_a_dead_server_is_replaced() {
         Server::bind(&transport, "a").await.unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_of_two_servers_gets_the_socket_file_of_a_dead_one_and_keeps_it() {
+    let folder = TempFolder::new();
+    for engine in engines() {
+        for round in 0..40 {
+            let path = folder.file(&format!("raced-{engine}-{round}"));
+            drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+            let bind = || {
+                let transport = zmq().engine(engine).bind(format!("ipc://{}", path.display()));
+                tokio::spawn(async move {
+                    let transport = transport.build().unwrap();
+                    Server::bind(&transport, "a").await.map(|server| (transport, server))
+                })
+            };
+            let (first, second) = tokio::join!(bind(), bind());
+            let outcomes = [first.unwrap(), second.unwrap()];
+            let bound = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+            assert_eq!(bound, 1, "{engine}, round {round}");
+            let refused = outcomes.iter().find_map(|outcome| outcome.as_ref().err());
+            assert_eq!(refused.map(Error::kind), Some(ErrorKind::Config), "{engine}");
+            UnixStream::connect(&path).await.expect("the server listens on its file");
+        }
+    }
+}

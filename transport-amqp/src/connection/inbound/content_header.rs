@@ -1,5 +1,6 @@
 //! The content header of a message: its class, the size of its body, and its properties.
 
+use std::hash::{DefaultHasher, Hasher};
 use std::ops::Range;
 
 use crate::connection::inbound::fields::{Fields, Malformed};
@@ -39,6 +40,90 @@ pub(super) fn too_large(start: &[u8]) -> Vec<u8> {
     rewritten.extend(HEADERS.to_be_bytes());
     push_headers(&mut rewritten, &[], "its headers do not fit into a frame");
     rewritten
+}
+
+/// Returns another payload in place of one at which the engine failed for an unknown reason.
+///
+/// No header is kept. `keeps_texts` keeps the texts in ASCII and the properties of fixed size, so
+/// that a request can be answered.
+pub(super) fn replaced(payload: &[u8], cause: &str, keeps_texts: bool) -> Vec<u8> {
+    let mut rewritten = payload[..payload.len().min(CLASS_AND_SIZE)].to_vec();
+    rewritten.resize(CLASS_AND_SIZE, 0);
+    let mut copy = payload.to_vec();
+    let (flags, ranges) = match keeps_texts && payload.len() >= FIXED {
+        true => {
+            let Properties { flags, ranges, .. } = Properties::walk(&mut copy);
+            (flags & !HEADERS, ranges)
+        }
+        false => (0, std::array::from_fn(|_| 0..0)),
+    };
+    let is_kept = |(index, (range, (kind, _))): (usize, (&Range<usize>, &(Kind, &str)))| {
+        let is_plain = match kind {
+            // The first byte is the length.
+            Kind::Text => payload.get(range.start + 1..range.end).is_some_and(<[u8]>::is_ascii),
+            Kind::Fixed(_) => true,
+            Kind::Table => false,
+        };
+        let flag = 1 << (15 - index);
+        if is_plain { flags & flag } else { 0 }
+    };
+    let kept: u16 = ranges.iter().zip(&PROPERTIES).enumerate().map(is_kept).sum();
+    rewritten.extend((kept | HEADERS).to_be_bytes());
+    for (index, range) in ranges.into_iter().enumerate() {
+        match 1 << (15 - index) {
+            HEADERS => push_headers(&mut rewritten, &[], cause),
+            flag if kept & flag != 0 => rewritten.extend(&payload[range]),
+            _ => {}
+        }
+    }
+    rewritten
+}
+
+/// Returns the size of the body that follows.
+pub(super) fn body_size(payload: &[u8]) -> u64 {
+    let size = payload.get(BODY_SIZE).and_then(<[u8]>::first_chunk);
+    size.map_or(0, |size| u64::from_be_bytes(*size))
+}
+
+/// Returns a number that a message keeps when the broker redelivers it: the hash of the payload
+/// without the counts that a quorum queue adds. Allocates.
+pub(super) fn fingerprint(payload: &[u8]) -> u64 {
+    if payload.len() < FIXED {
+        return hash(payload);
+    }
+    let mut copy = payload.to_vec();
+    let entries = Properties::walk(&mut copy).entries;
+    let flags = u16::from_be_bytes([payload[CLASS_AND_SIZE], payload[CLASS_AND_SIZE + 1]]);
+    // A first count adds the table, and each count changes its length.
+    let before = entries.start.saturating_sub(TABLE_LENGTH).max(FIXED);
+    let after = entries.end.max(before);
+    let mut rest = payload[..CLASS_AND_SIZE].to_vec();
+    rest.extend((flags & !HEADERS).to_be_bytes());
+    rest.extend(&payload[FIXED..before]);
+    rest.extend(&payload[after..]);
+    let mut sum = hash(&rest);
+    let mut fields = Fields::new(&mut copy[..entries.end]);
+    if fields.skip(entries.start).is_err() {
+        return sum;
+    }
+    // In any order: the broker may add a count at either end.
+    while fields.at() < entries.end {
+        let start = fields.at();
+        if fields.entry(entries.end, 0).is_err() {
+            break;
+        }
+        let entry = &payload[start..fields.at()];
+        if !COUNTS.iter().any(|name| entry[1..].starts_with(name.as_bytes())) {
+            sum = sum.wrapping_add(hash(entry));
+        }
+    }
+    sum
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 /// Adds a header table: these entries, and the cause.
@@ -152,10 +237,16 @@ const PROPERTIES: [(Kind, &str); 14] = [
     (Kind::Text, "its property `cluster_id` is not UTF-8"),
 ];
 
+/// Headers in which a quorum queue counts deliveries.
+const COUNTS: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
+/// Bytes of the length of a table.
+const TABLE_LENGTH: usize = 4;
 /// Flag of the header table.
 const HEADERS: u16 = 1 << 13;
 /// Flag of the property `type`, which names a method.
 const METHOD: u16 = 1 << 5;
+/// The place of the size of the body.
+const BODY_SIZE: Range<usize> = 4..12;
 /// The class, the weight, and the size of the body.
 pub(super) const CLASS_AND_SIZE: usize = 12;
 /// The same and the flags.

@@ -76,7 +76,8 @@ impl<'a> Fields<'a> {
         Ok(Table { entries: start..end, malformed: None })
     }
 
-    fn entry(&mut self, end: usize, depth: usize) -> Result<(), Malformed> {
+    /// Checks an entry of a table.
+    pub(super) fn entry(&mut self, end: usize, depth: usize) -> Result<(), Malformed> {
         self.text_before(end)?;
         self.value(end, depth)
     }

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use futures_io::{AsyncRead, AsyncWrite};
 
 use crate::connection::broker_version::CurrentVersion;
+use crate::connection::inbound::fatal_search::FatalSearch;
 use crate::connection::inbound::foreign_peer::check_first;
 use crate::connection::inbound::frame_filter::FrameFilter;
 
@@ -29,6 +30,22 @@ impl<S> FilteredStream<S> {
     pub(crate) fn with_version(self, version: CurrentVersion) -> Self {
         Self { filter: self.filter.with_version(version), ..self }
     }
+
+    /// Takes part in the search for messages over which the engine fails.
+    pub(in crate::connection) fn with_search(self, search: &FatalSearch) -> Self {
+        Self { filter: self.filter.with_search(search), ..self }
+    }
+
+    /// Returns the number of bytes that are buffered.
+    #[cfg(fuzzing)]
+    pub(super) fn buffered(&self) -> usize {
+        self.filter.buffered()
+    }
+
+    /// Lets content headers pass unchecked, for tests of the engine's failures.
+    pub(crate) fn unchecked(self, is_unchecked: bool) -> Self {
+        Self { filter: self.filter.unchecked(is_unchecked), ..self }
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for FilteredStream<S> {
@@ -46,8 +63,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for FilteredStream<S> {
             if count > 0 {
                 return Poll::Ready(Ok(count));
             }
+            if filter.pauses() {
+                // The engine handles what it has read, and reads again.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let Some(lacking) = filter.lacking() else {
-                let count = ready!(Pin::new(&mut *stream).poll_read(cx, buffer))?;
+                let limit = filter.read_limit(buffer.len());
+                let read = Pin::new(&mut *stream).poll_read(cx, &mut buffer[..limit]);
+                let count = ready!(read)?;
                 if count > 0 && !std::mem::replace(has_begun, true) {
                     check_first(buffer[0])?;
                 }

@@ -1,6 +1,9 @@
 //! Finds the frames in the bytes from the broker, and checks them.
 
 use crate::connection::broker_version::{BrokerVersion, CurrentVersion};
+use crate::connection::inbound::careful_reading::CarefulReading;
+use crate::connection::inbound::fatal_search::{ConnectionWatch, FatalSearch};
+use crate::connection::inbound::frame_head::{HEAD, Head};
 use crate::connection::inbound::{content_header, method_texts};
 
 /// The state between two reads.
@@ -26,6 +29,12 @@ pub(super) struct FrameFilter {
     malformed: Vec<(u16, &'static str)>,
     /// Version that the broker states.
     version: CurrentVersion,
+    /// Part in the search for messages over which the engine fails.
+    watch: ConnectionWatch,
+    /// Set while something is searched.
+    careful: Option<CarefulReading>,
+    /// Set if content headers pass unchecked.
+    is_unchecked: bool,
 }
 
 /// The decision on the next bytes.
@@ -51,12 +60,54 @@ impl FrameFilter {
             frame_max: bound(frame_max),
             malformed: Vec::new(),
             version: CurrentVersion::default(),
+            watch: FatalSearch::default().begin(),
+            careful: None,
+            is_unchecked: false,
         }
     }
 
     /// Sets the place for the version that the broker states.
     pub(super) fn with_version(self, version: CurrentVersion) -> Self {
         Self { version, ..self }
+    }
+
+    /// Takes part in a search.
+    pub(super) fn with_search(self, search: &FatalSearch) -> Self {
+        let watch = search.begin();
+        Self { careful: CarefulReading::of(&watch), watch, ..self }
+    }
+
+    /// Sets whether content headers pass unchecked.
+    pub(super) fn unchecked(self, is_unchecked: bool) -> Self {
+        Self { is_unchecked, ..self }
+    }
+
+    /// Returns how many bytes of `wanted` may be read: no more than the current frame, if the
+    /// engine gets one frame at a time. No frame is held.
+    pub(super) fn read_limit(&mut self, wanted: usize) -> usize {
+        let Some(careful) = &self.careful else { return wanted };
+        match self.passing.max(self.dropping) {
+            0 if careful.is_over() => {
+                self.careful = None;
+                wanted
+            }
+            0 => wanted.min(HEAD),
+            rest => wanted.min(rest),
+        }
+    }
+
+    /// Returns whether the engine has to handle a frame before it reads on. The next call means
+    /// that the engine reads again. All checked bytes were read.
+    pub(super) fn pauses(&mut self) -> bool {
+        let is_within = self.passing > 0 || self.dropping > 0 || !self.held.is_empty();
+        let careful = self.careful.as_mut().filter(|_| !is_within);
+        careful.is_some_and(|careful| careful.pauses(&self.watch))
+    }
+
+    /// Returns the number of bytes that are held or ready.
+    #[cfg(fuzzing)]
+    pub(super) fn buffered(&self) -> usize {
+        self.held.len() + self.ready.len()
     }
 
     /// Moves checked bytes into `buffer`. Returns their number; zero if there are none.
@@ -144,6 +195,7 @@ impl FrameFilter {
         let Some(head) = Head::of(bytes) else { return Step::Hold };
         let is_method = head.kind == METHOD && head.size >= 4;
         if !is_method && head.kind != CONTENT_HEADER {
+            self.note_other(&head);
             self.passing = head.total;
             return self.step(bytes);
         }
@@ -157,10 +209,14 @@ impl FrameFilter {
             if !is_unchecked {
                 return Step::Hold;
             }
+            self.note_other(&head);
             self.passing = head.total;
             return self.step(bytes);
         }
         if is_method {
+            if let Some(careful) = &mut self.careful {
+                careful.method(&self.watch, head.channel, &bytes[HEAD..head.total - 1]);
+            }
             if !is_too_large {
                 self.check_method(&head, &mut bytes[HEAD..head.total - 1]);
             }
@@ -177,7 +233,16 @@ impl FrameFilter {
             );
         }
         let method = self.take_malformed(head.channel);
-        match content_header::check(&mut bytes[HEAD..head.total - 1], method) {
+        let payload = &mut bytes[HEAD..head.total - 1];
+        if let Some(careful) = &mut self.careful
+            && let Some(replaced) = careful.header(&self.watch, head.channel, payload)
+        {
+            return Step::Replace(head.total, head.frame(&replaced));
+        }
+        if self.is_unchecked {
+            return Step::Pass(head.total);
+        }
+        match content_header::check(payload, method) {
             None => Step::Pass(head.total),
             Some(payload) => {
                 let mut frame = head.frame(&payload);
@@ -187,6 +252,13 @@ impl FrameFilter {
                 }
                 Step::Replace(head.total, frame)
             }
+        }
+    }
+
+    /// Notes a frame that passes unchecked.
+    fn note_other(&mut self, head: &Head) {
+        if let Some(careful) = &mut self.careful {
+            careful.other(&self.watch, head.channel, head.size);
         }
     }
 
@@ -203,12 +275,17 @@ impl FrameFilter {
 
     /// Checks a method, and notes a fault for the content header that follows.
     fn check_method(&mut self, head: &Head, payload: &mut [u8]) {
-        if let [0, 10, 0, 30, _, _, a, b, c, d, ..] = *payload {
+        if head.channel == 0
+            && let [0, 10, 0, 30, _, _, a, b, c, d, ..] = *payload
+        {
             self.tune(u32::from_be_bytes([a, b, c, d]));
         } else if head.channel == 0 && payload.starts_with(&START) {
             if let Some(version) = BrokerVersion::in_start(payload) {
                 self.version.set(version);
             }
+        } else if head.channel == 0 && payload.starts_with(&CLOSE) {
+            self.watch.close_by_broker();
+            method_texts::check(payload);
         } else if let Some(fault) = method_texts::check(payload) {
             self.take_malformed(head.channel);
             self.malformed.push((head.channel, fault));
@@ -229,36 +306,6 @@ impl FrameFilter {
     }
 }
 
-/// The head of a frame.
-struct Head {
-    kind: u8,
-    channel: u16,
-    /// Bytes of the payload.
-    size: usize,
-    /// Bytes of the head, the payload, and the end of the frame.
-    total: usize,
-}
-
-impl Head {
-    /// Parses the head at the beginning of `bytes`; `None` if it is not complete.
-    fn of(bytes: &[u8]) -> Option<Self> {
-        let [kind, c, d, s, t, u, v] = *bytes.first_chunk::<HEAD>()?;
-        let size = usize::try_from(u32::from_be_bytes([s, t, u, v])).unwrap_or(usize::MAX / 2);
-        let channel = u16::from_be_bytes([c, d]);
-        Some(Self { kind, channel, size, total: HEAD.saturating_add(size).saturating_add(1) })
-    }
-
-    /// Returns a frame with this head and another payload.
-    fn frame(&self, payload: &[u8]) -> Vec<u8> {
-        let mut frame = vec![self.kind];
-        frame.extend(self.channel.to_be_bytes());
-        frame.extend(u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes());
-        frame.extend(payload);
-        frame.push(FRAME_END);
-        frame
-    }
-}
-
 /// Returns whether a method is checked.
 fn is_checked(head: &Head, id: [u8; 4]) -> bool {
     method_texts::has_texts(id) || (head.channel == 0 && [START, TUNE].contains(&id))
@@ -274,12 +321,10 @@ fn bound(frame_max: u32) -> usize {
 
 const METHOD: u8 = 1;
 const CONTENT_HEADER: u8 = 2;
-/// The last byte of each frame.
-const FRAME_END: u8 = 0xce;
-/// Bytes of a frame's head: its type, its channel, and the size of its payload.
-const HEAD: usize = 7;
 /// Class and number of `connection.start`.
 const START: [u8; 4] = [0, 10, 0, 10];
+/// Class and number of `connection.close`.
+const CLOSE: [u8; 4] = [0, 10, 0, 50];
 /// Class and number of `connection.tune`.
 const TUNE: [u8; 4] = [0, 10, 0, 30];
 /// Smallest maximum of AMQP.

@@ -8,6 +8,9 @@ use crate::connection::inbound::fields::{Fields, Malformed};
 /// The broker cuts its reasons at 255 bytes, also within a character.
 pub(super) fn check(payload: &mut [u8]) -> Option<&'static str> {
     let (id, arguments) = payload.split_first_chunk_mut::<4>()?;
+    if !has_texts(*id) {
+        return None;
+    }
     let [_, class, _, method] = *id;
     let layout: &[Field] = match (class, method) {
         DELIVER => &[Field::Text, Field::Fixed(9), Field::Text, Field::Text],

@@ -33,16 +33,16 @@ fn filtered(bytes: &[u8], random: &mut fastrand::Rng) -> Vec<u8> {
     }
 }
 
-fn frame(kind: u8, channel: u16, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, channel: u16, payload: &[u8]) -> Vec<u8> {
     let size = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&[kind][..], &channel.to_be_bytes(), &size, payload, b"\xce"].concat()
 }
 
-fn short(text: &[u8]) -> Vec<u8> {
+pub(super) fn short(text: &[u8]) -> Vec<u8> {
     [&[u8::try_from(text.len()).unwrap()], text].concat()
 }
 
-fn long(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn long(bytes: &[u8]) -> Vec<u8> {
     [&u32::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat()
 }
 
@@ -118,7 +118,7 @@ fn frames(mut bytes: &[u8]) -> Vec<AMQPFrame> {
     frames
 }
 
-fn is_malformed(frame: &AMQPFrame) -> bool {
+pub(super) fn is_malformed(frame: &AMQPFrame) -> bool {
     let AMQPFrame::Header(_, header) = frame else { panic!("{frame:?}") };
     let headers = header.properties.headers().as_ref();
     headers.is_some_and(|table| table.inner().contains_key(MALFORMED))

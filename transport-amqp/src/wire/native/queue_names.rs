@@ -108,6 +108,12 @@ pub(crate) fn group_queue(channel: &Address, group: &Address) -> Result<ShortStr
     short_string("channel and group", format!("{EVENTS}{channel}..group.{group}"))
 }
 
+/// Returns the exchange that says that a member of a group has removed a filter:
+/// `QUEUE..removed`.
+pub(crate) fn removal_mark(queue: &ShortString) -> Result<ShortString> {
+    short_string("mark of a group", format!("{queue}..removed"))
+}
+
 /// Returns the queue of one subscriber to a channel, which has a unique number:
 /// `polywire.events.CHANNEL..own.NUMBER`, with 32 hexadecimal digits.
 pub(crate) fn subscriber_queue(channel: &Address, number: u128) -> Result<ShortString> {

@@ -234,5 +234,7 @@ fn take_body(input: &mut BytesMut, header: Header) -> Option<Bytes> {
     Some(frame)
 }
 
+#[cfg(fuzzing)]
+pub(super) mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::endpoint::SocketFileClaim;
+
 /// The file of a bound socket. Dropping the value removes the file, unless another socket has
 /// replaced it: the next server may have bound the same path.
 pub(super) struct SocketFile {
@@ -21,10 +23,10 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|found| found == self.identity) {
-            // Without rights to remove it, the file stays; the next server replaces it.
-            let _ = std::fs::remove_file(&self.path);
-        }
+        let is_own = || identity(&self.path).is_ok_and(|found| found == self.identity);
+        // Without rights to remove it, or while another process binds a socket file in the folder,
+        // the file stays; the next server replaces it.
+        let _ = SocketFileClaim::remove_if(&self.path, is_own);
     }
 }
 

@@ -47,6 +47,7 @@ fn dispatcher(requests: Requests) -> Arc<Dispatcher> {
     Arc::new(Dispatcher::new(
         Arc::new(ScriptedRouter(Mutex::new(Some(requests)))),
         Limits::default(),
+        u64::MAX,
     ))
 }
 

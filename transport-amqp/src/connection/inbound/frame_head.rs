@@ -1,0 +1,36 @@
+//! The head of a frame.
+
+/// The type, the channel and the size of a frame.
+pub(super) struct Head {
+    pub(super) kind: u8,
+    pub(super) channel: u16,
+    /// Bytes of the payload.
+    pub(super) size: usize,
+    /// Bytes of the head, the payload, and the end of the frame.
+    pub(super) total: usize,
+}
+
+impl Head {
+    /// Parses the head at the beginning of `bytes`; `None` if it is not complete.
+    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+        let [kind, c, d, s, t, u, v] = *bytes.first_chunk::<HEAD>()?;
+        let size = usize::try_from(u32::from_be_bytes([s, t, u, v])).unwrap_or(usize::MAX / 2);
+        let channel = u16::from_be_bytes([c, d]);
+        Some(Self { kind, channel, size, total: HEAD.saturating_add(size).saturating_add(1) })
+    }
+
+    /// Returns a frame with this head and another payload.
+    pub(super) fn frame(&self, payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![self.kind];
+        frame.extend(self.channel.to_be_bytes());
+        frame.extend(u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes());
+        frame.extend(payload);
+        frame.push(FRAME_END);
+        frame
+    }
+}
+
+/// The last byte of each frame.
+const FRAME_END: u8 = 0xce;
+/// Bytes of a frame's head: its type, its channel, and the size of its payload.
+pub(super) const HEAD: usize = 7;
