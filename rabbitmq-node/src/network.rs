@@ -55,8 +55,8 @@ impl Network {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, wrong));
             }
         };
-        remove_leftovers();
         let (subnet, claim) = claim_subnet()?;
+        remove_leftovers(subnet);
         let names = Names { process: std::process::id(), subnet };
         // From here on, dropping the network removes the parts that exist.
         let network = Self { names, nodes, _claim: claim };
@@ -178,12 +178,15 @@ pub(crate) fn host_name(number: u8) -> String {
     format!("n{number}")
 }
 
-/// Removes the networks of processes that were killed.
-fn remove_leftovers() {
+/// Removes the networks of processes that were killed: those without a claim, and those on the
+/// subnet that this process has just claimed.
+fn remove_leftovers(claimed: u8) {
     let Ok(files) = Path::new(NAMESPACES).read_dir() else { return };
     let names = files.filter_map(|file| file.ok()?.file_name().into_string().ok());
     for (names, node) in names.filter_map(|name| Names::parse(&name)) {
-        if let Ok(_claim) = claim_name(&names.claim()) {
+        // Held until the parts are removed, so that no process uses the subnet meanwhile.
+        let claim = claim_name(&names.claim());
+        if claim.is_ok() || names.subnet == claimed {
             names.remove([node]);
         }
     }
