@@ -85,9 +85,23 @@ impl Brokers {
     ///
     /// If RabbitMQ is not installed, or if a node does not start or join.
     pub(crate) async fn start(nodes: usize) -> Result<Self> {
-        let cluster = spawn_blocking(move || Cluster::start(nodes)).await??;
+        Self::start_with(Setup::new(), nodes).await
+    }
+
+    /// Starts nodes with a configuration, and joins them.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub(crate) async fn start_with(setup: Setup, nodes: usize) -> Result<Self> {
+        let cluster = spawn_blocking(move || setup.start_cluster(nodes)).await??;
         let url = cluster.url();
         Ok(Self { cluster: Arc::new(Mutex::new(cluster)), url })
+    }
+
+    /// Returns the URL with another node first.
+    pub(crate) fn url_from(&self, first: usize) -> String {
+        self.cluster.lock().unwrap_or_else(PoisonError::into_inner).url_from(first)
     }
 
     /// Runs a blocking operation on one node.

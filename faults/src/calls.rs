@@ -45,14 +45,16 @@ impl Calls {
         let callers = (0..self.callers).map(|_| {
             let (client, recorder, begun) = (client.clone(), recorder.clone(), begun.clone());
             tokio::spawn(async move {
+                let mut latest = Duration::ZERO;
                 while begun.fetch_add(1, Ordering::Relaxed) < self.total && !recorder.is_stopped() {
-                    self.run_one(&client, &recorder).await?;
+                    latest = latest.max(self.run_one(&client, &recorder).await?);
                 }
-                anyhow::Ok(())
+                anyhow::Ok(latest)
             })
         });
+        let mut latest = Duration::ZERO;
         for caller in join_all(callers).await {
-            caller??;
+            latest = latest.max(caller??);
         }
         let stats = client.stats();
         ensure!(
@@ -61,10 +63,15 @@ impl Calls {
             stats.in_flight
         );
         recorder.figure("late replies", stats.late_replies);
+        if !latest.is_zero() {
+            let latest = format!("{:.1} s", latest.as_secs_f64());
+            recorder.figure("latest end of a call after its deadline", latest);
+        }
         Ok(())
     }
 
-    async fn run_one(self, client: &Client<MessagePack>, recorder: &Recorder) -> Result<()> {
+    /// Makes one call. Returns the time from its deadline to its end, zero if it ended before.
+    async fn run_one(self, client: &Client<MessagePack>, recorder: &Recorder) -> Result<Duration> {
         let start = Instant::now();
         // The recorder has the outcome.
         let _ = call(client, self.timeout, recorder).await;
@@ -77,7 +84,7 @@ impl Calls {
             "a call with a deadline of {:?} took {took:?}",
             self.timeout
         );
-        Ok(())
+        Ok(took.saturating_sub(self.timeout))
     }
 }
 

@@ -7,7 +7,9 @@
 
 mod broker;
 mod calls;
+mod flows;
 mod jobs;
+mod not_run;
 pub mod peer;
 mod plan;
 mod recorder;

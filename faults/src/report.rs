@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use polywire_conformance::Summary;
 use serde::Serialize;
 
+use crate::not_run::NotRun;
 use crate::plan::Plan;
 use crate::recorder::Recorder;
 
@@ -36,6 +37,8 @@ pub struct Report {
     pub seconds: u64,
     /// The error of a failed run.
     pub failure: Option<String>,
+    /// The reason why the scenario cannot run on this machine.
+    pub not_run: Option<String>,
 }
 
 impl Report {
@@ -48,6 +51,11 @@ impl Report {
         took: Duration,
         outcome: Result<()>,
     ) -> Self {
+        let (failure, not_run) = match outcome {
+            Ok(()) => (None, None),
+            Err(error) if error.is::<NotRun>() => (None, Some(error.to_string())),
+            Err(error) => (Some(format!("{error:#}")), None),
+        };
         Self {
             scenario,
             about,
@@ -58,7 +66,8 @@ impl Report {
             failures: recorder.failures(),
             figures: recorder.figures(),
             seconds: took.as_secs(),
-            failure: outcome.err().map(|error| format!("{error:#}")),
+            failure,
+            not_run,
         }
     }
 
@@ -77,9 +86,13 @@ impl Report {
 }
 
 impl fmt::Display for Report {
-    /// Formats the report as one line, and a second one with the error.
+    /// Formats the report as one line, and a second one with the error. A scenario that was not run
+    /// has its reason instead.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { scenario, mode, seconds, .. } = self;
+        if let Some(reason) = &self.not_run {
+            return write!(f, "not run: {scenario}_{mode}: {reason}");
+        }
         let Summary {
             attempted,
             acknowledged,
@@ -115,9 +128,11 @@ impl Report {
 pub struct Table(Vec<Report>);
 
 impl Table {
-    /// Adds a report.
+    /// Adds a report, unless its scenario was not run.
     pub fn add(&mut self, report: Report) {
-        self.0.push(report);
+        if report.not_run.is_none() {
+            self.0.push(report);
+        }
     }
 }
 
@@ -150,5 +165,31 @@ impl fmt::Display for Table {
             )?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Mode, Size};
+
+    fn report(outcome: Result<()>) -> Report {
+        let (size, mode, soak) = (Size::Quick, Mode::Quorum, Duration::ZERO);
+        let plan = Plan { size, mode, seed: 1, soak, program: PathBuf::new() };
+        Report::new('X', "test", &plan, &Recorder::default(), Duration::ZERO, outcome)
+    }
+
+    #[test]
+    fn scenario_that_cannot_run_is_neither_a_failure_nor_a_row_of_the_table() {
+        let not_run = report(Err(NotRun("no namespaces".into()).into()));
+        assert_eq!(not_run.failure, None);
+        assert_eq!(not_run.to_string(), "not run: X_quorum: no namespaces");
+        let failed = report(Err(anyhow::anyhow!("boom").context("cannot start")));
+        assert!(failed.to_string().ends_with("\n  FAILED: cannot start: boom"), "{failed}");
+        let mut table = Table::default();
+        table.add(not_run);
+        let empty = table.to_string();
+        table.add(failed);
+        assert!(!empty.contains("| X") && table.to_string().contains("| X **FAILED** |"));
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use crate::recorder::Recorder;
 use crate::scenarios::{
     alarm, broker_kills, certificates, credentials, delayed_retries, failovers, job_restarts,
-    links, poison, redelivery, reply_queue, server_kills, shop, soak,
+    links, partitions, poison, redelivery, reply_queue, server_kills, shop, soak,
 };
 use crate::{Mode, Plan, Report, Size};
 
@@ -128,6 +128,13 @@ impl Scenario {
             modes: BOTH,
             quick_modes: BOTH,
             run: |plan, recorder| delayed_retries::run(plan, recorder).boxed(),
+        },
+        Self {
+            id: 'O',
+            about: "the nodes of a cluster lose one another",
+            modes: QUORUM,
+            quick_modes: QUORUM,
+            run: |plan, recorder| partitions::run(plan, recorder).boxed(),
         },
     ];
 

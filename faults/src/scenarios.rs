@@ -8,6 +8,7 @@ pub(crate) mod delayed_retries;
 pub(crate) mod failovers;
 pub(crate) mod job_restarts;
 pub(crate) mod links;
+pub(crate) mod partitions;
 pub(crate) mod poison;
 pub(crate) mod redelivery;
 pub(crate) mod reply_queue;

@@ -33,9 +33,10 @@ impl Cluster {
     }
 
     pub(crate) fn start_set_up(setup: &Setup, nodes: usize) -> io::Result<Self> {
-        let mapper = Arc::new(PortMapper::new(setup.root.as_deref())?);
+        let mapper = Arc::new(PortMapper::new(setup)?);
+        let settings = |node| Settings::create(setup, node, mapper.clone());
         let mut nodes = (0..nodes.max(1))
-            .map(|_| Ok(Node::not_started(Settings::create(setup, mapper.clone())?)))
+            .map(|node| Ok(Node::not_started(settings(node)?)))
             .collect::<io::Result<Vec<_>>>()?;
         // The first node starts the port mapper.
         nodes[0].restart()?;
@@ -68,8 +69,15 @@ impl Cluster {
     /// Returns the URL of the default virtual host, with all nodes in their order.
     #[must_use]
     pub fn url(&self) -> String {
-        let nodes: Vec<_> =
-            self.0.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
+        self.url_from(0)
+    }
+
+    /// Returns the same URL with another node first, which programs prefer. The others follow in
+    /// their order.
+    #[must_use]
+    pub fn url_from(&self, first: usize) -> String {
+        let in_turn = self.0.iter().cycle().skip(first % self.0.len()).take(self.0.len());
+        let nodes: Vec<_> = in_turn.map(|node| node.address().to_string()).collect();
         format!("amqp://guest:guest@{}/%2f", nodes.join(","))
     }
 

@@ -1,5 +1,5 @@
-//! Private RabbitMQ nodes for tests: on free ports of the loopback interface, with their data below
-//! `target/`, ended when dropped.
+//! Private RabbitMQ nodes for tests: on free ports of the loopback interface or in a private
+//! [`Network`], with their data below `target/`, ended when dropped.
 //!
 //! ```no_run
 //! use polywire_rabbitmq_node::Node;
@@ -13,7 +13,9 @@
 
 mod cluster;
 mod installation;
+mod network;
 mod node;
+mod place;
 mod port_mapper;
 mod ports;
 mod settings;
@@ -21,5 +23,6 @@ mod setup;
 
 pub use self::cluster::Cluster;
 pub use self::installation::ROOT;
+pub use self::network::{Host, Network};
 pub use self::node::Node;
 pub use self::setup::Setup;

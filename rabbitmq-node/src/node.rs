@@ -61,10 +61,8 @@ impl Node {
     }
 
     pub(crate) fn start_set_up(setup: &Setup) -> io::Result<Self> {
-        let mut node = Self::not_started(Settings::create(
-            setup,
-            Arc::new(PortMapper::new(setup.root.as_deref())?),
-        )?);
+        let mapper = Arc::new(PortMapper::new(setup)?);
+        let mut node = Self::not_started(Settings::create(setup, 0, mapper)?);
         node.restart()?;
         Ok(node)
     }
@@ -82,7 +80,13 @@ impl Node {
     /// Returns the URL of a virtual host, whose name is percent-encoded.
     #[must_use]
     pub fn url_of(&self, vhost: &str) -> String {
-        format!("amqp://guest:guest@127.0.0.1:{}/{vhost}", self.settings.port)
+        format!("amqp://guest:guest@{}/{vhost}", self.address())
+    }
+
+    /// Returns the address and the port for AMQP.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        (self.settings.address(), self.settings.port).into()
     }
 
     /// Returns the port for AMQP.
@@ -226,11 +230,12 @@ impl Node {
     }
 
     /// Returns true if the node answers a protocol header with a method frame, whose first byte is
-    /// 1.
-    fn answers(&self) -> bool {
+    /// 1. Waits up to five seconds for the answer.
+    #[must_use]
+    pub fn answers(&self) -> bool {
         let greet = || -> io::Result<bool> {
-            let address = SocketAddr::from(([127, 0, 0, 1], self.settings.port));
-            let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+            let timeout = Duration::from_secs(1);
+            let mut stream = TcpStream::connect_timeout(&self.address(), timeout)?;
             stream.set_read_timeout(Some(Duration::from_secs(5)))?;
             stream.write_all(b"AMQP\x00\x00\x09\x01")?;
             let mut first = [0];
@@ -244,7 +249,7 @@ impl Node {
     /// after the other one.
     fn accepts_tls(&self) -> bool {
         let connects = |port| {
-            let address = SocketAddr::from(([127, 0, 0, 1], port));
+            let address = (self.settings.address(), port).into();
             TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
         };
         self.settings.tls_port.is_none_or(connects)

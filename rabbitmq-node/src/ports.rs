@@ -2,7 +2,9 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Ports below those that the kernel assigns to outgoing connections, and above those of well-known
 /// services.
@@ -28,28 +30,31 @@ pub(crate) fn free() -> io::Result<u16> {
     Err(io::Error::new(io::ErrorKind::AddrInUse, "no port is free in 21000-31999"))
 }
 
-/// Claims a port for this process, by a socket whose name no second process can bind. The kernel
-/// frees the name when the process ends.
-#[cfg(target_os = "linux")]
+/// Claims a port for this process, until the process ends.
 fn claim(port: u16) -> bool {
-    use std::os::linux::net::SocketAddrExt;
-    use std::os::unix::net::{SocketAddr, UnixDatagram};
-    use std::sync::{Mutex, PoisonError};
-
     static CLAIMS: Mutex<Vec<UnixDatagram>> = Mutex::new(Vec::new());
-    let name = SocketAddr::from_abstract_name(format!("polywire-rabbitmq-node-{port}"));
-    match name.and_then(|name| UnixDatagram::bind_addr(&name)) {
-        Ok(socket) => {
-            CLAIMS.lock().unwrap_or_else(PoisonError::into_inner).push(socket);
-            true
-        }
-        Err(_) => false,
-    }
+    let claimed = claim_name(&format!("polywire-rabbitmq-node-{port}"));
+    claimed.map(|claim| CLAIMS.lock().unwrap_or_else(PoisonError::into_inner).push(claim)).is_ok()
 }
 
+/// Claims a name, by a socket of that name, which no second process can bind. The kernel frees the
+/// name when the socket is dropped or the process ends.
+///
+/// # Errors
+///
+/// If the name is taken.
+#[cfg(target_os = "linux")]
+pub(crate) fn claim_name(name: &str) -> io::Result<UnixDatagram> {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::SocketAddr;
+
+    UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name)?)
+}
+
+/// Claims nothing: only Linux has names that end with their process.
 #[cfg(not(target_os = "linux"))]
-fn claim(_: u16) -> bool {
-    true
+pub(crate) fn claim_name(_: &str) -> io::Result<UnixDatagram> {
+    UnixDatagram::unbound()
 }
 
 #[cfg(test)]

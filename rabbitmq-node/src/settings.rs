@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::installation::{Installation, mount};
+use crate::place::Place;
 use crate::port_mapper::PortMapper;
 use crate::ports;
 use crate::setup::Setup;
@@ -23,22 +25,32 @@ pub(crate) struct Settings {
     certificates: Option<PathBuf>,
     mapper: Arc<PortMapper>,
     installation: Installation,
+    place: Place,
 }
 
 static LAST: AtomicU32 = AtomicU32::new(0);
 
 impl Settings {
     /// Creates a folder with all files that a node reads when it starts. The nodes of a cluster
-    /// share their port mapper.
-    pub(crate) fn create(setup: &Setup, mapper: Arc<PortMapper>) -> io::Result<Self> {
+    /// are counted from 0, and share their port mapper.
+    pub(crate) fn create(setup: &Setup, node: usize, mapper: Arc<PortMapper>) -> io::Result<Self> {
         let name = format!("{}-{}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
         let installation = mapper.installation().clone();
         let folder = installation.data().join(name);
         let certificates = setup.certificates.clone();
         let tls_port = certificates.is_some().then(ports::free).transpose()?;
         let (port, distribution_port) = (ports::free()?, ports::free()?);
-        let settings =
-            Self { folder, port, tls_port, distribution_port, certificates, mapper, installation };
+        let place = Place::of(node, setup.network.as_ref())?;
+        let settings = Self {
+            folder,
+            port,
+            tls_port,
+            distribution_port,
+            certificates,
+            mapper,
+            installation,
+            place,
+        };
         settings.write(setup)?;
         Ok(settings)
     }
@@ -53,11 +65,16 @@ impl Settings {
         fs::write(self.folder.join("env.conf"), "")?;
         fs::write(self.folder.join("enabled_plugins"), format!("[{}].", setup.plugins.join(",")))?;
         fs::write(self.folder.join("advanced.config"), &setup.advanced)?;
-        let mut config = format!("listeners.tcp.default = 127.0.0.1:{}\n", self.port);
+        if let Some(hosts) = self.place.hosts() {
+            fs::write(self.folder.join(HOSTS), hosts)?;
+        }
+        let address = self.place.address();
+        let mut config = format!("listeners.tcp.default = {address}:{}\n", self.port);
         if let (Some(port), Some(certificates)) = (self.tls_port, &self.certificates) {
             let place = self.folder.join(CERTIFICATES);
             fs::create_dir_all(&place)?;
-            config += &encryption(port, &self.installation.path_of_mounted(certificates, &place));
+            let inside = self.installation.path_of_mounted(certificates, &place);
+            config += &encryption(address, port, &inside);
             if !setup.config.contains(DEMANDS_CERTIFICATES) {
                 // The default of recent versions is to demand them.
                 config += &format!("{DEMANDS_CERTIFICATES} = false\n");
@@ -68,26 +85,36 @@ impl Settings {
 
     /// Returns the name of the node in a cluster.
     pub(crate) fn node_name(&self) -> String {
-        format!("polywire{}@localhost", self.port)
+        format!("polywire{}@{}", self.port, self.place.host_name())
+    }
+
+    /// Returns the address at which the node listens.
+    pub(crate) fn address(&self) -> Ipv4Addr {
+        self.place.address()
     }
 
     /// Returns the command of one of RabbitMQ's programs for this node.
     pub(crate) fn command(&self, program: &str) -> Command {
-        let mut command = self.installation.rabbitmq(program);
+        let mut command = self.place.enter(self.installation.rabbitmq(program));
         if let Some(certificates) = &self.certificates {
             mount(&mut command, certificates, &self.folder.join(CERTIFICATES));
         }
         let file = |name: &str| self.path_inside(name);
+        let address = self.address();
+        let [a, b, c, d] = address.octets();
+        if self.place.hosts().is_some() {
+            command.env("ERL_INETRC", file(HOSTS));
+        }
         command
             // A database that fails writes its core file to the working directory.
             .current_dir(&self.folder)
             .env("HOME", file("home"))
             .env("RABBITMQ_NODENAME", self.node_name())
             .env("RABBITMQ_NODE_PORT", self.port.to_string())
-            .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_NODE_IP_ADDRESS", address.to_string())
             .env("RABBITMQ_DIST_PORT", self.distribution_port.to_string())
             .env("ERL_EPMD_PORT", self.mapper.port().to_string())
-            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+            .env("ERL_EPMD_ADDRESS", address.to_string())
             .env("RABBITMQ_MNESIA_BASE", file("mnesia"))
             .env("RABBITMQ_LOG_BASE", file("log"))
             .env("RABBITMQ_PID_FILE", file("pid"))
@@ -99,7 +126,7 @@ impl Settings {
             .env("ERL_CRASH_DUMP", file("erl_crash.dump"))
             .env(
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-                "-kernel inet_dist_use_interface {127,0,0,1}",
+                format!("-kernel inet_dist_use_interface {{{a},{b},{c},{d}}}"),
             )
             // The script becomes the node instead of starting a child: the process to kill is
             // known.
@@ -119,6 +146,9 @@ impl Settings {
     }
 }
 
+/// Name of the file with the hosts of a private network.
+const HOSTS: &str = "hosts";
+
 /// Name of the folder in which a node in a root of its own sees its certificates.
 const CERTIFICATES: &str = "certificates";
 
@@ -127,10 +157,10 @@ const DEMANDS_CERTIFICATES: &str = "ssl_options.fail_if_no_peer_cert";
 
 /// Returns the lines for a second listener, for TLS. Clients may present a certificate, and must if
 /// the node's own lines demand it.
-fn encryption(port: u16, certificates: &Path) -> String {
+fn encryption(address: Ipv4Addr, port: u16, certificates: &Path) -> String {
     let at = certificates.display();
     format!(
-        "listeners.ssl.default = 127.0.0.1:{port}\nssl_options.cacertfile = {at}/ca.pem\n\
+        "listeners.ssl.default = {address}:{port}\nssl_options.cacertfile = {at}/ca.pem\n\
          ssl_options.certfile = {at}/server.pem\nssl_options.keyfile = {at}/server.key\n\
          ssl_options.verify = verify_peer\n"
     )

@@ -1,6 +1,9 @@
 //! The configuration of a node.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::network::Network;
 
 /// The configuration of a node or a cluster before it starts.
 ///
@@ -19,6 +22,7 @@ pub struct Setup {
     pub(crate) plugins: Vec<String>,
     pub(crate) certificates: Option<PathBuf>,
     pub(crate) root: Option<PathBuf>,
+    pub(crate) network: Option<Arc<Network>>,
 }
 
 impl Default for Setup {
@@ -29,6 +33,7 @@ impl Default for Setup {
             plugins: Vec::new(),
             certificates: None,
             root: None,
+            network: None,
         }
     }
 }
@@ -63,6 +68,13 @@ impl Setup {
     pub fn root(mut self, folder: impl Into<PathBuf>) -> Self {
         self.root = Some(folder.into());
         self
+    }
+
+    /// Runs each node of a cluster in a namespace of a network, in place of the loopback interface.
+    /// The user `guest` may log in from there.
+    pub fn network(mut self, network: &Arc<Network>) -> Self {
+        self.network = Some(network.clone());
+        self.config("loopback_users = none")
     }
 
     /// Adds a listener for TLS, with `server.pem` and `server.key` of a folder. The node trusts the

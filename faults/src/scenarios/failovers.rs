@@ -6,18 +6,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use polywire_amqp::Amqp;
-use polywire_codec::MessagePack;
-use polywire_core::Client;
 use polywire_rabbitmq_node::Node;
 use tokio::time::Instant;
 
 use crate::Plan;
 use crate::broker::Brokers;
-use crate::calls::{Calls, SERVICE, call};
+use crate::calls::Calls;
+use crate::flows::Flows;
 use crate::peer::{Peer, PeerRole};
 use crate::recorder::Recorder;
-use crate::traffic::{Pattern, Traffic};
-use crate::wait::within;
 
 const NODES: usize = 3;
 /// The timeout of each call.
@@ -41,14 +38,7 @@ pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
         Peer::start(plan, PeerRole::Server, &url, 1, recorder).await?,
     ];
     let (sending, receiving) = (Amqp::connect(&url).await?, Amqp::connect(&url).await?);
-    let flows = Flows {
-        calls: Client::connect(&sending, SERVICE, MessagePack).await?,
-        jobs: Traffic::start(Pattern::Jobs, "jobs", &sending, &receiving, recorder).await?,
-        group: Traffic::start(Pattern::GroupEvents, "group", &sending, &receiving, recorder)
-            .await?,
-        exclusive: Traffic::start(Pattern::Events, "own", &sending, &receiving, &Arc::default())
-            .await?,
-    };
+    let flows = Flows::start(&sending, &receiving, TIMEOUT, recorder).await?;
     for node in 0..NODES {
         brokers.with(node, |node| node.remember_queues()).await?;
     }
@@ -61,33 +51,6 @@ pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
     tokio::try_join!(load.run(&sending, recorder), killing)?;
     flows.finish().await?;
     recorder.check_nothing_lost().await
-}
-
-/// Traffic through the cluster.
-struct Flows {
-    calls: Client<MessagePack>,
-    jobs: Traffic,
-    group: Traffic,
-    /// Events of an exclusive queue, which is on one node: without that node they are lost. Its
-    /// recorder is not evaluated.
-    exclusive: Traffic,
-}
-
-impl Flows {
-    /// Waits until all traffic flows that does not need the killed node.
-    async fn until_flowing(&self, recorder: &Recorder) -> Result<()> {
-        within("calls are answered without the node", async {
-            while call(&self.calls, TIMEOUT, recorder).await.is_err() {}
-        })
-        .await?;
-        self.jobs.until_flowing().await.context("jobs")?;
-        self.group.until_flowing().await.context("events of a group")
-    }
-
-    async fn finish(self) -> Result<()> {
-        self.jobs.finish().await?;
-        self.group.finish().await
-    }
 }
 
 /// Kills and restarts each node. A transport connects to the first node, and to the next one after
@@ -103,14 +66,10 @@ async fn kill_in_turn(
         recorder.until_ended(recorder.ended() + 100).await?;
         brokers.with(node, Node::kill).await?;
         let start = Instant::now();
-        flows.until_flowing(recorder).await?;
+        flows.until_flowing().await?;
         slowest = slowest.max(start.elapsed());
         brokers.with(node, Node::restart).await?;
-        flows
-            .exclusive
-            .until_flowing()
-            .await
-            .context("events of an exclusive queue, after the restart")?;
+        flows.until_exclusive_flowing().await.context("after the restart")?;
     }
     recorder.figure("failovers", rounds * NODES);
     recorder.figure("all worked again within", format!("{:.1} s", slowest.as_secs_f64()));
