@@ -47,9 +47,11 @@ pub struct Admission {
     /// prefix that is longer than any topic is ignored. The default is 1,000.
     pub subscriptions_max: usize,
     /// The maximum size of a message in bytes: the sum of its frames, plus 64 bytes a frame. A
-    /// peer that announces or sends more is disconnected before memory is allocated. `None`,
-    /// the default, is the sum of the [`Limits`] for body, headers and frames. A bound below 593,
-    /// the size of a message without a body, is refused.
+    /// peer that announces or sends more is disconnected before memory is allocated. Clients
+    /// learn the bound of a server when they connect, and their larger requests fail as
+    /// [`TooLarge`](polywire_core::ErrorKind::TooLarge), unsent. `None`, the default, is the sum of
+    /// the [`Limits`] for body, headers and frames. A bound below 593, the size of a message
+    /// without a body, is refused.
     pub message_max: Option<usize>,
 }
 
