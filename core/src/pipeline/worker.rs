@@ -76,6 +76,7 @@ impl<D: Dialect> Worker<D> {
             window: Window::default(),
             retries: Retries::default(),
             strict: false,
+            asked: false,
         }
     }
 
@@ -121,6 +122,8 @@ pub struct WorkerBind<'t, T, D> {
     retries: Retries,
     /// Set if the transport must support the whole retry policy.
     strict: bool,
+    /// Set if the program asked for several attempts, without insisting.
+    asked: bool,
 }
 
 impl<T, D> WorkerBind<'_, T, D> {
@@ -130,9 +133,11 @@ impl<T, D> WorkerBind<'_, T, D> {
     }
 
     /// Sets the total number of attempts at a failing job, at least 1, with the other defaults of
-    /// [`Retries`]. The default is 5. The transport applies the policy as far as it supports it.
+    /// [`Retries`]. The default is 5. The transport applies the policy as far as it supports it. A
+    /// transport that does not settle, as ZeroMQ, has one attempt for each job; binding logs a
+    /// warning then.
     pub fn attempts(self, attempts: u32) -> Self {
-        Self { retries: Retries::new(attempts), strict: false, ..self }
+        Self { retries: Retries::new(attempts), strict: false, asked: attempts > 1, ..self }
     }
 
     /// Sets the policy for failing jobs: attempts, pauses, and the outcome of the last failure.
@@ -140,9 +145,10 @@ impl<T, D> WorkerBind<'_, T, D> {
     /// If the transport does not support the whole policy, binding fails with
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported). Without this option the policy is
     /// [`Retries::default`], as far as the transport supports it. A transport without delayed
-    /// retries retries at once; a transport without dead letters discards.
+    /// retries retries at once; one without dead letters discards; one that does not settle has one
+    /// attempt for each job.
     pub fn retries(self, retries: Retries) -> Self {
-        Self { retries, strict: true, ..self }
+        Self { retries, strict: true, asked: false, ..self }
     }
 }
 
@@ -151,13 +157,16 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for WorkerBind<'t, T, D> {
     type IntoFuture = BoxFuture<'t, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { transport, queue, dialect, window, retries, strict } = self;
+        let Self { transport, queue, dialect, window, retries, strict, asked } = self;
         Box::pin(async move {
             // A loop over openings that fail at once leaves other tasks their turns.
             consume_budget().await;
             let (queue, capabilities) = (queue?, transport.capabilities());
             if strict {
                 retries.check(&capabilities, "Worker::retries")?;
+            }
+            if asked && !capabilities.settlement {
+                tracing::warn!(%queue, "the transport does not settle: each job has one attempt");
             }
             let receiver = transport.puller(&queue, window).await?;
             let receiver = log_received(receiver, WireKind::Job, &queue);

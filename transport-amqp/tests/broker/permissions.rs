@@ -132,7 +132,7 @@ async fn worker_that_could_keep_no_dead_letters_is_refused() {
     let (node, url) = with_alice([configure, ".*", ".*"]);
     let alice = Amqp::connect(&url).await.unwrap();
     let bound = Puller::<u32>::bind(&alice, "lost", MessagePack).await;
-    let error = bound.err().expect("dead letters could not be kept");
+    let error = bound.expect_err("dead letters could not be kept");
     assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
     assert_eq!(error.detail("queue"), Some("polywire.dead.jobs.lost"));
     assert_eq!(error.detail("dead_letters_of"), Some("polywire.jobs.lost"));

@@ -146,12 +146,12 @@ mod tests {
     struct Folder(std::path::PathBuf);
 
     impl Folder {
-        fn with_stale_file(name: &str) -> Self {
+        fn with_stale_file(name: &str) -> std::io::Result<Self> {
             let name = format!("polywire-claim-{name}-{}", std::process::id());
             let folder = Self(std::env::temp_dir().join(name));
-            std::fs::create_dir(&folder.0).unwrap();
-            drop(UnixListener::bind(folder.file()).unwrap());
-            folder
+            std::fs::create_dir(&folder.0)?;
+            drop(UnixListener::bind(folder.file())?);
+            Ok(folder)
         }
 
         fn file(&self) -> std::path::PathBuf {
@@ -167,7 +167,7 @@ mod tests {
 
     #[tokio::test]
     async fn second_claimer_of_a_stale_file_waits_until_the_first_has_bound_it() {
-        let folder = Folder::with_stale_file("two");
+        let folder = Folder::with_stale_file("two").unwrap();
         let path = folder.file();
         let first = SocketFileClaim::take(&path).await.unwrap();
         let mut second = Box::pin(SocketFileClaim::take(&path));
@@ -183,7 +183,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn folder_that_stays_locked_is_an_error() {
-        let folder = Folder::with_stale_file("locked");
+        let folder = Folder::with_stale_file("locked").unwrap();
         let other = std::fs::File::open(&folder.0).unwrap();
         other.lock().unwrap();
         let error = SocketFileClaim::take(&folder.file()).await.err().expect("it is locked");

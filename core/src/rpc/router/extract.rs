@@ -31,7 +31,7 @@ use crate::service::Request;
 #[diagnostic::on_unimplemented(
     message = "a handler cannot ask for `{Self}` before its arguments",
     label = "not something that is found in a request, or in a state of type `{S}`",
-    note = "arguments come last, as one value: a tuple of them, for instance",
+    note = "arguments come last, as one value: a tuple of them, for instance; a job, an event or an argument implements `serde::Deserialize`",
     note = "for a part of a router's state, give the router one: `Router::with_state`, and `FromState` for the part"
 )]
 pub trait Extract<S>: Sized + Send {
