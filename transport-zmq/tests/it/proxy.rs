@@ -229,5 +229,6 @@ async fn proxy_answers_a_leave_that_it_has_not_sent() {
     peer.send(Message::from(leave.to_vec())).await.unwrap();
     let answer = timeout(PATIENCE, peer.recv()).await.expect("the proxy answers").unwrap();
     let serves_on = b"P\x01\x08\0\0\0\0\0\0\0\0\0\0\0\0\0";
-    assert_eq!(answer.iter().map(|frame| frame.to_vec()).collect::<Vec<_>>(), [serves_on]);
+    // The bound of the frontend follows.
+    assert!(answer.part_bytes(0).unwrap().starts_with(serves_on));
 }

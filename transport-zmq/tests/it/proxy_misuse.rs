@@ -106,7 +106,9 @@ async fn message_that_is_no_request_or_no_reply_is_dropped_and_counted() {
     }
     caller.send(Message::multipart(too_many)).await.unwrap();
     caller.send(Message::from(envelope(1, 7))).await.unwrap();
-    // Only the request passes.
+    // The question for the bound of the server comes first. Only the request passes.
+    let question = timeout(PATIENCE, server.recv()).await.unwrap().unwrap();
+    assert_eq!(question.part_bytes(1).unwrap()[2], 8);
     let mut request = timeout(PATIENCE, server.recv()).await.unwrap().unwrap();
     let identity = request.pop_identity().unwrap().to_bytes();
     let request = request.part_bytes(0).unwrap();
