@@ -31,7 +31,8 @@ struct JobSender {
 }
 
 impl Outbound for JobSender {
-    fn send(&self, message: Message) -> Sending<'_> {
+    fn send(&self, mut message: Message) -> Sending<'_> {
+        message.priority = message.priority.or(self.queue.options.default_priority());
         let Shared { config, publisher, .. } = &*self.shared;
         let job = self
             .shared

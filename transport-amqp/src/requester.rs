@@ -91,7 +91,8 @@ impl Outbound for RequestSender {
         }
     }
 
-    fn send(&self, message: Message) -> Sending<'_> {
+    fn send(&self, mut message: Message) -> Sending<'_> {
+        message.priority = message.priority.or(self.queue.options.default_priority());
         let Shared { config, replies, publisher, .. } = &*self.shared;
         let request = self.shared.check_message(&message).and_then(|()| {
             replies.check_available()?;

@@ -132,8 +132,10 @@ impl Names {
     async fn transport(&self) -> Result<AnyTransport> {
         let url = format!("amqp://guest:guest@{}", self.proxy.address());
         let builder = Amqp::builder(&url)?.connect_timeout(Duration::from_secs(10));
-        // Quorum queues have no levels, or two, or take a message without a priority first.
-        let urgent = QueueOptions::new().kind(QueueKind::Classic).priorities(3);
+        // Before 4.3, quorum queues have no levels, or two.
+        let has_levels = self.broker.version >= (4, 3);
+        let kind = if has_levels { self.kind } else { QueueKind::Classic };
+        let urgent = QueueOptions::new().kind(kind).priorities(3);
         let builder = builder.job_queue(self.prefix.join(&Address::new(URGENT)?)?, urgent);
         let amqp = builder.queue_kind(self.kind).build().await?;
         Ok(AnyTransport::new(Prefixed { amqp, prefix: self.prefix.clone() }))

@@ -125,7 +125,7 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
         self
     }
 
-    /// Marks the call as not worth a disk; see [`Pusher::with_transient`](crate::Pusher).
+    /// Marks the call as not worth a disk; see [`with_transient`](crate::Pusher::with_transient).
     pub fn transient(mut self) -> Self {
         self.options.transient = true;
         self
@@ -223,8 +223,7 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     pub fn declares<N: Declared>(self) -> CallBuilder<'c, D, S, N> {
         let Self { client, method, deadline, ttl, options, .. } = self;
         let (idempotent, at_most_once) = (self.idempotent, self.at_most_once);
-        let waits_for_service = self.waits_for_service;
-        let message_id = self.message_id;
+        let (waits_for_service, message_id) = (self.waits_for_service, self.message_id);
         CallBuilder {
             client,
             method,

@@ -137,7 +137,9 @@ impl QueueOptions {
     /// A quorum queue has its own levels, whatever `highest` says, and has none before RabbitMQ
     /// 4.0: opening an endpoint handle then fails with [`ErrorKind::Config`]. RabbitMQ 4.0 to 4.2
     /// know two levels, 0 to 4 and above, and deliver two urgent messages for each other one.
-    /// From 4.3 on there are 32 levels, and a higher one goes first.
+    /// From 4.3 on there are 32 levels, and a higher one goes first. Jobs and requests without a
+    /// priority are sent with 0, as such a queue takes a message without the property for a more
+    /// urgent one.
     pub fn priorities(self, highest: u8) -> Self {
         Self { priorities: Some(highest), ..self }
     }
@@ -211,6 +213,12 @@ impl QueueOptions {
     /// Returns the deliveries after which a message is dead-lettered, if that is limited.
     pub(crate) fn deliveries_max(&self) -> Option<u32> {
         self.delivery_limit.map(|redeliveries| redeliveries.saturating_add(1))
+    }
+
+    /// Returns the priority of a message that has none. A quorum queue of RabbitMQ 4.3 delivers a
+    /// message without the property before one of priority 3.
+    pub(crate) fn default_priority(&self) -> Option<u8> {
+        self.priorities.filter(|_| self.queue_kind() == QueueKind::Quorum).map(|_| 0)
     }
 
     /// Returns whether the queue is checked and not declared.

@@ -181,14 +181,16 @@ async fn quorum_queues_have_the_priorities_of_their_version() {
     }
     let pusher = connected.unwrap();
     // Before RabbitMQ 4.3 there are two levels, and one message in three is not urgent.
-    let mut jobs = vec![(1, 0), (2, 9), (3, 9)];
+    let mut jobs = vec![(1, Some(0)), (2, Some(9)), (3, Some(9))];
     let mut expected = vec![2, 3, 1];
     if version >= (4, 3) {
-        jobs.push((4, 1));
-        expected = vec![2, 3, 4, 1];
+        // The broker itself would take a job without a priority before one of priority 1.
+        jobs.extend([(4, None), (5, Some(1))]);
+        expected = vec![2, 3, 5, 1, 4];
     }
     for (job, priority) in jobs {
-        pusher.with_priority(priority).push(&job).await.unwrap();
+        let with = priority.map(|priority| pusher.with_priority(priority));
+        with.as_ref().unwrap_or(&pusher).push(&job).await.unwrap();
     }
     let mut jobs = puller(&amqp, "urgent", 1).await;
     for job in expected {
