@@ -13,7 +13,8 @@
 //!
 //! - `peer_bound`: the largest message that a server accepts.
 //!
-//! - `peer_leave`: a server that takes no more requests. `connection_direction`: the side that connects.
+//! - `peer_leave`: a server that takes no more requests.
+//!   `connection_direction`: the side that connects.
 //!
 //! - `unsent`: errors of messages that were not sent.
 //!

@@ -10,7 +10,7 @@ use lapin::{Channel, Connection, ConnectionStatus};
 use polywire_core::{Error, ErrorKind, Result};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::config::Config;
 use crate::connection::broker_version::{BrokerVersion, CurrentVersion};
@@ -130,12 +130,14 @@ impl SupervisedConnection {
         }
     }
 
-    /// Runs `setup` over this connection, and fails as soon as the connection is lost. The engine
-    /// may never resolve a request that was made in the moment of the loss.
+    /// Runs `setup` over this connection, and fails as soon as the connection is lost, or has not
+    /// answered in time. The engine may never resolve a request that was made in the moment of the
+    /// loss, and RabbitMQ 4 answers for a queue on a node that is down once the node is back.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`] if the connection was lost, besides the errors of `setup`.
+    /// [`ErrorKind::Disconnected`] if the connection was lost, and [`ErrorKind::DeadlineExceeded`]
+    /// after [`SETUP_MAX`], besides the errors of `setup`.
     pub(crate) async fn unless_lost<T>(&self, setup: impl Future<Output = Result<T>>) -> Result<T> {
         let mut state = self.state.clone();
         // An error means a closed connection, which `setup` reports by itself.
@@ -147,6 +149,25 @@ impl SupervisedConnection {
                 ErrorKind::Disconnected,
                 "cannot set up the channel: the connection was lost",
             )),
+            () = self.unanswered() => Err(Error::new(
+                ErrorKind::DeadlineExceeded,
+                "cannot set up the channel: the broker does not answer",
+            )
+            .with("seconds", SETUP_MAX.as_secs())),
+        }
+    }
+
+    /// Waits for [`SETUP_MAX`], and for longer while the broker accepts no messages: it reads
+    /// nothing from this connection then.
+    async fn unanswered(&self) {
+        let mut flow = self.flow.clone();
+        loop {
+            sleep(SETUP_MAX).await;
+            if *flow.borrow() {
+                return;
+            }
+            // An error means a closed connection, which the setup reports by itself.
+            let _ = flow.wait_for(|flows| *flows).await;
         }
     }
 
@@ -259,6 +280,8 @@ async fn open_channel(connection: &Connection) -> lapin::Result<Channel> {
 
 /// Repeated attempts to open a channel. Each takes the next number.
 const OPEN_MAX: u32 = 16;
+/// The longest wait for the broker's answers to a set-up: 20 seconds. A busy broker takes some.
+const SETUP_MAX: Duration = Duration::from_secs(20);
 /// Channels that endpoint handles leave for declarations, bindings, dead letters and replies.
 const RESERVED_CHANNELS: usize = 32;
 /// The longest wait for the broker's answer to `connection.close`.

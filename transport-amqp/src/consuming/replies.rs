@@ -10,8 +10,9 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
 use lapin::message::Delivery as Raw;
 use lapin::options::BasicConsumeOptions;
 use lapin::types::{FieldTable, ShortString};
@@ -21,11 +22,11 @@ use polywire_core::{Error, ErrorKind, Limits, Result};
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::coop::consume_budget;
+use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::connection::backoff::Backoff;
 use crate::connection::supervised::SupervisedConnection;
-use crate::consuming::acker::acknowledge;
 use crate::consuming::reply_mode::ReplyMode;
 use crate::consuming::reply_queue;
 use crate::error::{closed, failed, lock};
@@ -70,6 +71,8 @@ pub(crate) struct ReplyConsumer {
     limits: Limits,
     /// Throttle for the log line of replies that cannot be decoded.
     undecoded: LogThrottle,
+    /// Throttle for the log line of a queue that cannot be consumed.
+    unreceived: LogThrottle,
     /// Number of replies to requesters that are closed, or of an earlier process.
     unknown: AtomicU64,
 }
@@ -93,6 +96,7 @@ impl ReplyConsumer {
             refusal: OnceLock::new(),
             limits: config.limits,
             undecoded: LogThrottle::new(),
+            unreceived: LogThrottle::new(),
         }
     }
 
@@ -255,7 +259,7 @@ impl ReplyConsumer {
                         // The opening future may have been dropped.
                         let _ = ready.send(Ok(()));
                     }
-                    self.receive(&channel, replies).await;
+                    reply_queue::receive(&channel, replies, |raw| self.route(raw)).await;
                 }
                 Err(error) => match ready.take() {
                     Some(ready) => return ready.send(Err(error)).unwrap_or_default(),
@@ -269,7 +273,7 @@ impl ReplyConsumer {
                         );
                         return self.fail_all(&error.with_source(refusal));
                     }
-                    None => tracing::debug!(?error, "cannot consume replies yet"),
+                    None => self.log_failure(&error),
                 },
             }
             connection.check_now();
@@ -278,25 +282,35 @@ impl ReplyConsumer {
     }
 
     /// Declares and consumes the reply queue. Fails all in-flight calls if the queue has been
-    /// deleted since the last time.
+    /// deleted since the last time, or is on a node of the cluster that does not answer.
     async fn consume(
         &self,
         connection: &SupervisedConnection,
         again: bool,
     ) -> Result<(Channel, Consumer)> {
         let queue = self.queue();
-        if again && !queue.exists(&connection.channel().await?).await? {
-            let error = Error::new(
-                ErrorKind::RepliesLost,
-                "cannot receive replies: the reply queue was deleted",
-            );
-            self.fail_all(&error.with("queue", &queue.name));
+        if again {
+            let channel = connection.channel().await?;
+            match timeout(EXISTENCE_MAX, queue.exists(&channel)).await {
+                Ok(Ok(true)) => {}
+                Ok(Ok(false)) => {
+                    self.lost("cannot receive replies: the reply queue was deleted", &queue);
+                }
+                Ok(Err(error)) => return Err(error),
+                // From RabbitMQ 4 on, a question about a queue on a node that is down has no answer
+                // until the node is back.
+                Err(_) => {
+                    let text = "cannot receive replies: the broker does not answer for the queue";
+                    self.lost(text, &queue);
+                    self.rename();
+                    return Err(Error::new(ErrorKind::DeadlineExceeded, text));
+                }
+            }
         }
         if let Err(error) = declare(connection, &queue).await {
-            if error.kind() == ErrorKind::Config && !self.is_named {
-                // The broker answers so for a queue on a cluster node that is down. The queue is
-                // unusable, and its name stays taken until the node is back.
-                *lock(&self.queue) = reply_queue::random();
+            if error.kind() == ErrorKind::Config {
+                // Brokers before RabbitMQ 4 answer so for a queue on a node that is down.
+                self.rename();
             }
             return Err(error);
         }
@@ -305,30 +319,25 @@ impl ReplyConsumer {
         Ok((channel, consumer))
     }
 
-    /// Routes replies until the channel is lost, and acknowledges them in batches.
-    async fn receive(&self, channel: &Channel, mut replies: Consumer) {
-        let mut next = replies.next().await;
-        // The stream must not be polled after its end.
-        while let Some(Ok(raw)) = next {
-            // The engine's stream takes no part in the budget. The prefetch bounds the inner loop.
-            consume_budget().await;
-            let mut last = raw.delivery_tag;
-            self.route(raw);
-            next = loop {
-                match replies.next().now_or_never() {
-                    Some(Some(Ok(raw))) => {
-                        last = raw.delivery_tag;
-                        self.route(raw);
-                    }
-                    Some(ended) => break ended,
-                    None => {
-                        acknowledge(channel, last, true);
-                        break replies.next().await;
-                    }
-                }
-            };
+    /// Logs that replies cannot be received yet, as a warning every ten seconds at most.
+    fn log_failure(&self, error: &Error) {
+        match self.unreceived.note() {
+            Some(count) => tracing::warn!(?error, count, "cannot consume replies yet"),
+            None => tracing::debug!(?error, "cannot consume replies yet"),
         }
-        tracing::debug!(?next, "the channel of replies has ended");
+    }
+
+    /// Fails all in-flight calls, whose replies would go to this queue.
+    fn lost(&self, text: &'static str, queue: &QueueSpec) {
+        self.fail_all(&Error::new(ErrorKind::RepliesLost, text).with("queue", &queue.name));
+    }
+
+    /// Takes a new queue, since the name of this one stays taken until its node is back. A client
+    /// that keeps its name waits for the node.
+    fn rename(&self) {
+        if !self.is_named {
+            *lock(&self.queue) = reply_queue::random();
+        }
     }
 }
 
@@ -336,3 +345,6 @@ impl ReplyConsumer {
 const DIRECT_REPLY_TO: &str = "amq.rabbitmq.reply-to";
 /// The most notices that wait for a requester to read them.
 const NOTICES_MAX: usize = 1024;
+/// The longest wait for the answer whether the reply queue exists. Calls that wait for replies fail
+/// after it, and another queue is taken.
+const EXISTENCE_MAX: Duration = Duration::from_secs(5);

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use futures_util::{FutureExt, StreamExt};
+use lapin::message::Delivery as Raw;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Consumer};
 use polywire_core::{Error, ErrorKind, Result};
+use tokio::task::coop::consume_budget;
 
 use crate::config::Config;
+use crate::consuming::acker::acknowledge;
 use crate::error::failed;
 use crate::topology::queue::QueueSpec;
 use crate::topology::queue_kind::QueueKind;
@@ -54,6 +58,32 @@ pub(super) async fn consume(
         }
         _ => error,
     })
+}
+
+/// Passes replies to `route` until the channel is lost, and acknowledges them in batches.
+pub(super) async fn receive(channel: &Channel, mut replies: Consumer, route: impl Fn(Raw)) {
+    let mut next = replies.next().await;
+    // The stream must not be polled after its end.
+    while let Some(Ok(raw)) = next {
+        // The engine's stream takes no part in the budget. The prefetch bounds the inner loop.
+        consume_budget().await;
+        let mut last = raw.delivery_tag;
+        route(raw);
+        next = loop {
+            match replies.next().now_or_never() {
+                Some(Some(Ok(raw))) => {
+                    last = raw.delivery_tag;
+                    route(raw);
+                }
+                Some(ended) => break ended,
+                None => {
+                    acknowledge(channel, last, true);
+                    break replies.next().await;
+                }
+            }
+        };
+    }
+    tracing::debug!(?next, "the channel of replies has ended");
 }
 
 /// Expiry of a reply queue without its consumer.
