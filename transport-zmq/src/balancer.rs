@@ -16,7 +16,7 @@
 //! - `peer_leave`: a server that takes no more requests.
 //!   `connection_direction`: the side that connects.
 //!
-//! - `unsent`: errors of messages that were not sent.
+//! - `no_peer_error`: errors of messages that were not sent.
 //!
 //! - `outage_log`: log lines about the time without a peer.
 //!

@@ -8,8 +8,8 @@
 //!
 //! - `services` and `service_queue`: the queues between the socket and the responders.
 //!
-//! - `request_receiver` and `reply_sender`: the two halves of a responder. `declinable`: requests
-//!   that another responder can take.
+//! - `request_receiver` and `reply_sender`: the two halves of a responder. `declined_requests`:
+//!   requests that another responder can take.
 //!
 //! - `leave`: the end of the socket, which leaves no caller in doubt.
 //!
