@@ -100,10 +100,13 @@ async fn only_the_poison_is_dead(
         dead.await
     };
     let dead = timeout(PATIENCE, running).await.expect("all messages are settled");
-    let crashed: Vec<(u32, _, _)> = dead
+    let mut crashed: Vec<(u32, _, _)> = dead
         .iter()
         .map(|letter| (letter.read(&MessagePack).unwrap(), letter.reason(), letter.attempts()))
         .collect();
+    // A process may run the copy of the poison in the queue of suspects, and die, before it has
+    // acknowledged the original: both become dead letters then, each after all attempts.
+    crashed.dedup();
     let attempts = u32::try_from(ATTEMPTS).unwrap();
     assert_eq!(crashed, [(POISON, DeadLetterReason::Crashed, attempts)]);
     let done: BTreeSet<u32> = peers.done.iter().map(|done| done.number).collect();

@@ -18,6 +18,7 @@ use polywire_rabbitmq_node::Node;
 use serde_json::json;
 use tokio::time::timeout;
 
+use crate::context::PATIENCE;
 use crate::endpoints::{acked_job, next_event, publisher, puller, pusher, serve, subscriber};
 use crate::engine::{channel, consume_one, until_declared};
 
@@ -138,7 +139,8 @@ fn parse_rights(cell: &str) -> Vec<Right> {
 /// Does what a role does as this user. Returns the difference to the table.
 async fn attempt(node: &Node, admin: &Amqp, number: usize, user: &User<'_>) -> Option<String> {
     let url = format!("amqp://user{number}:secret@127.0.0.1:{}", node.port());
-    let amqp = Amqp::connect(&url).await.unwrap();
+    // All users connect at once, to a node that has just started.
+    let amqp = Amqp::builder(&url).unwrap().connect_timeout(PATIENCE).build().await.unwrap();
     let (name, url_of_admin) = (format!("name{number}"), node.url());
     let acting = act(&user.role.name, &amqp, admin, &url_of_admin, &name);
     let outcome = timeout(ATTEMPT, acting).await.unwrap_or_else(|late| Err(late.into()));
