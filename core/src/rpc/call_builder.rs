@@ -50,7 +50,7 @@ impl<D: Dialect, S: Service> Client<D, S> {
             method: method.and_then(|method| self.full_name(method)),
             deadline: Deadline::after(self.timeout.unwrap_or(DEFAULT_TIMEOUT)),
             ttl: None,
-            options: Message::default(),
+            options: Box::default(),
             message_id: Ok(self.message_id.clone()),
             idempotent: false,
             at_most_once: false,
@@ -71,7 +71,7 @@ pub struct CallBuilder<'c, D, S, E = Infallible> {
     deadline: Deadline,
     ttl: Option<Duration>,
     /// Headers, priority and marks of the request.
-    options: Message,
+    options: Box<Message>,
     message_id: Result<Option<MessageId>>,
     idempotent: bool,
     at_most_once: bool,
