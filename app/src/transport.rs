@@ -51,11 +51,8 @@ impl AppTransport {
 
     /// Returns the state of a connection that is lost, blocked or refused.
     pub(crate) fn troubled_connection(&self) -> Option<String> {
-        let connections = self.healths().map(|health| health.current().connection);
-        let mut troubled = connections.filter(|connection| {
-            !connection.is_connected() && !matches!(connection, ConnectionState::Unknown)
-        });
-        troubled.next().map(|connection| connection.to_string())
+        let mut connections = self.healths().map(|health| health.current().connection);
+        connections.find(ConnectionState::is_troubled).map(|connection| connection.to_string())
     }
 
     /// Returns the health of a transport that is not ready.

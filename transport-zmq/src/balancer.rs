@@ -14,7 +14,8 @@
 //! - `peer_bound`: the largest message that a server accepts.
 //!
 //! - `peer_leave`: a server that takes no more requests.
-//!   `connection_direction`: the side that connects.
+//!
+//! - `connection_direction`: the side that connects.
 //!
 //! - `no_peer_error`: errors of messages that were not sent.
 //!

@@ -62,6 +62,13 @@ impl ConnectionState {
         matches!(self, Self::Connected)
     }
 
+    /// Returns whether the connection is known to be lost, blocked, refused or closed, so that it
+    /// is the likely cause of messages that do not arrive.
+    #[must_use]
+    pub const fn is_troubled(&self) -> bool {
+        !matches!(self, Self::Connected | Self::Unknown)
+    }
+
     /// Returns the failure or refusal that the state carries.
     #[must_use]
     pub const fn error(&self) -> Option<&Error> {

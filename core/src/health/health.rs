@@ -83,7 +83,7 @@ const CAUSES_MAX: usize = 3;
 
 /// Writes the state of the connection and the numbers of handles, as in
 /// `connected, consuming 1 of 2, draining`, and why handles are refused or have failed: of the
-/// first three, as in `connected, consuming 0 of 1; server orders: cannot consume: …`.
+/// first three, as in `connected, consuming 0 of 1; responder orders: …`.
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { connection, .. } = self;

@@ -145,11 +145,8 @@ async fn send(
     timeout(limit, probe.canary(limit)).await.unwrap_or_else(|_| {
         let error = Error::new(ErrorKind::DeadlineExceeded, "the canary did not come back");
         let error = error.with("milliseconds", limit.as_millis());
-        // The connection is the cause, unless it is there.
-        Err(match &health.borrow().connection {
-            ConnectionState::Connected | ConnectionState::Unknown => error,
-            connection => error.with("connection", connection),
-        })
+        let connection = &health.borrow().connection;
+        Err(if connection.is_troubled() { error.with("connection", connection) } else { error })
     })
 }
 

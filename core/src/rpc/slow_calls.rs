@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::pending_calls::{OldCalls, PendingCalls};
-use crate::health::{ConnectionState, HealthReader};
+use crate::health::HealthReader;
 use crate::message::{Address, CallId};
 use crate::transport::LogThrottle;
 
@@ -51,13 +51,11 @@ pub(super) async fn watch(
                 if throttle.note().is_some() {
                     let oldest_s = samples.age(now, oldest).as_secs();
                     let method = method.as_ref().map_or("-", Address::as_str);
-                    match health.current().connection {
-                        ConnectionState::Connected | ConnectionState::Unknown => {
-                            tracing::warn!(%service, method, waiting, oldest_s, "calls wait for replies");
-                        }
-                        connection => {
-                            tracing::warn!(%service, method, waiting, oldest_s, %connection, "calls wait for the connection");
-                        }
+                    let connection = health.current().connection;
+                    if connection.is_troubled() {
+                        tracing::warn!(%service, method, waiting, oldest_s, %connection, "calls wait for the connection");
+                    } else {
+                        tracing::warn!(%service, method, waiting, oldest_s, "calls wait for replies");
                     }
                     completed = pending.completed();
                     slow_since.get_or_insert(now);

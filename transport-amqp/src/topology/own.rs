@@ -197,7 +197,7 @@ impl ExchangeDeclaration {
         Self { auto_delete: true, ..self }
     }
 
-    /// Only checks that the exchange exists, whatever it is, and creates none.
+    /// Only checks that the exchange exists, with any options, and creates none.
     pub fn passive(self) -> Self {
         Self { passive: true, ..self }
     }
@@ -226,7 +226,7 @@ impl QueueDeclaration {
         Self { auto_delete: true, ..self }
     }
 
-    /// Only checks that the queue exists, whatever it is, and creates none.
+    /// Only checks that the queue exists, with any options, and creates none.
     pub fn passive(self) -> Self {
         Self { passive: true, ..self }
     }

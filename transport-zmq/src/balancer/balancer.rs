@@ -252,25 +252,25 @@ impl Balancer {
                     Fit::TooLarge(max) => too_large = too_large.max(Some(max)),
                 }
             }
-            if let (true, Some(until)) = (rooms.is_empty(), told_by) {
+            if !rooms.is_empty() {
+                // The deadline of the caller bounds this wait.
+                tokio::select! {
+                    _ = select_all(rooms) => {}
+                    () = changed => {}
+                }
+            } else if let Some(until) = told_by {
                 tokio::select! {
                     () = sleep_until(until) => {}
                     () = changed => {}
                 }
-            } else if let (true, Some(max)) = (rooms.is_empty(), too_large) {
+            } else if let Some(max) = too_large {
                 return Err(beyond_bound(size(&frames), max, self.endpoints.names()));
-            } else if rooms.is_empty() {
+            } else {
                 if call.excludes_tried {
                     return Err(self.no_peer());
                 }
                 tokio::select! {
                     () = sleep_until(give_up) => return Err(self.no_peer()),
-                    () = changed => {}
-                }
-            } else {
-                // The deadline of the caller bounds this wait.
-                tokio::select! {
-                    _ = select_all(rooms) => {}
                     () = changed => {}
                 }
             }

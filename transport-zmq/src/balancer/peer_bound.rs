@@ -10,14 +10,14 @@ use tokio::time::Instant;
 use crate::error::lock;
 use crate::wire::Frames;
 
-/// The largest message that a peer accepts, as far as the peer has told.
+/// The largest message that a peer accepts, if the peer has stated it.
 ///
 /// Each connection begins with a question. A peer of an earlier version does not answer it, and
 /// disconnects over a message that is too large.
 #[derive(Default)]
 pub(super) struct PeerBound {
-    /// The bound, or 0 before the peer has told one. A bound that was told stays when the peer
-    /// reconnects, until it tells another.
+    /// The bound, or 0 before the peer has stated one. A stated bound stays when the peer
+    /// reconnects, until it states another.
     message_max: AtomicU64,
     /// The moment after which no answer to the question is waited for.
     patience: Mutex<Option<Instant>>,
@@ -30,7 +30,7 @@ pub(super) enum Fit {
     Fits,
     /// The peer accepts no message beyond this size.
     TooLarge(u64),
-    /// The peer may tell its bound until this moment.
+    /// The peer may state its bound until this moment.
     NotKnown(Instant),
 }
 
@@ -70,11 +70,11 @@ pub(super) fn size(frames: &Frames) -> u64 {
 
 /// Bytes that each frame counts beyond its size.
 const FRAME_COST: usize = 64;
-/// The largest message that is sent before its peer has told a bound: 64 KiB. A smaller bound than
-/// that is of little use.
+/// The largest message that is sent before its peer has stated a bound: 64 KiB. Smaller bounds than
+/// that are of little use.
 const SMALL: u64 = 64 << 10;
 /// The time for which a larger message waits for the bound of a peer that was just connected: 200
-/// ms. A peer of an earlier version tells none.
+/// ms. A peer of an earlier version states none.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
