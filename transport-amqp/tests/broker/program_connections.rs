@@ -68,7 +68,10 @@ async fn end_of_a_handed_in_connection_ends_the_transport(url: String) {
     let serving = tokio::spawn(server.serve(router));
     let client = client(&amqp, "ended").await;
     // The server waits for its handler, until this deadline.
-    let hanging = client.request("hang").timeout(Duration::from_secs(15)).start::<()>(&()).unwrap();
+    let mut hanging =
+        client.request("hang").timeout(Duration::from_secs(15)).start::<()>(&()).unwrap();
+    // A request that the broker has not confirmed fails with `Disconnected`.
+    hanging.sent().await;
     until(|| handle.stats().running == 1).await;
 
     connection.close(200, "the program ends it".into()).await.unwrap();
