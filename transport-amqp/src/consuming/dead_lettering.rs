@@ -11,16 +11,16 @@ use polywire_core::message::DeadLetterReason;
 use polywire_core::transport::{Outcome, Settle, Settled};
 use polywire_core::{Code, Error, Fault};
 
-use crate::consuming::republisher::{RepublishTarget, Republisher, is_final, is_lasting};
+use crate::consuming::republisher::{RepublishTarget, Republisher, is_final};
 use crate::wire::Republish;
 
 impl Republisher {
     /// Publishes a dead letter and acknowledges the original. Discards the original if the broker
     /// never takes the dead letter.
     ///
-    /// If the dead letter cannot be kept for a lasting reason, as without the right to its queue,
-    /// the original is held, and the dead letter is tried again after each pause: a requeue would
-    /// run the handler again. After any other error, the original is requeued after a pause.
+    /// While the dead letter cannot be kept, the original is held, and the dead letter is tried
+    /// again after each pause: a requeue would run the handler again, or at last, although the
+    /// message has expired. A lost channel has requeued the original.
     pub(super) async fn keep_dead_letter(&self, mut copy: Republish, tag: u64) -> Settled {
         loop {
             let mut kept = self.republish(RepublishTarget::DeadLetters, copy.clone()).await;
@@ -38,10 +38,8 @@ impl Republisher {
                 Err(error) if is_final(&error) => return self.discard(tag, &error),
                 Err(error) => error,
             };
-            self.pause_before_requeue(&error).await;
-            // A lost channel has requeued the original.
-            let is_held = is_lasting(&error) && self.acker.can_settle(tag);
-            if !is_held || self.shared.tasks.is_closed() {
+            self.pause_before_retry(&error).await;
+            if !self.acker.can_settle(tag) || self.shared.tasks.is_closed() {
                 self.acker.release(tag);
                 return Settled::Requeued;
             }

@@ -89,7 +89,7 @@ impl Republisher {
             }
             Err(error) => {
                 tracing::debug!(?error, queue = %self.queue.name, "cannot pass a declined request on; requeuing it");
-                self.pause_before_requeue(&error).await;
+                self.pause_before_retry(&error).await;
                 self.acker.release(tag);
             }
         }

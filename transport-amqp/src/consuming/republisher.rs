@@ -14,7 +14,7 @@ use polywire_core::transport::{LogThrottle, Outcome, Settle, Settled};
 use polywire_core::{Deadline, Error, ErrorKind, Result};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::connection::backoff::{PAUSE_MAX, pause};
 use crate::consuming::acker::ChannelAcker;
@@ -232,15 +232,16 @@ impl Republisher {
                 }
                 return self.dead_letter_unkeepable(copy, tag, attempts, &error).await;
             }
-            _ => self.pause_before_requeue(&error).await,
+            _ => self.pause_before_retry(&error).await,
         }
         self.acker.release(tag);
         Settled::Requeued
     }
 
-    /// Logs a delivery that cannot be kept elsewhere, and waits: a requeue without a pause would
-    /// redeliver in a tight loop. Only an operator can remove a lasting reason.
-    pub(super) async fn pause_before_requeue(&self, error: &Error) {
+    /// Logs a delivery that cannot be kept elsewhere, and waits: the next attempt follows, or a
+    /// requeue, which would redeliver in a tight loop without a pause. Only an operator can remove
+    /// a lasting reason.
+    pub(super) async fn pause_before_retry(&self, error: &Error) {
         let limit = if is_lasting(error) { LASTING_PAUSE } else { PAUSE_MAX };
         let pause_s = limit.as_secs();
         if let Some(count) = self.unpublished.note() {
@@ -251,7 +252,7 @@ impl Republisher {
                 }
                 // The connection is lost, or the broker is slow.
                 false => {
-                    tracing::warn!(?error, %queue, pause_s, count, "cannot republish deliveries yet; requeuing them");
+                    tracing::warn!(?error, %queue, pause_s, count, "cannot republish deliveries yet; trying again after a pause");
                 }
             }
         }
@@ -285,16 +286,26 @@ impl Republisher {
     }
 
     /// Declares the queue, unless that happened a short time ago, and publishes to it.
+    ///
+    /// A quorum queue that another program declares at the same moment exists before it works, and
+    /// its broker rejects messages for some milliseconds. So a rejected message is published again
+    /// a few times.
     async fn publish_to_declared(&self, queue: &QueueSpec, copy: Republish) -> Result<()> {
         self.declare(queue).await?;
-        match self.publish(&queue.name, copy.clone()).await {
-            Err(error) if error.kind() == ErrorKind::Unroutable => {
-                self.shared.declared_queues.forget(queue).await;
-                self.declare(queue).await?;
-                self.publish(&queue.name, copy).await
-            }
-            outcome => outcome,
+        let mut published = self.publish(&queue.name, copy.clone()).await;
+        if published.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unroutable) {
+            self.shared.declared_queues.forget(queue).await;
+            self.declare(queue).await?;
+            published = self.publish(&queue.name, copy.clone()).await;
         }
+        for pause in REJECTED_PAUSES {
+            if !published.as_ref().is_err_and(|error| error.kind() == ErrorKind::Rejected) {
+                break;
+            }
+            sleep(pause).await;
+            published = self.publish(&queue.name, copy.clone()).await;
+        }
+        published
     }
 
     /// Declares a queue over the consuming connection, unless that happened recently.
@@ -323,5 +334,8 @@ pub(super) fn is_final(error: &Error) -> bool {
     error.kind() == ErrorKind::TooLarge
 }
 
+/// Pauses before a rejected copy is published again: 20, 100 and 400 ms.
+const REJECTED_PAUSES: [Duration; 3] =
+    [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(400)];
 /// Longest pause before a delivery is requeued that cannot be kept elsewhere for a lasting reason.
 const LASTING_PAUSE: Duration = Duration::from_secs(30);

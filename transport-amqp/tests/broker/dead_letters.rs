@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use lapin::BasicProperties;
@@ -13,10 +14,14 @@ use polywire_core::{
     CallError, Client, Code, Context, DeadLetters, Fault, Group, Listener, Publisher, Reply,
     Retries, Router, Server, Subscriber, Transport, Worker, service_fn,
 };
+use polywire_rabbitmq_node::Node;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::context::{PATIENCE, until};
-use crate::endpoints::{KINDS, connected, dead_letters, next_job, puller, push};
+use crate::endpoints::{
+    KINDS, client, connected, dead_letters, next_job, puller, push, serve_gated,
+};
 use crate::engine::{channel, consume_one, publish};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -25,7 +30,46 @@ pub(crate) fn trials() -> Vec<Trial> {
         broker job_that_crashes_its_workers_is_dead_lettered,
         broker redriven_event_goes_to_its_group_alone,
         broker request_that_crashes_its_servers_is_dead_lettered,
+        node expired_call_is_kept_once_its_dead_letter_queue_takes_it,
     ]
+}
+
+/// The broker rejects the dead letter at first. A call that were requeued then would run, since an
+/// earlier delivery of it may have begun in time.
+async fn expired_call_is_kept_once_its_dead_letter_queue_takes_it() {
+    let node = Node::start().unwrap();
+    for (name, kind) in KINDS {
+        let (amqp, service) = (connected(&node.url(), kind).await, format!("kept.{name}"));
+        let policy = r#"{"max-length":0,"overflow":"reject-publish"}"#;
+        node.ctl(&["set_policy", "full", "^polywire\\.dead\\.", policy]).unwrap();
+        let gate = Arc::new(Semaphore::new(0));
+        let server = serve_gated(&amqp, &service, &gate).await;
+        let client = client(&amqp, &service).await;
+        let _occupying = client.request("wait").timeout(PATIENCE).start::<u32>(&1).unwrap();
+        until(|| server.stats().running == 1).await;
+        let ttl = Duration::from_millis(100);
+        client.request("double").ttl(ttl).keep_expired().send(&2).await.unwrap();
+        tokio::time::sleep(2 * ttl).await;
+        gate.add_permits(1);
+        until(|| server.stats().expired == 1).await;
+        let letters = DeadLetters::of_service(&amqp, &*service).unwrap();
+        let looked = letters.look(2).await.unwrap();
+        assert!(looked.is_empty(), "{name}: the policy is in force");
+        // Longer than rejected copies are published again without a pause.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        node.ctl(&["clear_policy", "full"]).unwrap();
+        let found = async {
+            loop {
+                if let [letter] = &*letters.look(2).await.unwrap() {
+                    return letter.clone();
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let letter = timeout(PATIENCE, found).await.expect("the dead letter is kept");
+        assert_eq!(letter.reason(), DeadLetterReason::Expired, "{name}");
+        assert_eq!(server.stats().expired, 1, "{name}: it was delivered once");
+    }
 }
 
 async fn redriven_job_equals_the_original(url: String) {
