@@ -176,6 +176,9 @@ impl App {
         }
         let Settings { service, grace, start_wait, probe, .. } = &self.settings;
         let urls = self.settings.urls().map_err(Exit::Config)?;
+        for variable in &self.settings.unknown {
+            tracing::warn!(service, variable, "no setting has this environment variable");
+        }
         let probe = match probe {
             None => None,
             Some(address) => {

@@ -14,6 +14,7 @@ mod signals;
 mod start;
 mod stop_switch;
 mod transport;
+mod url_variable;
 
 pub use self::app::App;
 pub use self::component::{Component, IntoService};

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use polywire_core::{Address, AnyTransport, Error, ErrorKind, Result, Transport};
 
+use crate::url_variable::{url_variable, variable_name};
+
 /// The transports of a component: one for most names, and others for single names.
 pub(crate) struct Routes {
     all: Vec<Route>,
@@ -40,13 +42,20 @@ impl Routes {
         let route = route.or_else(|| self.all.iter().find(|route| route.name.is_none()));
         route.ok_or_else(|| {
             let error = Error::new(ErrorKind::Config, "cannot open the endpoint: it has no URL");
-            error.with("name", address).with("variable", format!("POLYWIRE_URL_{name}")).unsent()
+            error.with("name", address).with("variable", url_variable(address.as_str())).unsent()
         })
     }
 
     /// Returns all transports.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &AnyTransport> {
         self.all.iter().map(|route| &route.transport)
+    }
+
+    /// Returns the variables of the routes on which no handle was opened.
+    pub(crate) fn unused_variables(&self) -> impl Iterator<Item = String> {
+        let is_unused = |route: &&Route| !route.is_used.load(Ordering::SeqCst);
+        let names = self.all.iter().filter(is_unused).filter_map(|route| route.name.as_deref());
+        names.map(url_variable)
     }
 
     /// Returns the transports on which handles were opened, or the first one if there are none.
@@ -69,21 +78,23 @@ impl Route {
         &self.transport
     }
 
-    /// Notes that `handle` was opened on the transport, and returns it.
-    pub(crate) fn opened<T>(&self, handle: T) -> T {
-        self.is_used.store(true, Ordering::SeqCst);
-        handle
+    /// Notes that a handle was opened on the transport for `address`, and returns it.
+    ///
+    /// An error of the URL, such as a port that another endpoint has bound, gets the variable that
+    /// sets the URL of this name alone.
+    pub(crate) fn opened<T>(&self, address: &Address, handle: Result<T>) -> Result<T> {
+        match handle {
+            Ok(handle) => {
+                self.is_used.store(true, Ordering::SeqCst);
+                Ok(handle)
+            }
+            Err(error) if error.kind() == ErrorKind::Config => {
+                let variable = url_variable(address.as_str());
+                Err(error.with("name", address).with("variable", variable))
+            }
+            Err(error) => Err(error),
+        }
     }
-}
-
-/// Returns a name as it is written in variables: in upper case, with `_` for everything else than
-/// letters and digits.
-pub(crate) fn variable_name(name: &str) -> String {
-    let upper = |character: char| match character.is_ascii_alphanumeric() {
-        true => character.to_ascii_uppercase(),
-        false => '_',
-    };
-    name.chars().map(upper).collect()
 }
 
 #[cfg(test)]
@@ -113,10 +124,17 @@ mod tests {
             routes.add(Some(name.to_owned()), AnyTransport::new(Memory::new()));
         }
         let first = routes.iter().next().unwrap();
+        assert_eq!(routes.unused_variables().count(), 3);
+        let address = Address::new("a").unwrap();
+        let refused: Result<()> = Err(Error::new(ErrorKind::Config, "cannot bind"));
+        let error = routes.of(&address).unwrap().opened(&address, refused).unwrap_err();
+        assert_eq!(error.detail("variable"), Some("POLYWIRE_URL_A"));
         assert!(matches!(&*routes.used(), [used] if std::ptr::eq(*used, first)));
         for name in ["b", "c"] {
-            routes.of(&Address::new(name).unwrap()).unwrap().opened(());
+            let address = Address::new(name).unwrap();
+            routes.of(&address).unwrap().opened(&address, Ok(())).unwrap();
         }
+        assert_eq!(routes.unused_variables().collect::<Vec<_>>(), ["POLYWIRE_URL_A"]);
         let used = routes.used();
         assert_eq!(used.len(), 2);
         assert!(!used.into_iter().any(|used| std::ptr::eq(used, first)));

@@ -144,6 +144,9 @@ impl Start<'_> {
             Some(Ok(())) => {
                 guard.disarm();
                 component.lifecycle().set_serving();
+                for variable in transport.unused_variables() {
+                    tracing::warn!(service = self.name, variable, "nothing uses this URL");
+                }
                 tracing::info!(service = self.name, "started");
                 Ok(component)
             }

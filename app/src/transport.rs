@@ -49,6 +49,11 @@ impl AppTransport {
         self.routes.used().into_iter().map(Transport::health)
     }
 
+    /// Returns the variables of the URLs of single names on which no handle was opened.
+    pub(crate) fn unused_variables(&self) -> impl Iterator<Item = String> {
+        self.routes.unused_variables()
+    }
+
     /// Returns the state of a connection that is lost, blocked or refused.
     pub(crate) fn troubled_connection(&self) -> Option<String> {
         let mut connections = self.healths().map(|health| health.current().connection);
@@ -82,28 +87,29 @@ impl Transport for AppTransport {
 
     async fn requester(&self, service: &Address) -> Result<(Sender, Receiver)> {
         let route = self.routes.of(service)?;
-        let (sender, receiver) = route.opened(route.transport().requester(service).await?);
+        let opened = route.transport().requester(service).await;
+        let (sender, receiver) = route.opened(service, opened)?;
         Ok((self.gated(sender), receiver))
     }
 
     async fn responder(&self, service: &Address, window: Window) -> Result<(Sender, Receiver)> {
         let route = self.routes.of(service)?;
-        Ok(route.opened(route.transport().responder(service, window).await?))
+        route.opened(service, route.transport().responder(service, window).await)
     }
 
     async fn pusher(&self, queue: &Address) -> Result<Sender> {
         let route = self.routes.of(queue)?;
-        Ok(self.gated(route.opened(route.transport().pusher(queue).await?)))
+        Ok(self.gated(route.opened(queue, route.transport().pusher(queue).await)?))
     }
 
     async fn puller(&self, queue: &Address, window: Window) -> Result<Receiver> {
         let route = self.routes.of(queue)?;
-        Ok(route.opened(route.transport().puller(queue, window).await?))
+        route.opened(queue, route.transport().puller(queue, window).await)
     }
 
     async fn publisher(&self, channel: &Address) -> Result<Sender> {
         let route = self.routes.of(channel)?;
-        Ok(self.gated(route.opened(route.transport().publisher(channel).await?)))
+        Ok(self.gated(route.opened(channel, route.transport().publisher(channel).await)?))
     }
 
     async fn subscriber(
@@ -112,7 +118,7 @@ impl Transport for AppTransport {
         subscription: Subscription,
     ) -> Result<(Receiver, Filters)> {
         let route = self.routes.of(channel)?;
-        Ok(route.opened(route.transport().subscriber(channel, subscription).await?))
+        route.opened(channel, route.transport().subscriber(channel, subscription).await)
     }
 
     async fn dead_letters(&self, source: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {

@@ -19,6 +19,9 @@ pub(super) trait Endpoint: Send + Sync {
     /// Returns the name of the service, the queue or the channel.
     fn name(&self) -> &str;
 
+    /// Returns the kind of the endpoint, as logs show it.
+    fn kind(&self) -> &'static str;
+
     /// Binds to the transport. Dropping the future closes what was opened so far.
     async fn bind(&self, transport: &AppTransport) -> Result<(EndpointHandle, Serving)>;
 }
@@ -65,6 +68,10 @@ where
         &self.name
     }
 
+    fn kind(&self) -> &'static str {
+        "server"
+    }
+
     async fn bind(&self, transport: &AppTransport) -> Result<(EndpointHandle, Serving)> {
         let server = (self.options)(Server::bind(transport, &*self.name)).await?;
         let handle = EndpointHandle::Server(server.handle());
@@ -87,6 +94,10 @@ where
 {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn kind(&self) -> &'static str {
+        "worker"
     }
 
     async fn bind(&self, transport: &AppTransport) -> Result<(EndpointHandle, Serving)> {
@@ -114,6 +125,10 @@ where
 {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn kind(&self) -> &'static str {
+        "listener"
     }
 
     async fn bind(&self, transport: &AppTransport) -> Result<(EndpointHandle, Serving)> {

@@ -213,6 +213,7 @@ impl Endpoints {
         if entries.stops != stops {
             return Ok(Binding::Late);
         }
+        tracing::info!(name = endpoint.name(), kind = endpoint.kind(), "bound");
         // The task is spawned under the lock, so that it finds its entry when it ends.
         let (list, lifecycle, ending) =
             (Arc::downgrade(&self.entries), self.lifecycle.clone(), endpoint.clone());
@@ -295,6 +296,10 @@ mod tests {
     impl<E: Endpoint> Endpoint for Slow<E> {
         fn name(&self) -> &str {
             self.endpoint.name()
+        }
+
+        fn kind(&self) -> &'static str {
+            self.endpoint.kind()
         }
 
         async fn bind(&self, transport: &AppTransport) -> Result<(EndpointHandle, Serving)> {

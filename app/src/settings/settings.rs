@@ -6,7 +6,7 @@ use std::time::Duration;
 use polywire_core::secret::{Secret, SecretSource};
 use polywire_core::{Error, ErrorKind, Result};
 
-use crate::routes::variable_name;
+use crate::url_variable::{URL_VARIABLE, url_variable, variable_name};
 
 /// Settings of a component: its name, its URL, its times, its probe address.
 ///
@@ -33,12 +33,12 @@ pub struct Settings {
     /// `None` waits without a limit.
     pub(crate) start_wait: Option<Duration>,
     pub(crate) probe: Option<SocketAddr>,
+    /// The variables of the environment with our prefix that no setting has.
+    pub(crate) unknown: Vec<String>,
     /// The first setting that is malformed.
     pub(super) error: Option<Error>,
 }
 
-/// The variable of the URL.
-pub(super) const URL_VARIABLE: &str = "POLYWIRE_URL";
 /// Long enough for most handlers, and shorter than the 30 s that Kubernetes waits.
 const DEFAULT_GRACE: Duration = Duration::from_secs(25);
 /// Long enough for a broker that starts at the same time.
@@ -58,6 +58,7 @@ impl Settings {
             grace: DEFAULT_GRACE,
             start_wait: Some(DEFAULT_START_WAIT),
             probe: None,
+            unknown: Vec::new(),
             error: None,
         }
     }
@@ -136,7 +137,7 @@ impl Settings {
         for (name, url) in common.chain(single) {
             let variable = match &name {
                 None => URL_VARIABLE.to_owned(),
-                Some(name) => format!("{URL_VARIABLE}_{name}"),
+                Some(name) => url_variable(name),
             };
             let url = match resolved(url) {
                 Ok(url) => url,

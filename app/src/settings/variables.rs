@@ -6,8 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use polywire_core::secret::Secret;
 
 use super::duration;
-use super::settings::{Settings, TIME_MAX, URL_VARIABLE as URL, config};
+use super::settings::{Settings, TIME_MAX, config};
+use crate::url_variable::URL_VARIABLE as URL;
 
+/// The prefix of all variables.
+const PREFIX: &str = "POLYWIRE_";
 const SERVICE: &str = "POLYWIRE_SERVICE";
 const GRACE: &str = "POLYWIRE_GRACE";
 const START_WAIT: &str = "POLYWIRE_START_WAIT";
@@ -26,7 +29,8 @@ impl Settings {
     /// | `POLYWIRE_PROBE` | `9464` (on 127.0.0.1), `0.0.0.0:9464`, `off` | [`probe`](Self::probe) |
     ///
     /// A variable that is not set, or is empty, changes nothing. A malformed one is an error that
-    /// names the variable; see [`check`](Self::check).
+    /// names the variable; see [`check`](Self::check). The start logs a warning for each other
+    /// variable that begins with `POLYWIRE_`, and for the URL of a name that nothing uses.
     #[must_use]
     pub fn with_env(self) -> Self {
         let all: Vec<_> = std::env::vars_os().collect();
@@ -42,7 +46,12 @@ impl Settings {
             let applied = match (apply, route) {
                 (Some((_, apply)), _) => value.and_then(|value| apply(&mut self, value)),
                 (None, Some(route)) => value.map(|value| self = self.clone().url_of(route, value)),
-                (None, None) => Ok(()),
+                (None, None) => {
+                    if name.starts_with(PREFIX) {
+                        self.unknown.push(name.to_owned());
+                    }
+                    Ok(())
+                }
             };
             if let Err(because) = applied {
                 let error = config("cannot read an environment variable").with("variable", name);
@@ -118,8 +127,11 @@ mod tests {
             (GRACE, "250ms"),
             (START_WAIT, "forever"),
             (PROBE, "9464"),
+            ("POLYWIRE_GRCAE", "1m"),
+            ("PATH", "/bin"),
         ]);
         settings.check().unwrap();
+        assert_eq!(settings.unknown, ["POLYWIRE_GRCAE"]);
         assert_eq!(settings.urls().unwrap()[0].1.reveal(), "mem://shop");
         assert_eq!(settings.urls().unwrap()[1].0.as_deref(), Some("ORDERS_EU"));
         assert_eq!((&*settings.service, settings.grace), ("orders-2", Duration::from_millis(250)));

@@ -9,6 +9,7 @@ use crate::shop::memory_url;
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
         alone malformed_setting_ends_with_78_and_names_the_variable,
+        alone second_endpoint_on_a_port_ends_with_78_and_names_the_variable_of_its_url,
         alone missing_broker_ends_with_69_after_the_start_wait,
         alone failed_task_ends_with_70,
         alone failed_setup_ends_with_1,
@@ -31,6 +32,13 @@ async fn malformed_setting_ends_with_78_and_names_the_variable() {
         assert!(text.contains(name), "{text}");
         assert!(!text.contains("hunter2"), "{text}");
     }
+}
+
+async fn second_endpoint_on_a_port_ends_with_78_and_names_the_variable_of_its_url() {
+    let url = format!("zmq+tcp://{}", free_address());
+    let (code, text) = Program::start("two-endpoints", &[("POLYWIRE_URL", &url)]).exit().await;
+    assert_eq!(code, 78, "{text}");
+    assert!(text.contains("in use") && text.contains("POLYWIRE_URL_NAPS_EU"), "{text}");
 }
 
 async fn missing_broker_ends_with_69_after_the_start_wait() {

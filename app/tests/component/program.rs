@@ -23,6 +23,7 @@ pub(crate) fn run_if_asked() -> Option<ExitCode> {
     let exit = match &*role {
         "sleeper" => runtime.block_on(app.run(sleeper)),
         "sleeper-in-setup" => runtime.block_on(app.run(sleeper_in_setup)),
+        "two-endpoints" => runtime.block_on(app.run(two_endpoints)),
         "failing-task" => runtime.block_on(app.run(failing_task)),
         "failing-setup" => runtime.block_on(app.run(|_| async { Err("no database".into()) })),
         role => panic!("there is no role {role}"),
@@ -60,6 +61,13 @@ async fn sleeper(app: Component) -> Result<(), BoxError> {
 async fn sleeper_in_setup(app: Component) -> Result<(), BoxError> {
     sleeper(app).await?;
     std::future::pending().await
+}
+
+/// Serves two names, which need a URL each over ZeroMQ.
+async fn two_endpoints(app: Component) -> Result<(), BoxError> {
+    app.serve("naps", Router::new(MessagePack)).await?;
+    app.serve("naps.eu", Router::new(MessagePack)).await?;
+    Ok(())
 }
 
 async fn failing_task(app: Component) -> Result<(), BoxError> {

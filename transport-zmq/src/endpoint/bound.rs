@@ -88,6 +88,9 @@ impl BindGuard {
 
     /// Adds endpoints that the socket has bound.
     pub(crate) fn add(&self, endpoints: Vec<String>) {
+        for endpoint in &endpoints {
+            tracing::info!(endpoint, "listening");
+        }
         lock(&self.bound.names).extend_from_slice(&endpoints);
         lock(&self.own).extend(endpoints);
         self.report();
