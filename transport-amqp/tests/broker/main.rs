@@ -46,6 +46,7 @@ mod peer;
 mod permissions;
 mod poison;
 mod program_connections;
+mod python;
 mod queue_limits;
 mod queues;
 mod raw;
@@ -100,6 +101,7 @@ fn main() {
         reconnects::trials(),
         one_connection::trials(),
         program_connections::trials(),
+        python::trials(),
         outages::trials(),
         outbound::trials(),
         alarms::trials(),
