@@ -26,7 +26,7 @@ use super::{CallTarget, Code, Error};
 /// let fault = Fault::new(Code::Application, "only 3 left").with_kind("OutOfStock");
 /// assert_eq!(fault.to_string(), "OutOfStock: only 3 left");
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Fault {
     /// The way in which the call failed.
@@ -177,12 +177,6 @@ impl PartialEq for Fault {
 
 impl Eq for Fault {}
 
-impl fmt::Debug for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(not written yet)")
-    }
-}
-
 impl PartialEq for Value {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -195,6 +189,23 @@ impl Eq for Value {}
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.kind, self.message)
+    }
+}
+
+/// Writes the code, the text of [`Display`](fmt::Display), whether the fault is permanent, the
+/// target of the call, and the size of the details: what a `main` prints that returns the error.
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let permanent = if self.is_permanent { ", permanent" } else { "" };
+        write!(f, "{:?}{permanent}: {self}", self.code)?;
+        if !self.target.is_unknown() {
+            write!(f, " (called {})", self.target)?;
+        }
+        match (self.details.len(), &self.value) {
+            (0, None) => Ok(()),
+            (0, Some(_)) => f.write_str(" (details not written yet)"),
+            (bytes, _) => write!(f, " ({bytes} bytes of details)"),
+        }
     }
 }
 
@@ -212,6 +223,18 @@ impl From<Error> for Fault {
 mod tests {
     use super::*;
     use crate::message::Address;
+
+    #[test]
+    fn debug_output_is_one_line_for_people() {
+        let fault = Fault::new(Code::Application, "only 3 left").with_kind("OutOfStock");
+        assert_eq!(format!("{fault:?}"), "Application: OutOfStock: only 3 left");
+        let target = CallTarget::new(Some(Address::new("shop").unwrap()), None);
+        let received = fault.permanent().with_details(&b"\x03"[..]).with_target(&target);
+        assert_eq!(
+            format!("{received:#?}"),
+            "Application, permanent: OutOfStock: only 3 left (called shop) (1 bytes of details)"
+        );
+    }
 
     #[test]
     fn faults_are_equal_if_what_crosses_the_wire_is() {
