@@ -18,6 +18,7 @@ mod latency;
 mod load;
 mod options;
 mod page;
+mod peer;
 mod plot;
 mod polywire_calls;
 mod process;
@@ -43,12 +44,16 @@ fn main() -> Result<()> {
     let options = Options::parse();
     let broker = options.needs_broker().then(Node::start).transpose()?;
     let broker_url = broker.as_ref().map(Node::url).unwrap_or_default();
-    let mut table = Table::default();
+    let mut table = Table::new(options.against);
     let (rounds, duration) = options.extent();
     for round in 1..=rounds {
         for load in options.loads() {
-            for &subject in options.subjects() {
-                let figures = process::measure(subject, load, duration, &broker_url)?;
+            for subject in options.subjects() {
+                let peers = options.peers.as_deref().filter(|_| subject.is_peer());
+                let figures = match peers {
+                    Some(program) => peer::measure(program, subject, load, duration)?,
+                    None => process::measure(subject, load, duration, &broker_url)?,
+                };
                 let (name, Load { body, in_flight }) = (subject.name(), load);
                 eprintln!(
                     "round {round} of {rounds}: {name:<12} {in_flight:>4} in flight, \

@@ -33,6 +33,12 @@ pub(crate) struct Options {
     /// File for a page with plots.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+    /// The program for the subjects that are other libraries.
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) peers: Option<PathBuf>,
+    /// The subject that the others are compared with, in place of their bare engines.
+    #[arg(long, value_name = "SUBJECT")]
+    pub(crate) against: Option<Subject>,
     /// Subjects by name; all if there are none.
     #[arg(value_name = "SUBJECT")]
     subjects: Vec<Subject>,
@@ -62,12 +68,16 @@ impl Options {
     }
 
     /// Returns the subjects in the order of the command line.
-    pub(crate) fn subjects(&self) -> &[Subject] {
-        if self.subjects.is_empty() { &Subject::ALL } else { &self.subjects }
+    pub(crate) fn subjects(&self) -> Vec<Subject> {
+        let peers = self.peers.iter().flat_map(|_| Subject::PEERS);
+        match self.subjects.is_empty() {
+            true => Subject::OWN.into_iter().chain(peers).collect(),
+            false => self.subjects.clone(),
+        }
     }
 
     /// Returns true if a subject needs RabbitMQ.
     pub(crate) fn needs_broker(&self) -> bool {
-        self.subjects().iter().any(|subject| subject.needs_broker())
+        self.subjects().into_iter().any(Subject::needs_broker)
     }
 }

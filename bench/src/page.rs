@@ -88,9 +88,9 @@ fn series(rows: &[&Row], value: Value, x: fn(&Row) -> f64) -> Vec<Series> {
         let own = rows.iter().filter(move |row| row.subject == subject);
         own.filter_map(|row| Some((x(row), value(row)?))).collect::<Vec<_>>()
     };
-    let lines =
-        Subject::ALL.map(|subject| Series { name: subject.name(), points: points(subject) });
-    lines.into_iter().filter(|series| !series.points.is_empty()).collect()
+    let all = Subject::OWN.into_iter().chain(Subject::PEERS);
+    let lines = all.map(|subject| Series { name: subject.name(), points: points(subject) });
+    lines.filter(|series| !series.points.is_empty()).collect()
 }
 
 fn figures(rows: &[Row]) -> Markup {

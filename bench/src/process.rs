@@ -20,25 +20,32 @@ pub(crate) fn measure(
     broker_url: &str,
 ) -> Result<Figures> {
     let url = if subject.needs_broker() { broker_url } else { "zmq+tcp://127.0.0.1:*" };
-    let mut server = Server::start(subject, url)?;
-    let before = cpu_time("self")? + cpu_time(&server.0.id().to_string())?;
+    let mut command = Command::new(std::env::current_exe()?);
+    let mut server = Server::start(command.args([SERVE, subject.name(), url]))?;
+    let before = cpu_time("self")? + cpu_time(&server.id().to_string())?;
     let at = server.address()?;
     let mut figures = runtime()?.block_on(subject.call(&at, load, duration))?;
-    figures.cpu = cpu_time("self")? + cpu_time(&server.0.id().to_string())? - before;
-    figures.server_peak = peak_memory(server.0.id())?;
+    figures.cpu = cpu_time("self")? + cpu_time(&server.id().to_string())? - before;
+    figures.server_peak = peak_memory(server.id())?;
     Ok(figures)
 }
 
-struct Server(Child);
+/// A process that serves until the value is dropped.
+pub(crate) struct Server(Child);
 
 impl Server {
-    fn start(subject: Subject, url: &str) -> Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        Ok(Self(command.args([SERVE, subject.name(), url]).stdout(Stdio::piped()).spawn()?))
+    /// Starts the process.
+    pub(crate) fn start(command: &mut Command) -> Result<Self> {
+        Ok(Self(command.stdout(Stdio::piped()).spawn()?))
+    }
+
+    /// Returns the id of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
     }
 
     /// Waits until the server is ready, and returns its address.
-    fn address(&mut self) -> Result<String> {
+    pub(crate) fn address(&mut self) -> Result<String> {
         let mut line = String::new();
         BufReader::new(self.0.stdout.take().context("the server has an output")?)
             .read_line(&mut line)?;
@@ -55,20 +62,30 @@ impl Drop for Server {
     }
 }
 
-/// Returns the user and system time of a process: fields 14 and 15 of `stat` in proc(5), in
-/// hundredths of a second.
-fn cpu_time(process: &str) -> Result<Duration> {
+/// Returns the user and system time of a process.
+pub(crate) fn cpu_time(process: &str) -> Result<Duration> {
+    stat(process, 11)
+}
+
+/// Returns the user and system time of the children of this process that have ended.
+pub(crate) fn cpu_time_of_children() -> Result<Duration> {
+    stat("self", 13)
+}
+
+/// Returns the sum of two times in `stat` of proc(5), which are in hundredths of a second: the
+/// fields 14 and 15 of the process, or 16 and 17 of its children. `at` counts from field 3.
+fn stat(process: &str, at: usize) -> Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
     let (_, fields) = stat.rsplit_once(')').context("cannot parse the stat line")?;
     let fields: Vec<&str> = fields.split_whitespace().collect();
     let ticks = |at: usize| -> Result<u64> {
         Ok(fields.get(at).context("cannot parse the stat line")?.parse()?)
     };
-    Ok(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
+    Ok(Duration::from_millis(10 * (ticks(at)? + ticks(at + 1)?)))
 }
 
 /// Returns the most memory that a process had resident, in bytes: `VmHWM` of `status` in proc(5).
-fn peak_memory(process: u32) -> Result<u64> {
+pub(crate) fn peak_memory(process: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib: u64 =

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::load::{Figures, Load};
@@ -29,11 +29,17 @@ pub(crate) enum Subject {
     AmqpDirect,
     /// polywire over AMQP, typed.
     AmqpTyped,
+    /// tarpc over TCP with bincode.
+    Tarpc,
+    /// tonic: gRPC over HTTP/2.
+    Tonic,
+    /// async-nats, over a NATS server.
+    Nats,
 }
 
 impl Subject {
-    /// All subjects, in the order of the table.
-    pub(crate) const ALL: [Self; 9] = [
+    /// The subjects of this program, in the order of the table.
+    pub(crate) const OWN: [Self; 9] = [
         Self::TcpFrames,
         Self::OmqLoop,
         Self::OmqCalls,
@@ -44,6 +50,9 @@ impl Subject {
         Self::AmqpDirect,
         Self::AmqpTyped,
     ];
+
+    /// The subjects of the program for other libraries.
+    pub(crate) const PEERS: [Self; 3] = [Self::Tarpc, Self::Tonic, Self::Nats];
 
     /// Returns the name on the command line.
     pub(crate) fn name(self) -> &'static str {
@@ -57,17 +66,20 @@ impl Subject {
             Self::AmqpRaw => "amqp-raw",
             Self::AmqpDirect => "amqp-direct",
             Self::AmqpTyped => "amqp-typed",
+            Self::Tarpc => "tarpc",
+            Self::Tonic => "tonic",
+            Self::Nats => "nats",
         }
     }
 
-    /// Finds a subject by name.
+    /// Finds a subject of this program by name.
     ///
     /// # Errors
     ///
     /// If there is none; the error lists the names.
     pub(crate) fn named(name: &str) -> Result<Self> {
-        let known = || Self::ALL.map(Self::name).join(", ");
-        Self::ALL
+        let known = || Self::OWN.map(Self::name).join(", ");
+        Self::OWN
             .into_iter()
             .find(|subject| subject.name() == name)
             .with_context(|| format!("subjects: {}", known()))
@@ -76,6 +88,11 @@ impl Subject {
     /// Returns true if the subject needs RabbitMQ.
     pub(crate) fn needs_broker(self) -> bool {
         matches!(self, Self::LapinCalls | Self::AmqpRaw | Self::AmqpDirect | Self::AmqpTyped)
+    }
+
+    /// Returns true if the subject is part of the program for other libraries.
+    pub(crate) fn is_peer(self) -> bool {
+        Self::PEERS.contains(&self)
     }
 
     /// Returns the bare engine below this subject.
@@ -91,6 +108,7 @@ impl Subject {
             Self::LapinCalls => bare_lapin::serve(url).await,
             Self::ZmqRaw | Self::AmqpRaw | Self::AmqpDirect => polywire_calls::serve_raw(url).await,
             Self::ZmqTyped | Self::AmqpTyped => polywire_calls::serve_typed(url).await,
+            Self::Tarpc | Self::Tonic | Self::Nats => bail!("another program serves {self:?}"),
         }
     }
 
@@ -115,6 +133,7 @@ impl Subject {
             Self::ZmqTyped | Self::AmqpTyped => {
                 load.run(TypedCaller::connect(url).await?, duration).await
             }
+            Self::Tarpc | Self::Tonic | Self::Nats => bail!("another program calls {self:?}"),
         }
     }
 }

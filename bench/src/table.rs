@@ -7,8 +7,11 @@ use crate::load::{Figures, Load};
 use crate::subject::Subject;
 
 /// Measurements by load and subject.
-#[derive(Default)]
-pub(crate) struct Table(BTreeMap<(Load, Subject), Vec<Figures>>);
+pub(crate) struct Table {
+    figures: BTreeMap<(Load, Subject), Vec<Figures>>,
+    /// The subject that the others are compared with, in place of their bare engines.
+    against: Option<Subject>,
+}
 
 /// The median of a figure over the rounds, with its smallest and largest value.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +36,7 @@ pub(crate) struct Row {
     pub(crate) load: Load,
     pub(crate) subject: Subject,
     pub(crate) calls_per_second: Spread,
-    /// The ratio to the bare engine, round by round. `None` if that was not measured.
+    /// The ratio to the subject of comparison, round by round. `None` if that was not measured.
     pub(crate) of_bare: Option<Spread>,
     pub(crate) cpu_us_per_call: Spread,
     pub(crate) p50_us: Option<Spread>,
@@ -44,20 +47,28 @@ pub(crate) struct Row {
 }
 
 impl Table {
+    /// Creates an empty table. Subjects are compared with `against`, or with their bare engines.
+    pub(crate) fn new(against: Option<Subject>) -> Self {
+        Self { figures: BTreeMap::new(), against }
+    }
+
     /// Adds the measurement of a round.
     pub(crate) fn add(&mut self, subject: Subject, load: Load, figures: Figures) {
-        self.0.entry((load, subject)).or_default().push(figures);
+        self.figures.entry((load, subject)).or_default().push(figures);
     }
 
     /// Returns the medians, in the order of the loads.
     pub(crate) fn rows(&self) -> impl Iterator<Item = Row> + '_ {
-        self.0.iter().filter_map(|(&(load, subject), figures)| self.row(load, subject, figures))
+        self.figures
+            .iter()
+            .filter_map(|(&(load, subject), figures)| self.row(load, subject, figures))
     }
 
     fn row(&self, load: Load, subject: Subject, figures: &[Figures]) -> Option<Row> {
         let spread = |of: fn(&Figures) -> f64| Spread::of(figures.iter().map(of));
         let latency = |of: fn(&Figures) -> Option<f64>| Spread::of(figures.iter().filter_map(of));
-        let bare = self.0.get(&(load, subject.baseline()));
+        let baseline = self.against.unwrap_or_else(|| subject.baseline());
+        let bare = self.figures.get(&(load, baseline));
         let ratios = bare.into_iter().flat_map(|bare| {
             let pairs = figures.iter().zip(bare);
             pairs.map(|(own, bare)| own.calls_per_second() / bare.calls_per_second())
@@ -78,9 +89,11 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "| bytes | in flight | subject | calls/s | of the bare engine | us of CPU a call | \
-             p50 us | p99 us | MiB |\n|---|---|---|---|---|---|---|---|---|\n",
+        let of = self.against.map_or("the bare engine", Subject::name);
+        writeln!(
+            f,
+            "| bytes | in flight | subject | calls/s | of {of} | us of CPU a call | p50 us | p99 us \
+             | MiB |\n|---|---|---|---|---|---|---|---|---|",
         )?;
         for row in self.rows() {
             let Load { body, in_flight } = row.load;
@@ -112,7 +125,7 @@ mod tests {
 
     #[test]
     fn ratios_are_those_of_one_round() {
-        let mut table = Table::default();
+        let mut table = Table::new(None);
         let load = Load { body: 64, in_flight: 1 };
         let took = Duration::from_secs(1);
         for (own, bare) in [(10, 20), (30, 30), (10, 100)] {

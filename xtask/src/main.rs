@@ -71,7 +71,7 @@ fn run(task: &Task) -> Result<()> {
         Task::Features => features::run(&shell),
         Task::Examples(options) => examples::run(&shell, options),
         Task::Costs(options) => costs::run(&shell, options),
-        Task::Bench(options) => bench::run(&shell, &options.arguments),
+        Task::Bench(options) => bench::run(&shell, options),
         Task::Broker(options) => broker::run(&shell, options),
         Task::Faults(options) => faults::run(&shell, options),
         Task::Soak(options) => faults::soak(&shell, options),

@@ -1,0 +1,9 @@
+//! The address of a server, as the program that compares reads it.
+
+use std::io::Write;
+
+/// Prints the address of a server.
+pub(crate) fn print(address: impl std::fmt::Display) -> std::io::Result<()> {
+    println!("{address}");
+    std::io::stdout().flush()
+}

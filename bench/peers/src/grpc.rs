@@ -1,0 +1,63 @@
+//! tonic: gRPC over HTTP/2, without TLS.
+
+use anyhow::Result;
+use bytes::Bytes;
+use tokio::net::TcpListener;
+use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Channel, Server};
+use tonic::{Request, Response, Status};
+
+use crate::address;
+use crate::load::Echo;
+
+mod echoes {
+    #![allow(clippy::all, clippy::pedantic, missing_docs, reason = "tonic writes this code")]
+
+    include!(concat!(env!("OUT_DIR"), "/bench.Echoes.rs"));
+}
+
+use self::echoes::echoes_client::EchoesClient;
+use self::echoes::echoes_server::{Echoes, EchoesServer};
+
+/// The message in both directions.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Body {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) bytes: Bytes,
+}
+
+struct EchoServer;
+
+#[tonic::async_trait]
+impl Echoes for EchoServer {
+    async fn echo(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
+        Ok(Response::new(request.into_inner()))
+    }
+}
+
+/// Listens on a free port, prints it, and echoes.
+pub(crate) async fn serve() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    address::print(listener.local_addr()?)?;
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let service = EchoesServer::new(EchoServer).max_decoding_message_size(usize::MAX);
+    Ok(Server::builder().add_service(service).serve_with_incoming(incoming).await?)
+}
+
+/// A client of the server.
+#[derive(Clone)]
+pub(crate) struct Caller(EchoesClient<Channel>);
+
+impl Caller {
+    /// Connects to a server.
+    pub(crate) async fn connect(address: &str) -> Result<Self> {
+        let channel = Channel::from_shared(format!("http://{address}"))?.connect().await?;
+        Ok(Self(EchoesClient::new(channel).max_decoding_message_size(usize::MAX)))
+    }
+}
+
+impl Echo for Caller {
+    async fn echo(&self, bytes: Bytes) -> Result<Bytes> {
+        Ok(self.0.clone().echo(Body { bytes }).await?.into_inner().bytes)
+    }
+}

@@ -1,0 +1,68 @@
+//! async-nats: requests over a NATS server of this process's own, without persistence.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use async_nats::Client;
+use bytes::Bytes;
+use futures_util::StreamExt;
+
+use crate::address;
+use crate::load::Echo;
+
+/// The subject of the requests.
+const SUBJECT: &str = "echo";
+
+/// Starts a NATS server on a free port, prints its address, and echoes.
+pub(crate) async fn serve() -> Result<()> {
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let mut command = Command::new("nats-server");
+    command.args(["--addr", "127.0.0.1", "--port", &port.to_string()]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    end_with_parent(&mut command);
+    let _server = command.spawn().context("cannot start nats-server")?;
+    let server = format!("127.0.0.1:{port}");
+    let client = loop {
+        if let Ok(client) = async_nats::connect(&server).await {
+            break client;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let mut requests = client.subscribe(SUBJECT).await?;
+    client.flush().await?;
+    address::print(&server)?;
+    while let Some(request) = requests.next().await {
+        if let Some(reply) = request.reply {
+            client.publish(reply, request.payload).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets a child end with this process, which is killed.
+fn end_with_parent(command: &mut Command) {
+    // `setpriv` is in util-linux, as `kill` is.
+    let program = command.get_program().to_owned();
+    let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+    *command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(arguments);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+}
+
+/// A client of the server.
+#[derive(Clone)]
+pub(crate) struct Caller(Client);
+
+impl Caller {
+    /// Connects to a server.
+    pub(crate) async fn connect(address: &str) -> Result<Self> {
+        Ok(Self(async_nats::connect(address).await?))
+    }
+}
+
+impl Echo for Caller {
+    async fn echo(&self, body: Bytes) -> Result<Bytes> {
+        Ok(self.0.request(SUBJECT, body).await?.payload)
+    }
+}
