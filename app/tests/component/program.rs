@@ -63,10 +63,10 @@ async fn sleeper_in_setup(app: Component) -> Result<(), BoxError> {
     std::future::pending().await
 }
 
-/// Serves two names, which need a URL each over ZeroMQ.
+/// Serves requests and jobs, which need a URL each over ZeroMQ.
 async fn two_endpoints(app: Component) -> Result<(), BoxError> {
     app.serve("naps", Router::new(MessagePack)).await?;
-    app.serve("naps.eu", Router::new(MessagePack)).await?;
+    app.work("naps.eu", MessagePack, async |_: u32| Ok(())).await?;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use polywire_codec::MessagePack;
 use polywire_core::transport::{Answer, Question};
-use polywire_core::{CallError, Code, Context, Router, Transport, Window, at_most_once};
+use polywire_core::{CallError, Code, Context, Fault, Router, Transport, Window, at_most_once};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
@@ -275,13 +275,18 @@ pub async fn one_way_call_is_begun_once(context: &TestContext) -> Verdict {
 )]
 pub async fn begun_call_is_not_run_by_servers_without_the_mark(context: &TestContext) -> Verdict {
     context.require("settlement", |can| can.settlement).await?;
-    let never = Arc::new(Semaphore::new(0));
-    let dying =
-        context.serve_as(gated_with_name(&never, "dying"), |server| server.at_most_once()).await?;
+    // A request counts as running before it is settled, and its handler begins after that.
+    let log = Begun::default();
+    let note = log.clone();
+    let hanging = Router::new(MessagePack).method("wait", move |n: u64| {
+        note.note(n);
+        std::future::pending::<Result<String, Fault>>()
+    });
+    let dying = context.serve_as(hanging, |server| server.at_most_once()).await?;
     let client = context.client().await?;
     let start = |n: u64| client.request("wait").start::<String>(&n);
     let begun: Vec<_> = (0..4).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
-    eventually("the requests arrive", || dying.handle.stats().running == 4).await?;
+    eventually("the requests begin", || log.sorted().len() == 4).await?;
     let ran = Arc::new(Mutex::new(Vec::new()));
     let record = ran.clone();
     let router = Router::new(MessagePack).method("wait", move |n: u64| {

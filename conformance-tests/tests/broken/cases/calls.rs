@@ -43,8 +43,8 @@ caught! {
         "calls.call_waits_for_the_first_server", "the call that waits is answered: DeadlineExceeded";
 
     lost_details: AltersFaults(|fault| fault.details = Default::default()),
-        "faults.faults_cross_whole", "arrived as Fault";
-    lost_kinds: AltersFaults(|fault| fault.kind.clear()), "faults.faults_cross_whole", "arrived as Fault";
+        "faults.faults_cross_whole", "arrived as Application: Épuisé: ";
+    lost_kinds: AltersFaults(|fault| fault.kind.clear()), "faults.faults_cross_whole", "arrived as Application: : ";
     lost_mark_of_permanent_faults: AltersFaults(|fault| {
         *fault = Fault::new(fault.code, fault.message.clone());
     }),
