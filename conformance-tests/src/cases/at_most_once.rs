@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use super::receive::next_request;
-use super::services::{gated_with_name, use_permit};
+use super::services::use_permit;
 use crate::context::TestContext;
 use crate::context::running_server::RunningServer;
 use crate::names::SERVICE;
