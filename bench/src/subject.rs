@@ -21,6 +21,8 @@ pub(crate) enum Subject {
     ZmqRaw,
     /// polywire over ZeroMQ, typed: MessagePack, a router and a client.
     ZmqTyped,
+    /// polywire over ZeroMQ, typed, one message for each call.
+    ZmqSingle,
     /// The bare client of RabbitMQ with the protocol of polywire: durable, confirmed, acknowledged.
     LapinCalls,
     /// polywire over AMQP, bytes without encoding.
@@ -39,12 +41,13 @@ pub(crate) enum Subject {
 
 impl Subject {
     /// The subjects of this program, in the order of the table.
-    pub(crate) const OWN: [Self; 9] = [
+    pub(crate) const OWN: [Self; 10] = [
         Self::TcpFrames,
         Self::OmqLoop,
         Self::OmqCalls,
         Self::ZmqRaw,
         Self::ZmqTyped,
+        Self::ZmqSingle,
         Self::LapinCalls,
         Self::AmqpRaw,
         Self::AmqpDirect,
@@ -62,6 +65,7 @@ impl Subject {
             Self::OmqCalls => "omq-calls",
             Self::ZmqRaw => "zmq-raw",
             Self::ZmqTyped => "zmq-typed",
+            Self::ZmqSingle => "zmq-single",
             Self::LapinCalls => "lapin-calls",
             Self::AmqpRaw => "amqp-raw",
             Self::AmqpDirect => "amqp-direct",
@@ -108,6 +112,7 @@ impl Subject {
             Self::LapinCalls => bare_lapin::serve(url).await,
             Self::ZmqRaw | Self::AmqpRaw | Self::AmqpDirect => polywire_calls::serve_raw(url).await,
             Self::ZmqTyped | Self::AmqpTyped => polywire_calls::serve_typed(url).await,
+            Self::ZmqSingle => polywire_calls::serve_typed(&format!("{url}?batch=off")).await,
             Self::Tarpc | Self::Tonic | Self::Nats => bail!("another program serves {self:?}"),
         }
     }
@@ -132,6 +137,10 @@ impl Subject {
             }
             Self::ZmqTyped | Self::AmqpTyped => {
                 load.run(TypedCaller::connect(url).await?, duration).await
+            }
+            Self::ZmqSingle => {
+                let url = format!("{url}?batch=off");
+                load.run(TypedCaller::connect(&url).await?, duration).await
             }
             Self::Tarpc | Self::Tonic | Self::Nats => bail!("another program calls {self:?}"),
         }

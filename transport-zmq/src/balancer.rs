@@ -11,6 +11,8 @@
 //!
 //! - `peer_set`: the choice of a peer. `peer`: one connection, its liveness and its task.
 //!
+//! - `outgoing`: messages that leave one by one, or in a batch.
+//!
 //! - `peer_bound`: the largest message that a server accepts.
 //!
 //! - `peer_leave`: a server that takes no more requests.
@@ -39,6 +41,7 @@ mod in_flight;
 mod inbound_peers;
 mod no_peer_error;
 mod outage_log;
+mod outgoing;
 mod peer;
 mod peer_bound;
 mod peer_endpoints;

@@ -1,9 +1,11 @@
 //! The configuration of a transport.
 
+mod batching;
 mod builder;
 mod engine;
 mod settings;
 
+pub use self::batching::Batching;
 pub use self::builder::ZmqBuilder;
 pub use self::engine::Engine;
 #[cfg(feature = "engine-omq")]

@@ -34,7 +34,7 @@ mod transport;
 mod url;
 mod wire;
 
-pub use self::config::{Engine, ZmqBuilder};
+pub use self::config::{Batching, Engine, ZmqBuilder};
 pub use self::endpoint::Side;
 pub use self::security::Admission;
 #[cfg(feature = "curve")]

@@ -4,6 +4,7 @@
 //! - `server_socket`: [`ServerSocket`], the ROUTER socket and its task.
 //!
 //! - `dispatcher`: reading, decoding and dispatch of requests. `reply_router`: replies.
+//!   `reply_batches`: replies that leave together.
 //!   `service_request`: what it decodes.
 //!
 //! - `services` and `service_queue`: the queues between the socket and the responders.
@@ -25,6 +26,7 @@ mod declined_requests;
 mod dispatcher;
 mod leave;
 mod passed_canaries;
+mod reply_batches;
 mod reply_router;
 mod reply_sender;
 mod request_receiver;

@@ -77,6 +77,10 @@ fn set(builder: ZmqBuilder, option: &str) -> Result<ZmqBuilder, &'static str> {
         }
         ("linger_ms", ms) => Ok(builder.linger(Duration::from_millis(number(ms)?))),
         ("heartbeat_ms", ms) => Ok(builder.heartbeat(Duration::from_millis(number(ms)?))),
+        ("batch", batching) => {
+            let batching = batching.parse().map_err(|_| "batch is auto or off")?;
+            Ok(builder.batching(batching))
+        }
         ("peer_bytes_max", bytes) => Ok(builder.peer_bytes_max(number(bytes)?)),
         (bound, value) => bound_to(builder, bound, value),
     }
@@ -132,6 +136,7 @@ mod tests {
             ("zmq+tcp://a:1,b:two", "tcp://b:two"),
             ("zmq+tcp://a:1?serve=both", "serve is bind or connect"),
             ("zmq+tcp://a:1?engine=libzmq", "engine is omq or zeromq"),
+            ("zmq+tcp://a:1?batch=on", "batch is auto or off"),
             ("zmq+tcp://a:1?connect_timeout_ms=2s", "option: connect_timeout_ms=2s"),
             ("zmq+tcp://a:1?body_max=-1", "whole number"),
             ("zmq+tcp://a:1?connections_max=0", "connections_max"),
@@ -154,6 +159,7 @@ mod tests {
             "zmq+tcp://*:*?body_max=1000&frames_max=2&headers_max=3&header_bytes_max=100",
             "zmq+tcp://*:*?handshake_timeout_ms=900&pending_handshakes_max=8&connections_max=9",
             "zmq+tcp://*:*?host_connections_max=3&subscriptions_max=4&message_max=5000",
+            "zmq+tcp://*:*?batch=off",
             "zmq+tcp://*:*?linger_ms=10&heartbeat_ms=500&peer_bytes_max=1000000",
             "zmq+ipc:///tmp/a.sock,/tmp/b.sock",
         ] {

@@ -5,6 +5,7 @@
 //! one follow it. The functions here are pure: they use no socket, and no clock but that of
 //! deadlines.
 
+mod batch;
 mod bound;
 mod canary;
 mod decode;
@@ -19,7 +20,8 @@ mod sync_marker;
 mod tests;
 mod topic;
 
-pub(crate) use self::bound::{bound_question, serve_on, told_bound};
+pub(crate) use self::batch::{BATCH_MAX, Batch, Batched};
+pub(crate) use self::bound::{Bounds, asked_bounds, bound_question, serve_on, told_bounds};
 pub(crate) use self::canary::{canary, is_canary};
 pub(crate) use self::decode::{decode, decode_peeked};
 pub(crate) use self::encode::encode;

@@ -91,7 +91,7 @@ impl Balancer {
             ));
         }
         let (retries, health) = (Retries::new(lost), bound.health().clone());
-        let state = BalancerState::new(settings.peer_bytes_max, retries, health);
+        let state = BalancerState::new(settings, retries, health);
         let peers = PeerSet::new(state.clone());
         let peer_endpoints =
             PeerEndpoints::new(settings, traffic, peers.clone(), bound, state.clone());

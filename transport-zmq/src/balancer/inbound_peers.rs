@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use rustc_hash::FxHashSet;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
@@ -17,7 +17,7 @@ use super::peer::{PeerConnection, PeerKind};
 use super::peer_set::PeerSet;
 use super::state::PRUNE_INTERVAL;
 use crate::engine::{ClientRouter, InboundPeer, SocketControl};
-use crate::wire::Frames;
+use crate::wire::{Batched, Frames};
 
 /// A client router, and the task that keeps the peer set in line with its connections.
 pub(super) struct InboundPeers {
@@ -45,9 +45,13 @@ impl InboundPeers {
         &*self.router
     }
 
-    /// Returns the messages that arrive, each with the number of its connection. Called once.
+    /// Returns the messages that arrive, those of a batch one by one, each with the number of its
+    /// connection. Called once.
     pub(super) fn replies(&self) -> BoxStream<'static, (u64, Frames)> {
-        self.router.replies()
+        let each = |(connection, frames)| {
+            stream::iter(Batched::new(frames)).map(move |frames| (connection, frames))
+        };
+        self.router.replies().flat_map(each).boxed()
     }
 
     /// Starts the task that updates a peer set, unless it runs already. The task ends when the set

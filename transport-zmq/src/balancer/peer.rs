@@ -5,11 +5,13 @@
 //! stops being live before its calls are removed. A sender checks the liveness again after adding a
 //! call. So each call is either sent to a live peer or among the lost ones.
 
+mod life;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
+use futures_util::{StreamExt, stream};
 use polywire_core::Result;
 use polywire_core::message::CallId;
 use polywire_core::transport::LogThrottle;
@@ -18,12 +20,16 @@ use tokio::task::AbortHandle;
 use super::call::InFlightCall;
 pub(super) use super::connection_direction::PeerKind;
 use super::in_flight::InFlightCalls;
+use super::outgoing::Outgoing;
 use super::peer_bound::PeerBound;
 use super::peer_leave::PeerLeave;
 use super::state::BalancerState;
 use crate::endpoint::SocketPresence;
 use crate::engine::{ByteBudget, Dealer, SocketControl};
-use crate::wire::{self, Frames};
+use crate::wire::{Batched, Bounds, Frames};
+
+/// Calls in flight up to which each message leaves alone: 4. Batches of fewer would save nothing.
+const LONE_MAX: usize = 4;
 
 /// A socket, the state of its connection, and the calls that wait for replies from its peer.
 ///
@@ -50,6 +56,8 @@ pub(super) struct PeerConnection {
     leave: PeerLeave,
     /// The calls that wait for replies from the peer.
     calls: InFlightCalls,
+    /// The way to the socket.
+    outgoing: Arc<Outgoing>,
     /// Unsent bytes for the peer, with a bound.
     budget: Arc<ByteBudget>,
     /// The peer within the health of the transport.
@@ -80,6 +88,7 @@ impl PeerConnection {
             name: name.into(),
             number,
             kind,
+            outgoing: Outgoing::new(dealer.clone()),
             dealer,
             live: AtomicBool::new(false),
             refusing: AtomicBool::new(false),
@@ -143,9 +152,9 @@ impl PeerConnection {
         self.calls.count()
     }
 
-    /// Returns the messages that arrive. Called once.
+    /// Returns the messages that arrive, those of a batch one by one. Called once.
     pub(super) fn replies(&self) -> BoxStream<'static, Frames> {
-        self.dealer.replies()
+        self.dealer.replies().flat_map(|frames| stream::iter(Batched::new(frames))).boxed()
     }
 
     /// Sends a request, or returns the frames if no peer is connected or there is no room.
@@ -160,7 +169,7 @@ impl PeerConnection {
             false => self.try_send_entered(call, frames),
         };
         if self.leave.exit() {
-            self.leave.answer_now(&*self.dealer);
+            self.answer_leave_now();
         }
         sent
     }
@@ -179,7 +188,9 @@ impl PeerConnection {
             let is_reported = id.is_some_and(|id| self.calls.remove(id).is_none());
             return if is_reported { Ok(()) } else { Err(frames) };
         }
-        self.budget.send_counted(frames, |frames| self.dealer.try_send(frames)).inspect_err(|_| {
+        let is_busy = self.calls.count() > LONE_MAX;
+        let send = |frames| self.outgoing.try_send(frames, is_busy);
+        self.budget.send_counted(frames, send).inspect_err(|_| {
             id.and_then(|id| self.calls.remove(id));
         })
     }
@@ -231,9 +242,17 @@ impl PeerConnection {
         }
         if let Some(frames) = frames() {
             // Without room, the server works until the deadline of the call.
-            let _ = self.dealer.try_send(frames);
+            let _ = self.outgoing.try_send(frames, false);
         }
         true
+    }
+
+    /// Records the bounds that the peer has stated.
+    pub(super) fn record_bounds(&self, stated: Bounds) {
+        stated.message_max.into_iter().for_each(|max| self.bound.tell(max));
+        let batch_max =
+            stated.batch_max.map_or(0, |max| usize::try_from(max).unwrap_or(usize::MAX));
+        self.outgoing.set_batch_max(batch_max.min(self.state.batch_max));
     }
 
     /// Records the notice of the server that it leaves, so that it gets no more requests; or,
@@ -248,10 +267,16 @@ impl PeerConnection {
     /// Sends the notice of the server back, after all requests. Resolves when it is sent, or when
     /// the server is disconnected.
     pub(super) async fn answer_leave(self: Arc<Self>) {
-        while self.is_live() && !self.leave.answer_now(&*self.dealer) {
+        while self.is_live() && !self.answer_leave_now() {
             self.dealer.room().await;
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Sends the notice of the server back, unless a sender has entered or there is no room.
+    /// Returns whether there is none left to send.
+    fn answer_leave_now(&self) -> bool {
+        self.leave.answer_now(|answer| self.outgoing.try_send_now(answer))
     }
 
     /// Removes expired calls, which may keep large requests, and forgets an old notice to leave.
@@ -271,80 +296,5 @@ impl PeerConnection {
     /// Waits until the first attempt to connect has succeeded or failed.
     pub(super) async fn tried(&self) {
         self.dealer.tried().await;
-    }
-
-    /// Logs an inbound peer, throttled.
-    pub(super) fn log_inbound(&self) {
-        if let Some(count) = self.state.connects.note() {
-            tracing::info!(endpoint = &*self.name, count, "connected");
-        }
-    }
-
-    /// Marks the peer as connected, and wakes all senders that wait for a peer.
-    pub(super) fn set_connected(&self) {
-        self.refusing.store(false, Ordering::Relaxed);
-        self.leave.record(None);
-        if self.state.retries.gets_replies() {
-            self.bound.ask();
-            let _ = self.dealer.try_send(wire::bound_question());
-        }
-        self.live.store(true, Ordering::Release);
-        self.presence.set_has_peer(true);
-        self.state.notify_changed();
-    }
-
-    /// Marks the peer as disconnected, fails its calls, and logs that, throttled. Returns whether
-    /// there was a log line.
-    pub(super) fn set_lost(&self) -> bool {
-        let calls = self.fail_calls();
-        let reason = self.dealer.reason().unwrap_or_default();
-        let endpoint = &*self.name;
-        let losses = match self.kind {
-            PeerKind::Connecting => &self.losses,
-            _ => &self.state.disconnects,
-        };
-        let count = losses.note();
-        if let Some(count) = count {
-            tracing::warn!(endpoint, calls, reason, count, "connection lost");
-        }
-        count.is_some()
-    }
-
-    /// Fails the calls in flight and closes the connection, because the program disconnects it. The
-    /// future resolves when the socket has lingered, and sends queued jobs until then.
-    pub(super) fn disconnect(&self) -> BoxFuture<'static, ()> {
-        let calls = self.fail_calls();
-        tracing::info!(endpoint = &*self.name, calls, "disconnected");
-        self.close()
-    }
-
-    /// Stops the supervisor, which holds the socket. An inbound connection has none.
-    pub(super) fn stop(&self) {
-        if let Some(supervisor) = self.supervisor.get() {
-            supervisor.abort();
-        }
-    }
-
-    /// Stops the supervisor and closes the socket. No message can be sent from now on. The future
-    /// resolves when the socket has lingered.
-    pub(super) fn close(&self) -> BoxFuture<'static, ()> {
-        self.stop();
-        self.live.store(false, Ordering::Release);
-        self.presence.set_has_peer(false);
-        self.dealer.close()
-    }
-
-    /// Fails all calls in flight, which can get no reply any more. Returns their number.
-    ///
-    /// The liveness ends first: a sender that adds a call after this takes it off again, see
-    /// [`try_send`](Self::try_send).
-    fn fail_calls(&self) -> usize {
-        self.live.store(false, Ordering::Release);
-        self.presence.set_has_peer(false);
-        let lost = self.state.retries.take_lost(|| self.calls.remove_all());
-        let calls = lost.len();
-        self.state.retries.report_lost(lost, &self.name);
-        self.state.notify_changed();
-        calls
     }
 }

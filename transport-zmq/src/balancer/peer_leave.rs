@@ -3,7 +3,6 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
-use crate::engine::Dealer;
 use crate::error::lock;
 use crate::wire::Frames;
 
@@ -56,11 +55,7 @@ impl PeerLeave {
 
     /// Sends the answer, unless a sender has entered or there is no room. Returns whether there is
     /// none left to send.
-    pub(super) fn answer_now(&self, dealer: &dyn Dealer) -> bool {
-        self.answer_with(|answer| dealer.try_send(answer))
-    }
-
-    fn answer_with(&self, send: impl FnOnce(Frames) -> Result<(), Frames>) -> bool {
+    pub(super) fn answer_now(&self, send: impl FnOnce(Frames) -> Result<(), Frames>) -> bool {
         let mut pending = lock(&self.answer);
         if pending.is_some() && self.senders.load(Ordering::SeqCst) == 0 {
             *pending = pending.take().and_then(|answer| send(answer).err());
@@ -89,11 +84,11 @@ mod tests {
         leave.enter();
         assert!(!leave.is_told());
         leave.record(notice());
-        assert!(!leave.answer_with(|_| panic!("a request may follow")));
+        assert!(!leave.answer_now(|_| panic!("a request may follow")));
         assert!(leave.exit());
         // Without room, the answer stays.
-        assert!(!leave.answer_with(Err));
-        assert!(leave.answer_with(|answer| {
+        assert!(!leave.answer_now(Err));
+        assert!(leave.answer_now(|answer| {
             assert_eq!(Some(answer), notice());
             Ok(())
         }));
@@ -105,7 +100,7 @@ mod tests {
         let leave = PeerLeave::default();
         leave.record(notice());
         leave.record(None);
-        assert!(!leave.is_told() && leave.answer_with(|_| panic!("nothing is to be answered")));
+        assert!(!leave.is_told() && leave.answer_now(|_| panic!("nothing is to be answered")));
         leave.record(notice());
         assert_eq!((0..=AGE_MAX).filter(|_| leave.age()).count(), 1);
         assert!(!leave.is_told());

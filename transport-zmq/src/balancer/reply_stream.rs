@@ -178,8 +178,8 @@ impl ReplyStream {
     ) -> Option<ReplyEvent> {
         let peek = wire::peek(&frames);
         if let Some(Peek { kind: Kind::Leave, id, .. }) = peek {
-            if let (Some(peer), Some(max)) = (peer, wire::told_bound(&frames)) {
-                peer.bound.tell(max);
+            if let (Some(peer), Some(bounds)) = (peer, wire::told_bounds(&frames)) {
+                peer.record_bounds(bounds);
             }
             if let Some(peer) = peer.filter(|peer| peer.record_leave(id, frames)) {
                 self.retries.push(peer.clone().answer_leave().map(|()| None).boxed());

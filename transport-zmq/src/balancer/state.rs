@@ -14,8 +14,10 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use super::retry::Retries;
+use crate::config::Settings;
 use crate::endpoint::SocketHealth;
 use crate::runtime_watch::RuntimeWatch;
+use crate::wire::Bounds;
 
 /// Shared state of a balancer and its peer connections: change notifications, the closed flag,
 /// retries and log throttles.
@@ -38,6 +40,10 @@ pub(super) struct BalancerState {
     /// The bytes that may be unsent for one peer, and the bytes of requests that may wait for its
     /// replies. See [`ZmqBuilder::peer_bytes_max`](crate::ZmqBuilder::peer_bytes_max).
     pub(super) peer_bytes_max: usize,
+    /// The largest batch in bytes that is sent; 0 for none.
+    pub(super) batch_max: usize,
+    /// The bounds that peers are told.
+    pub(super) own_bounds: Bounds,
     /// Health of the transport.
     pub(super) health: SocketHealth,
     /// Throttle for log lines of inbound peers that connect. Remote peers decide how often they
@@ -50,7 +56,7 @@ pub(super) struct BalancerState {
 impl BalancerState {
     /// Creates the state of an open balancer without peers.
     pub(super) fn new(
-        peer_bytes_max: usize,
+        settings: &Settings,
         retries: Arc<Retries>,
         health: SocketHealth,
     ) -> Arc<Self> {
@@ -61,7 +67,9 @@ impl BalancerState {
             closed: AtomicBool::new(false),
             runtime: RuntimeWatch::start(),
             retries,
-            peer_bytes_max,
+            peer_bytes_max: settings.peer_bytes_max,
+            batch_max: settings.batch_max(),
+            own_bounds: Bounds { message_max: None, ..settings.own_bounds() },
             health,
             connects: LogThrottle::new(),
             disconnects: LogThrottle::new(),

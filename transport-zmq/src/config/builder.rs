@@ -7,6 +7,7 @@ use std::time::Duration;
 use polywire_core::{Error, ErrorKind};
 use polywire_core::{Limits, Result};
 
+use super::batching::Batching;
 use super::engine::Engine;
 use super::settings::{PEER_BYTES_MAX, Settings};
 use crate::endpoint::{Endpoint, EndpointSet, EndpointSets, Side};
@@ -45,6 +46,7 @@ pub struct ZmqBuilder {
     linger: Duration,
     heartbeat: Duration,
     peer_bytes_max: usize,
+    batching: Batching,
 }
 
 impl ZmqBuilder {
@@ -61,6 +63,7 @@ impl ZmqBuilder {
             linger: Duration::from_secs(1),
             heartbeat: Duration::from_secs(5),
             peer_bytes_max: PEER_BYTES_MAX,
+            batching: Batching::Auto,
         }
     }
 
@@ -186,6 +189,12 @@ impl ZmqBuilder {
         Self { peer_bytes_max, ..self }
     }
 
+    /// Sets whether calls to one peer, and replies to one, are joined under load. The default is
+    /// [`Batching::Auto`].
+    pub fn batching(self, batching: Batching) -> Self {
+        Self { batching, ..self }
+    }
+
     /// Validates the configuration. Fails as [`build`](Self::build) documents.
     pub(crate) fn settings(self) -> Result<(Settings, EndpointSets)> {
         let endpoints = EndpointSets {
@@ -224,6 +233,7 @@ impl ZmqBuilder {
             linger: self.linger,
             heartbeat: self.heartbeat,
             peer_bytes_max: self.peer_bytes_max,
+            batching: self.batching,
         };
         Ok((settings, endpoints))
     }

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use polywire_core::Limits;
 
+use super::batching::Batching;
 use super::engine::Engine;
+use crate::engine::ByteBudget;
 use crate::security::Admission;
 #[cfg(feature = "engine-omq")]
 use crate::security::Security;
-use crate::wire::head_max;
+use crate::wire::{BATCH_MAX, Bounds, head_max};
 
 /// The validated configuration of a transport, without its endpoints. See the methods of
 /// [`ZmqBuilder`](super::ZmqBuilder) for what each value means.
@@ -33,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) heartbeat: Duration,
     /// The bytes that may be on their way to one peer.
     pub(crate) peer_bytes_max: usize,
+    /// Whether messages to one peer are joined under load.
+    pub(crate) batching: Batching,
 }
 
 impl Settings {
@@ -41,6 +45,26 @@ impl Settings {
     pub(crate) fn message_max(&self) -> u64 {
         let max = self.admission.message_max(&self.limits, head_max(&self.limits));
         u64::try_from(max).unwrap_or(u64::MAX)
+    }
+
+    /// Returns the size of the largest batch that is sent, which is too small to be counted among
+    /// the unsent bytes of a peer; 0 if none is sent.
+    pub(crate) fn batch_max(&self) -> usize {
+        match self.batching {
+            Batching::Auto => BATCH_MAX.min(ByteBudget::uncounted_max(self.peer_bytes_max)),
+            Batching::Off => 0,
+        }
+    }
+
+    /// Returns the bounds that peers are told.
+    pub(crate) fn own_bounds(&self) -> Bounds {
+        let message_max = self.message_max();
+        let batch_max = match self.batching {
+            // A bound on messages counts 64 bytes for each frame.
+            Batching::Auto => u64::try_from(BATCH_MAX).ok().map(|max| max.min(message_max / 2)),
+            Batching::Off => None,
+        };
+        Bounds { message_max: Some(message_max), batch_max }
     }
 
     /// Returns the configuration of a client that the sockets of this transport allow. `None` if

@@ -92,6 +92,11 @@ impl ByteBudget {
         send(self.count(frames.clone())).map_err(|_| frames)
     }
 
+    /// Returns the size of the largest message that a budget of `max` bytes does not count.
+    pub(crate) fn uncounted_max(max: usize) -> usize {
+        (max / Self::UNCOUNTED_FRACTION).saturating_sub(1)
+    }
+
     /// Returns whether a message is too small to be counted. It may be sent even if the budget is
     /// used up.
     pub(super) fn is_small(&self, frames: &Frames) -> bool {

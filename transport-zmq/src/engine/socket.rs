@@ -227,6 +227,7 @@ pub(crate) trait Router: SocketControl {
 }
 
 /// The peer that sent a request: the return address, and the proved identity.
+#[derive(Clone)]
 pub(crate) struct RequestOrigin {
     /// The routing id that replies are sent to. Chosen by the engine or by the peer, and unique
     /// among connected peers.

@@ -41,7 +41,7 @@ mod zmtp;
 pub(super) use self::client_router::ZeromqClientRouter;
 pub(super) use self::dealer::ZeromqDealer;
 #[cfg(fuzzing)]
-pub(super) use self::inbound_filter::fuzz::inbound_filter as fuzz_inbound_filter;
+pub(crate) use self::inbound_filter::fuzz::inbound_filter as fuzz_inbound_filter;
 pub(super) use self::pull::ZeromqPull;
 pub(super) use self::push::ZeromqPush;
 pub(super) use self::router::ZeromqRouter;

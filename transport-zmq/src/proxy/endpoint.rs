@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use polywire_core::{Limits, Result};
 
-use crate::config::{Engine, PEER_BYTES_MAX, Settings};
+use crate::config::{Batching, Engine, PEER_BYTES_MAX, Settings};
 use crate::endpoint::{Endpoint, EndpointSet, Side};
 #[cfg(feature = "curve")]
 use crate::security::curve;
@@ -87,6 +87,7 @@ impl ProxyEndpoint {
             linger: Duration::from_secs(1),
             heartbeat: Duration::from_secs(5),
             peer_bytes_max: PEER_BYTES_MAX,
+            batching: Batching::Auto,
         };
         Ok(ResolvedEndpoint { settings, endpoints })
     }

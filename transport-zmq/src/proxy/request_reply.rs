@@ -39,7 +39,7 @@ use crate::endpoint::{BoundEndpoints, ManagedEndpoint};
 use crate::engine::{self, RequestOrigin, Router};
 use crate::error::lock;
 use crate::responder::{SlowPeers, is_over_budget, take_leave};
-use crate::wire::{self, Frames, Kind, Peek, Role};
+use crate::wire::{self, Bounds, Frames, Kind, Peek, Role};
 
 /// Opens both sockets and starts to pass requests and replies on.
 ///
@@ -66,7 +66,8 @@ pub(super) async fn start(
         waiting_times: WaitingTimes::new(),
         stopping: Notify::new(),
         has_left: AtomicBool::new(false),
-        message_max: frontend.settings.message_max(),
+        // Requests are passed on one by one, since each may go to another server.
+        own_bounds: Bounds { batch_max: None, ..frontend.settings.own_bounds() },
         linger: frontend.settings.linger,
     });
     let requests = tokio::spawn(proxy.clone().pass_requests_on(proxy.router.requests()));
@@ -117,7 +118,7 @@ struct RequestReplyProxy {
     /// Set when the clients know that the proxy leaves.
     has_left: AtomicBool,
     /// The largest message that the frontend socket accepts.
-    message_max: u64,
+    own_bounds: Bounds,
     /// The time for taking leave.
     linger: Duration,
 }
@@ -164,7 +165,7 @@ impl RequestReplyProxy {
                 }
                 // The question of a client, or the answer to the leave of an earlier proxy.
                 Some(Peek { kind: Kind::Leave, .. }) => {
-                    let serve_on = wire::serve_on(self.message_max);
+                    let serve_on = wire::serve_on(self.own_bounds);
                     drop(self.router.send(peer.address, serve_on).now_or_never());
                 }
                 _ => self.counters.count_dropped("it is no request"),

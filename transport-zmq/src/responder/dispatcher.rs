@@ -15,6 +15,7 @@
 //! polled the stream last, and be woken in place of the new one. So the new reader is always woken
 //! once, and then polls.
 
+mod consumers;
 #[cfg(test)]
 mod tests;
 
@@ -26,10 +27,10 @@ use std::time::Duration;
 
 use futures_core::stream::BoxStream;
 use futures_util::task::AtomicWaker;
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use polywire_core::message::ReplyTo;
 use polywire_core::transport::{Abandoned, Delivery, LogThrottle, WaitingTimes};
-use polywire_core::{Address, Limits, Message, Result, Window};
+use polywire_core::{Address, Limits, Message, Result};
 
 use super::count_guard::CountGuard;
 use super::leave::take_leave;
@@ -37,6 +38,7 @@ use super::reply_router::ReplyRouter;
 use super::service_queue::ServiceQueue;
 use super::service_request::{ServiceRequest, undecodable};
 use super::services::Services;
+use crate::config::Settings;
 use crate::engine::{RequestOrigin, Router, SocketControl};
 use crate::error::lock;
 use crate::wire::{self, DecodeFailure, Frames, Role};
@@ -52,6 +54,9 @@ pub(super) struct Dispatcher {
     services: Mutex<Services>,
     /// Set once, under the lock of `services`, before the queues are closed.
     closed: AtomicBool,
+    /// Set with the first consumer. Until then, no request is read: it would be refused, although
+    /// its service is being bound.
+    is_serving: AtomicBool,
     /// The consumers that are reading the socket, or dispatching or refusing what they have read.
     reading: AtomicUsize,
     /// Set when the socket has taken leave of its peers. Replies fail from then on.
@@ -68,14 +73,16 @@ pub(super) struct Dispatcher {
 
 impl Dispatcher {
     /// Creates the dispatcher of an open socket. [`run`](Self::run) follows.
-    pub(super) fn new(router: Arc<dyn Router>, limits: Limits, message_max: u64) -> Self {
+    pub(super) fn new(router: Arc<dyn Router>, settings: &Settings) -> Self {
+        let replies = ReplyRouter::new(router, settings);
         Self {
-            requests: Mutex::new(router.requests()),
-            replies: ReplyRouter::new(router, limits, message_max),
-            limits,
+            requests: Mutex::new(replies.requests()),
+            replies,
+            limits: settings.limits,
             waiting_times: WaitingTimes::new(),
             services: Mutex::default(),
             closed: AtomicBool::new(false),
+            is_serving: AtomicBool::new(false),
             has_left: AtomicBool::new(false),
             reading: AtomicUsize::new(0),
             reader: AtomicU64::new(0),
@@ -100,10 +107,21 @@ impl Dispatcher {
                 }
             }
         };
+        let leaving = async {
+            tokio::select! {
+                () = dispatching => {}
+                () = self.replies.send_unsent_refusals() => {}
+            }
+            self.leave(linger).await;
+        };
         tokio::select! {
-            () = dispatching => {}
-            () = self.replies.send_unsent_refusals() => {}
+            () = leaving => {}
+            () = self.replies.send_batches() => {}
         }
+    }
+
+    /// Takes leave of the callers, and closes the socket.
+    async fn leave(&self, linger: Duration) {
         let mut requests = std::mem::replace(&mut *lock(&self.requests), stream::empty().boxed());
         // A consumer may still dispatch what it has read.
         while self.reading.load(Ordering::SeqCst) > 0 {
@@ -112,6 +130,10 @@ impl Dispatcher {
         let unsent = self.replies.take_unsent_refusals();
         take_leave(self.replies.router(), &mut requests, unsent, linger).await;
         self.has_left.store(true, Ordering::Release);
+        for (peer, frames) in self.replies.take_batches() {
+            // The socket lingers for what it has taken.
+            let _ = self.replies.router().send(peer, frames).now_or_never();
+        }
         // Some engines do not close a socket that is still read.
         drop(requests);
         self.replies.socket().close().await;
@@ -122,6 +144,7 @@ impl Dispatcher {
         self.task.register(cx.waker());
         match self.is_closed() {
             true => Poll::Ready(None),
+            false if !self.is_serving.load(Ordering::Acquire) => Poll::Pending,
             false => self.poll_requests(0, cx),
         }
     }
@@ -281,49 +304,6 @@ impl Dispatcher {
     /// The way back, for the senders of replies.
     pub(super) fn replies(&self) -> &ReplyRouter {
         &self.replies
-    }
-
-    /// Adds a consumer to the queue of a service, which is closed if the dispatcher is.
-    pub(super) fn add_consumer(
-        &self,
-        service: &Address,
-        window: Window,
-    ) -> (Arc<ServiceQueue>, u64) {
-        // Under the lock, so that no removal of the last consumer removes the queue in between.
-        let mut services = lock(&self.services);
-        let added = services.add_consumer(service, window, self.is_closed());
-        self.choose_reader(&services);
-        added
-    }
-
-    /// Removes a consumer. If it was the last one of its queue, refuses the queued requests.
-    pub(super) fn remove_consumer(&self, service: &Address, queue: &ServiceQueue, consumer: u64) {
-        let _reading = CountGuard::new(&self.reading);
-        let unserved = {
-            let mut services = lock(&self.services);
-            let unserved = services.remove_consumer(service, queue, consumer);
-            self.choose_reader(&services);
-            unserved
-        };
-        self.replies.refuse_all(unserved);
-    }
-
-    /// Records that a consumer has begun to take requests, which may make it the reader.
-    pub(super) fn begin_consuming(&self, consumer: u64) {
-        let mut services = lock(&self.services);
-        services.begin_consuming(consumer);
-        self.choose_reader(&services);
-    }
-
-    /// Makes the sole consumer the reader, or the task, and wakes all that may be it. Called under
-    /// the lock of the services after each change of the consumers.
-    fn choose_reader(&self, services: &Services) {
-        let sole = services.sole_consumer().filter(|_| !self.is_closed());
-        self.reader.store(sole.unwrap_or(0), Ordering::Release);
-        self.task.wake();
-        for queue in services.queues() {
-            queue.wake_consumers();
-        }
     }
 
     /// Closes all queues, and refuses queued requests. Then [`run`](Self::run) ends.

@@ -4,16 +4,20 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use futures_util::FutureExt;
+use futures_core::stream::BoxStream;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use polywire_core::message::{CallId, ReplyTo};
 use polywire_core::transport::{Delivery, LogThrottle, Sending};
 use polywire_core::{Limits, Message, Result};
 use tokio::sync::Notify;
 
+use super::reply_batches::{Placed, ReplyBatches};
 use super::slow_peers::SlowPeers;
-use crate::engine::{Router, SocketControl};
+use crate::config::Settings;
+use crate::engine::{RequestOrigin, Router, SocketControl};
 use crate::error::{caller_gone, lock};
-use crate::wire::{self, Frames, Role};
+use crate::wire::{self, Bounds, Frames, Role};
 
 /// The sending side of a server socket.
 ///
@@ -24,8 +28,10 @@ pub(super) struct ReplyRouter {
     router: Arc<dyn Router>,
     /// Limits on replies.
     limits: Limits,
-    /// The largest message that the socket accepts.
-    message_max: u64,
+    /// The bounds that peers are told.
+    own_bounds: Bounds,
+    /// Replies that leave together.
+    batches: Arc<ReplyBatches>,
     /// Callers that do not read their replies.
     slow_peers: SlowPeers,
     /// Refusals that found no room, oldest first. The task of the dispatcher sends them.
@@ -41,12 +47,13 @@ pub(super) struct ReplyRouter {
 const UNSENT_MAX: usize = 10_000;
 
 impl ReplyRouter {
-    /// Wraps an open socket, which accepts messages up to `message_max`. `limits` apply to each
-    /// reply.
-    pub(super) fn new(router: Arc<dyn Router>, limits: Limits, message_max: u64) -> Self {
+    /// Wraps an open socket.
+    pub(super) fn new(router: Arc<dyn Router>, settings: &Settings) -> Self {
+        let (limits, own_bounds) = (settings.limits, settings.own_bounds());
+        let batches = Arc::new(ReplyBatches::new(settings.batch_max()));
         let (slow_peers, unsent) = (SlowPeers::default(), Mutex::default());
         let (is_unsent, dropped) = (Notify::new(), LogThrottle::new());
-        Self { router, limits, message_max, slow_peers, unsent, is_unsent, dropped }
+        Self { router, limits, own_bounds, batches, slow_peers, unsent, is_unsent, dropped }
     }
 
     /// The socket, to take leave of its peers.
@@ -72,9 +79,49 @@ impl ReplyRouter {
         };
         let checked = self.limits.check(&message);
         match checked.and_then(|()| wire::encode(&Role::Reply, message, &self.limits)) {
-            Ok(frames) => self.slow_peers.send(&*self.router, peer, frames),
+            Ok(frames) => self.send_frames(peer, frames),
             Err(error) => Sending::ready(Err(error)),
         }
+    }
+
+    /// Sends a reply, alone or in a batch. A reply that does not fit into the batch before it waits
+    /// until that one has room.
+    fn send_frames(&self, peer: Bytes, frames: Frames) -> Sending<'_> {
+        match self.batches.place(&peer, frames) {
+            Placed::Joined => Sending::ready(Ok(())),
+            Placed::JoinedNext(frames) | Placed::Alone(frames) => {
+                self.slow_peers.send(&*self.router, peer, frames)
+            }
+        }
+    }
+
+    /// The messages of the socket, those of batches one by one.
+    pub(super) fn requests(&self) -> BoxStream<'static, (RequestOrigin, Frames)> {
+        self.batches.split(self.router.requests())
+    }
+
+    /// Sends batches of replies, without an end. Batches of several peers wait for room at the same
+    /// time.
+    pub(super) async fn send_batches(&self) {
+        let mut waiting = FuturesUnordered::new();
+        loop {
+            let batches = tokio::select! {
+                Some(()) = waiting.next() => continue,
+                batches = self.batches.next() => batches,
+            };
+            for (peer, frames) in batches {
+                // An error means that the callers are gone, or do not read.
+                let mut sending = self.slow_peers.send(&*self.router, peer, frames);
+                if (&mut sending).now_or_never().is_none() {
+                    waiting.push(sending.map(drop));
+                }
+            }
+        }
+    }
+
+    /// Takes the batches that wait, as messages to send.
+    pub(super) fn take_batches(&self) -> Vec<(Bytes, Frames)> {
+        self.batches.take()
     }
 
     /// Refuses requests that have lost their responder.
@@ -103,10 +150,10 @@ impl ReplyRouter {
         }
     }
 
-    /// Tells a peer that this socket does not leave, and the largest message that it accepts.
+    /// Tells a peer that this socket does not leave, and its bounds.
     pub(super) fn serve_on(&self, peer: &ReplyTo) {
         // Without room, the peer finds out by itself, some seconds later.
-        let frames = wire::serve_on(self.message_max);
+        let frames = wire::serve_on(self.own_bounds);
         let _ = self.router.send(peer.as_bytes().clone(), frames).now_or_never();
     }
 

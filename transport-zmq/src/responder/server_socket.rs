@@ -60,7 +60,7 @@ impl ServerSocket {
         if !endpoints.connect.is_empty() {
             bound.watch_peers(|| router.peer_counts());
         }
-        let dispatcher = Arc::new(Dispatcher::new(router, settings.limits, settings.message_max()));
+        let dispatcher = Arc::new(Dispatcher::new(router, settings));
         let task = tokio::spawn(dispatcher.clone().run(settings.linger));
         // An error means that the runtime has ended, and the task with it.
         let ended = task.map(drop).boxed().shared();

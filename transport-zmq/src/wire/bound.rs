@@ -1,4 +1,5 @@
-//! The exchange in which a client learns how large a message its server accepts.
+//! The exchange in which a client learns how large a message its server accepts, and each side how
+//! large a batch the other one reads.
 //!
 //! The question is a leave with a number that no server gives to its own notices. Servers of
 //! earlier versions answer it, too: with the notice that they serve on, without a bound.
@@ -11,41 +12,74 @@ use super::fixed::{FixedPart, length_in};
 use super::frames::{Frames, Role};
 use super::layout::{FIXED, kind, tag};
 
-/// Returns the question of a client that has connected.
-pub(crate) fn bound_question() -> Frames {
+/// The bounds of a peer, as far as it has stated them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// The largest message that the peer accepts: its frames, and 64 bytes for each.
+    pub(crate) message_max: Option<u64>,
+    /// The largest [batch](super::batch) in bytes that the peer reads. `None` if it reads none.
+    pub(crate) batch_max: Option<u64>,
+}
+
+/// Returns the question of a client that has connected, with its own bounds.
+pub(crate) fn bound_question(own: Bounds) -> Frames {
     let mut message = Message::default();
     message.id = Some(QUESTION);
-    let mut head = Vec::with_capacity(FIXED);
-    fixed(&Role::Leave, &message, &mut head);
-    Frames { head: head.into(), body: None }
+    stating(&message, own)
 }
 
-/// Returns the notice that a server serves on, with the largest message that it accepts.
-pub(crate) fn serve_on(message_max: u64) -> Frames {
-    // The field has a tag, a length of one byte, and eight bytes.
-    let mut head = Vec::with_capacity(FIXED + 10);
-    fixed(&Role::Leave, &Message::default(), &mut head);
-    field(tag::MESSAGE_MAX, &message_max.to_be_bytes(), &mut head);
-    Frames { head: head.into(), body: None }
+/// Returns the notice that a server serves on, with its bounds.
+pub(crate) fn serve_on(own: Bounds) -> Frames {
+    stating(&Message::default(), own)
 }
 
-/// Returns the bound in the notice of a server that it serves on, if there is one.
-pub(crate) fn told_bound(frames: &Frames) -> Option<u64> {
-    let head = &*frames.head;
-    let part = FixedPart::read(head).ok()?;
-    if part.kind != kind::LEAVE || part.id.is_some() {
-        return None;
-    }
-    let mut at = FIXED;
-    while let Some(&tag) = head.get(at) {
-        let (length, size) = length_in(head.get(at + 1..)?, at + 1).ok()?;
-        let value = head.get(at + 1 + size..)?.get(..length)?;
-        if tag == tag::MESSAGE_MAX {
-            return Some(u64::from_be_bytes(value.try_into().ok()?));
+/// Returns a leave that states bounds.
+fn stating(leave: &Message, bounds: Bounds) -> Frames {
+    // Each field has a tag, a length of one byte, and eight bytes.
+    let mut head = Vec::with_capacity(FIXED + 20);
+    fixed(&Role::Leave, leave, &mut head);
+    let fields = [(tag::MESSAGE_MAX, bounds.message_max), (tag::BATCH_MAX, bounds.batch_max)];
+    for (tag, bound) in fields {
+        if let Some(bound) = bound {
+            field(tag, &bound.to_be_bytes(), &mut head);
         }
-        at += 1 + size + length;
     }
-    None
+    Frames { head: head.into(), body: None }
+}
+
+/// Returns the bounds in the notice of a server that it serves on. `None` for another message.
+pub(crate) fn told_bounds(frames: &Frames) -> Option<Bounds> {
+    let part = FixedPart::read(&frames.head).ok()?;
+    (part.kind == kind::LEAVE && part.id.is_none()).then(|| stated(&frames.head))
+}
+
+/// Returns the bounds in the question of a client. `None` for another message.
+pub(crate) fn asked_bounds(frames: &Frames) -> Option<Bounds> {
+    let part = FixedPart::read(&frames.head).ok()?;
+    (part.kind == kind::LEAVE && part.id == Some(QUESTION)).then(|| stated(&frames.head))
+}
+
+/// Reads the bounds that a leave states. What follows a malformed field is passed over.
+fn stated(head: &[u8]) -> Bounds {
+    let (mut bounds, mut at) = (Bounds::default(), FIXED);
+    while let Some((tag, value, end)) = field_at(head, at) {
+        let bound = value.try_into().ok().map(u64::from_be_bytes);
+        match tag {
+            tag::MESSAGE_MAX => bounds.message_max = bound,
+            tag::BATCH_MAX => bounds.batch_max = bound,
+            _ => {}
+        }
+        at = end;
+    }
+    bounds
+}
+
+/// Returns the tag and the value of the field at a position, and where it ends.
+fn field_at(head: &[u8], at: usize) -> Option<(u8, &[u8], usize)> {
+    let tag = *head.get(at)?;
+    let (length, size) = length_in(head.get(at + 1..)?, at + 1).ok()?;
+    let value = head.get(at + 1 + size..)?.get(..length)?;
+    Some((tag, value, at + 1 + size + length))
 }
 
 /// The number of the question. The two above it are those of a server that leaves.
@@ -58,27 +92,34 @@ mod tests {
     use super::*;
     use crate::wire;
 
+    const BOUNDS: Bounds = Bounds { message_max: Some(70_000), batch_max: Some(16_000) };
+
     #[test]
-    fn bound_is_read_from_the_answer_alone() {
-        assert_eq!(told_bound(&serve_on(70_000)), Some(70_000));
-        assert_eq!(told_bound(&bound_question()), None);
+    fn bounds_are_read_from_the_answer_and_the_question() {
+        for bounds in [BOUNDS, Bounds { batch_max: None, ..BOUNDS }, Bounds::default()] {
+            assert_eq!(told_bounds(&serve_on(bounds)), Some(bounds));
+            assert_eq!(told_bounds(&bound_question(bounds)), None);
+            assert_eq!(asked_bounds(&bound_question(bounds)), Some(bounds));
+            assert_eq!(asked_bounds(&serve_on(bounds)), None);
+        }
         // A server of an earlier version.
         let plain = Message::default();
         let plain = wire::encode(&Role::Leave, plain, &Limits::default()).unwrap();
-        assert_eq!(told_bound(&plain), None);
-        for cut in 0..serve_on(1).head.len() {
-            let head = serve_on(1).head.slice(..cut);
-            assert_eq!(told_bound(&Frames { head, body: None }), None, "{cut}");
+        assert_eq!(told_bounds(&plain), Some(Bounds::default()));
+        for cut in 0..serve_on(BOUNDS).head.len() {
+            let head = serve_on(BOUNDS).head.slice(..cut);
+            let cut = told_bounds(&Frames { head, body: None });
+            assert!(cut.is_none_or(|bounds| bounds.batch_max.is_none()), "{cut:?}");
         }
     }
 
-    /// Peers of earlier versions skip the field, and answer the question.
+    /// Peers of earlier versions skip the fields, and answer the question.
     #[test]
     fn both_messages_are_leaves() {
         let limits = Limits::default();
-        let (role, message) = wire::decode(serve_on(1), &limits).unwrap();
+        let (role, message) = wire::decode(serve_on(BOUNDS), &limits).unwrap();
         assert_eq!((role, message.id), (Role::Leave, None));
-        let (role, message) = wire::decode(bound_question(), &limits).unwrap();
+        let (role, message) = wire::decode(bound_question(BOUNDS), &limits).unwrap();
         assert_eq!((role, message.id), (Role::Leave, Some(QUESTION)));
     }
 }

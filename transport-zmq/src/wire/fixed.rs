@@ -20,6 +20,11 @@ pub(super) struct FixedPart {
 }
 
 impl FixedPart {
+    /// Returns whether an envelope begins a batch of messages.
+    pub(super) fn is_batch(head: &[u8]) -> bool {
+        head.len() >= FIXED && head.starts_with(&[MAGIC, VERSION, kind::BATCH])
+    }
+
     /// Reads the fixed part of an envelope.
     ///
     /// # Errors

@@ -55,6 +55,7 @@ pub(super) mod kind {
     pub(in crate::wire) const CANCEL: u8 = 6;
     pub(in crate::wire) const LOSS: u8 = 7;
     pub(in crate::wire) const LEAVE: u8 = 8;
+    pub(in crate::wire) const BATCH: u8 = 9;
 }
 
 /// Bits of the fourth byte.
@@ -80,6 +81,7 @@ pub(super) mod tag {
     pub(in crate::wire) const MESSAGE_ID: u8 = 10;
     pub(in crate::wire) const FAULT_IS_PERMANENT: u8 = 11;
     pub(in crate::wire) const MESSAGE_MAX: u8 = 12;
+    pub(in crate::wire) const BATCH_MAX: u8 = 13;
     pub(in crate::wire) const CRITICAL: u8 = 0x80;
     pub(in crate::wire) const BODY: u8 = CRITICAL | 1;
 }

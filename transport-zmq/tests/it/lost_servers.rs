@@ -7,7 +7,7 @@ use polywire_core::{CallError, ErrorKind, Router, Server, Transport};
 use polywire_zmq::Side;
 use tokio::time::timeout;
 
-use crate::support::context::{TestServer, builder, connect_all, kind, setups, start};
+use crate::support::context::{builder, connect_all, kind, setups, start};
 use crate::support::wait::{PATIENCE, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -17,10 +17,10 @@ async fn idempotent_calls_of_a_lost_server_are_retried_and_others_fail_at_once()
         served.iter().for_each(|server| server.server.hang(true));
         let calls: Vec<_> = (0..20).map(|number| start(&client, "id", number % 2 == 0)).collect();
         until("all calls are in handlers", || {
-            served.iter().map(TestServer::running).sum::<u64>() == 20
+            served.iter().map(|server| server.server.hanging()).sum::<u64>() == 20
         })
         .await;
-        let affected = served[0].running() as usize;
+        let affected = served[0].server.hanging() as usize;
         assert!((1..20).contains(&affected), "{setup:?}: {affected} of 20 calls are at one server");
         // Calls that reach the other server from now on get a reply.
         served[1].server.hang(false);
@@ -69,10 +69,11 @@ async fn idempotent_call_waits_for_the_next_server() {
             Side::Bind => calling.local_endpoints()[0].clone(),
         };
         let [call, dropped] = [(); 2].map(|()| start(&client, "id", true));
-        until("both calls are in handlers", || served[0].running() == 2).await;
+        until("both calls are in handlers", || served[0].server.hanging() == 2).await;
         served.remove(0).transport.close().await.unwrap();
-        // An abandoned call is not sent again.
+        // An abandoned call is not sent again. Its task ends some time after its handle.
         drop(dropped);
+        until("the call is abandoned", || client.stats().in_flight == 1).await;
         let next = async {
             loop {
                 let next = match setup.1 {

@@ -26,6 +26,8 @@ pub(crate) mod support;
 
 mod balancing;
 #[cfg(feature = "engine-omq")]
+mod batches;
+#[cfg(feature = "engine-omq")]
 mod bounds;
 mod cancellation;
 #[cfg(feature = "engine-omq")]

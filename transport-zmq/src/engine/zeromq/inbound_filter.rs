@@ -235,6 +235,6 @@ fn take_body(input: &mut BytesMut, header: Header) -> Option<Bytes> {
 }
 
 #[cfg(fuzzing)]
-pub(super) mod fuzz;
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;

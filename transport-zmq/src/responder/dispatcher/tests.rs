@@ -9,11 +9,12 @@ use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
 use futures_util::stream::poll_fn as stream_of;
-use polywire_core::Result;
 use polywire_core::message::CallId;
 use polywire_core::transport::Sending;
+use polywire_core::{Result, Window};
 
 use super::*;
+use crate::config::ZmqBuilder;
 use crate::endpoint::EndpointChange;
 use crate::responder::service_queue::TakenRequest;
 
@@ -44,11 +45,8 @@ impl Router for ScriptedRouter {
 }
 
 fn dispatcher(requests: Requests) -> Arc<Dispatcher> {
-    Arc::new(Dispatcher::new(
-        Arc::new(ScriptedRouter(Mutex::new(Some(requests)))),
-        Limits::default(),
-        u64::MAX,
-    ))
+    let (settings, _) = ZmqBuilder::new().bind("tcp://127.0.0.1:*").settings().unwrap();
+    Arc::new(Dispatcher::new(Arc::new(ScriptedRouter(Mutex::new(Some(requests)))), &settings))
 }
 
 fn address(name: &str) -> Address {
@@ -99,6 +97,8 @@ fn a_former_reader_does_not_take_the_waker_of_the_stream() {
     });
     let dispatcher = dispatcher(requests.boxed());
     let waker = Arc::new(CountingWaker(AtomicUsize::new(0)));
+    // As after a consumer that has gone.
+    dispatcher.is_serving.store(true, Ordering::Release);
     // The task gets as far as the lock. Then a consumer becomes the reader.
     let requests = lock(&dispatcher.requests);
     let task = std::thread::spawn({

@@ -2,7 +2,7 @@
 
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use polywire_codec::MessagePack;
 use polywire_core::rpc::ServerHandle;
@@ -13,6 +13,23 @@ use polywire_zmq::Zmq;
 pub(crate) struct IdentifiedServer {
     pub(crate) handle: ServerHandle,
     hangs: Arc<AtomicBool>,
+    hanging: Arc<AtomicU64>,
+}
+
+/// Counts a handler of `id` that stays without a reply, until it is dropped.
+struct Hanging(Arc<AtomicU64>);
+
+impl Hanging {
+    fn new(count: &Arc<AtomicU64>) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl IdentifiedServer {
@@ -25,18 +42,19 @@ impl IdentifiedServer {
     ) -> Self {
         let server = Server::bind(zmq, "a").window(window).await.unwrap();
         let (handle, hangs) = (server.handle(), Arc::new(AtomicBool::new(false)));
-        let hangs_now = hangs.clone();
+        let hanging = Arc::new(AtomicU64::new(0));
+        let (hangs_now, count) = (hangs.clone(), hanging.clone());
         let router = router.method("id", move |(): ()| {
-            let hangs = hangs_now.load(Ordering::Acquire);
+            let hanging = hangs_now.load(Ordering::Acquire).then(|| Hanging::new(&count));
             async move {
-                if hangs {
+                if hanging.is_some() {
                     pending::<()>().await;
                 }
                 Ok(number)
             }
         });
         tokio::spawn(server.serve(router));
-        Self { handle, hangs }
+        Self { handle, hangs, hanging }
     }
 
     /// Sets whether later calls of `id` stay without a reply.
@@ -44,7 +62,12 @@ impl IdentifiedServer {
         self.hangs.store(hangs, Ordering::Release);
     }
 
-    /// Returns the number of requests in handlers.
+    /// Returns the number of handlers of `id` that stay without a reply.
+    pub(crate) fn hanging(&self) -> u64 {
+        self.hanging.load(Ordering::Acquire)
+    }
+
+    /// Returns the number of requests that are taken, whether their handlers have begun or not.
     pub(crate) fn running(&self) -> u64 {
         self.handle.stats().running
     }

@@ -15,7 +15,7 @@ type Outcome = (BytesMut, Vec<InboundEvent>, Option<Violation>);
 
 /// Filters the bytes of a peer in pieces, and at once. Both must have the same outcome, whose
 /// messages are within the bound.
-pub(in crate::engine) fn inbound_filter(bytes: &[u8]) {
+pub(crate) fn inbound_filter(bytes: &[u8]) {
     let [choice, piece, rest @ ..] = bytes else { return };
     let (kind, socket_type): (_, &[u8]) = match choice % 6 {
         0 => (Kind::Dealer, b"ROUTER"),

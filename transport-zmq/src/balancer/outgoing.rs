@@ -1,0 +1,120 @@
+//! The way of a peer's messages to its socket: one by one, or several in a batch.
+//!
+//! A lone call is handed to the engine at once. While calls are in flight, small messages are
+//! collected until the tasks that are ready have run, and leave together. So a batch grows with the
+//! load, and no message waits for a timer.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::runtime::Handle;
+use tokio::task::{AbortHandle, yield_now};
+
+use crate::engine::Dealer;
+use crate::error::lock;
+use crate::wire::{Batch, Frames};
+
+/// The sending side of a peer's socket. Messages leave in the order in which they were sent.
+pub(super) struct Outgoing {
+    dealer: Arc<dyn Dealer>,
+    /// The largest batch that the peer reads and this side sends, in bytes; 0 for none.
+    batch_max: AtomicUsize,
+    queue: Mutex<Queue>,
+}
+
+/// The messages that leave next, and the task that hands them over.
+#[derive(Default)]
+struct Queue {
+    batch: Batch,
+    /// Set while the batch is not empty.
+    flushing: Option<AbortHandle>,
+}
+
+impl Outgoing {
+    /// Wraps a socket. It sends no batch until [`set_batch_max`](Self::set_batch_max).
+    pub(super) fn new(dealer: Arc<dyn Dealer>) -> Arc<Self> {
+        Arc::new(Self { dealer, batch_max: AtomicUsize::new(0), queue: Mutex::default() })
+    }
+
+    /// Sets the size of the largest batch, which the peer has stated.
+    pub(super) fn set_batch_max(&self, bytes: usize) {
+        self.batch_max.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Sends a message, or returns the frames if there is no room. If `may_wait`, or if others wait
+    /// already, the message waits until the tasks that are ready have run.
+    pub(super) fn try_send(self: &Arc<Self>, frames: Frames, may_wait: bool) -> Result<(), Frames> {
+        let max = self.batch_max.load(Ordering::Relaxed);
+        if max == 0 {
+            return self.dealer.try_send(frames);
+        }
+        let mut queue = self.queue();
+        let joins = Batch::may_hold(&frames)
+            && Batch::default().has_room(&frames, max)
+            && (may_wait || !queue.batch.is_empty());
+        if (!joins || !queue.batch.has_room(&frames, max)) && !self.flush(&mut queue) {
+            return Err(frames);
+        }
+        if !joins {
+            return self.dealer.try_send(frames);
+        }
+        queue.batch.push(&frames);
+        if queue.flushing.is_some() {
+            return Ok(());
+        }
+        match Handle::try_current() {
+            Ok(runtime) => {
+                let flushing = runtime.spawn(self.clone().flush_soon());
+                queue.flushing = Some(flushing.abort_handle());
+            }
+            // Without room, the message stays for the next sender.
+            Err(_) => drop(self.flush(&mut queue)),
+        }
+        Ok(())
+    }
+
+    /// Sends a message after all that wait, or returns the frames if there is no room.
+    pub(super) fn try_send_now(&self, frames: Frames) -> Result<(), Frames> {
+        let mut queue = self.queue();
+        if self.flush(&mut queue) { self.dealer.try_send(frames) } else { Err(frames) }
+    }
+
+    /// Drops the messages that wait, since their connection is lost.
+    pub(super) fn clear(&self) {
+        let mut queue = self.queue();
+        drop(queue.batch.take());
+        if let Some(flushing) = queue.flushing.take() {
+            flushing.abort();
+        }
+    }
+
+    /// Hands the batch over once the tasks that are ready have run, and the engine has room.
+    async fn flush_soon(self: Arc<Self>) {
+        loop {
+            yield_now().await;
+            {
+                let mut queue = self.queue();
+                if self.flush(&mut queue) {
+                    queue.flushing = None;
+                    return;
+                }
+            }
+            self.dealer.room().await;
+        }
+    }
+
+    /// Hands the batch over. Returns `false` if there is no room for it; it then stays.
+    fn flush(&self, queue: &mut Queue) -> bool {
+        if queue.batch.is_empty() {
+            return true;
+        }
+        let unsent = self.dealer.try_send(queue.batch.take()).err();
+        let is_sent = unsent.is_none();
+        unsent.into_iter().for_each(|frames| queue.batch.put_back(frames));
+        is_sent
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        lock(&self.queue)
+    }
+}

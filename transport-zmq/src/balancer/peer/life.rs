@@ -1,0 +1,90 @@
+//! The life of a connection: connected, lost, closed.
+
+use std::sync::atomic::Ordering;
+
+use futures_core::future::BoxFuture;
+
+use super::{PeerConnection, PeerKind};
+use crate::wire;
+
+impl PeerConnection {
+    /// Logs an inbound peer, throttled.
+    pub(in crate::balancer) fn log_inbound(&self) {
+        if let Some(count) = self.state.connects.note() {
+            tracing::info!(endpoint = &*self.name, count, "connected");
+        }
+    }
+
+    /// Marks the peer as connected, and wakes all senders that wait for a peer.
+    pub(in crate::balancer) fn set_connected(&self) {
+        self.refusing.store(false, Ordering::Relaxed);
+        self.leave.record(None);
+        // What was collected for the connection before, in the moment of its loss.
+        self.outgoing.clear();
+        self.outgoing.set_batch_max(0);
+        if self.state.retries.gets_replies() {
+            self.bound.ask();
+            let _ = self.dealer.try_send(wire::bound_question(self.state.own_bounds));
+        }
+        self.live.store(true, Ordering::Release);
+        self.presence.set_has_peer(true);
+        self.state.notify_changed();
+    }
+
+    /// Marks the peer as disconnected, fails its calls, and logs that, throttled. Returns whether
+    /// there was a log line.
+    pub(in crate::balancer) fn set_lost(&self) -> bool {
+        let calls = self.fail_calls();
+        let reason = self.dealer.reason().unwrap_or_default();
+        let endpoint = &*self.name;
+        let losses = match self.kind {
+            PeerKind::Connecting => &self.losses,
+            _ => &self.state.disconnects,
+        };
+        let count = losses.note();
+        if let Some(count) = count {
+            tracing::warn!(endpoint, calls, reason, count, "connection lost");
+        }
+        count.is_some()
+    }
+
+    /// Fails the calls in flight and closes the connection, because the program disconnects it. The
+    /// future resolves when the socket has lingered, and sends queued jobs until then.
+    pub(in crate::balancer) fn disconnect(&self) -> BoxFuture<'static, ()> {
+        let calls = self.fail_calls();
+        tracing::info!(endpoint = &*self.name, calls, "disconnected");
+        self.close()
+    }
+
+    /// Stops the supervisor, which holds the socket. An inbound connection has none.
+    pub(in crate::balancer) fn stop(&self) {
+        self.outgoing.clear();
+        if let Some(supervisor) = self.supervisor.get() {
+            supervisor.abort();
+        }
+    }
+
+    /// Stops the supervisor and closes the socket. No message can be sent from now on. The future
+    /// resolves when the socket has lingered.
+    pub(in crate::balancer) fn close(&self) -> BoxFuture<'static, ()> {
+        self.stop();
+        self.live.store(false, Ordering::Release);
+        self.presence.set_has_peer(false);
+        self.dealer.close()
+    }
+
+    /// Fails all calls in flight, which can get no reply any more. Returns their number.
+    ///
+    /// The liveness ends first: a sender that adds a call after this takes it off again, see
+    /// [`try_send`](Self::try_send).
+    fn fail_calls(&self) -> usize {
+        self.live.store(false, Ordering::Release);
+        self.presence.set_has_peer(false);
+        self.outgoing.clear();
+        let lost = self.state.retries.take_lost(|| self.calls.remove_all());
+        let calls = lost.len();
+        self.state.retries.report_lost(lost, &self.name);
+        self.state.notify_changed();
+        calls
+    }
+}

@@ -1,0 +1,230 @@
+//! Replies that leave together, and requests that arrive together.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+use futures_core::stream::BoxStream;
+use futures_util::{StreamExt, stream};
+use rustc_hash::FxHashMap;
+use tokio::sync::Notify;
+use tokio::task::yield_now;
+
+use crate::engine::RequestOrigin;
+use crate::error::lock;
+use crate::wire::{self, Batch, Batched, Frames};
+
+/// The replies of each peer that reads batches, until the tasks that are ready have run.
+///
+/// Replies to a peer whose last message was a batch leave in batches, too. So a lone call is
+/// answered at once, and a peer that states no bound never gets a batch.
+pub(super) struct ReplyBatches {
+    /// The largest batch in bytes that is sent; 0 for none.
+    batch_max: usize,
+    peers: Mutex<Peers>,
+    /// Copy of the number of peers, read for each message without the lock.
+    count: AtomicUsize,
+    /// Signals a batch that is not empty.
+    is_filled: Notify,
+}
+
+/// The peers that read batches, by routing id.
+#[derive(Default)]
+struct Peers {
+    by_id: FxHashMap<Bytes, Peer>,
+    /// The peers whose batch is not empty.
+    filled: Vec<Bytes>,
+}
+
+struct Peer {
+    /// The largest batch in bytes for this peer.
+    max: usize,
+    /// Set if the last message of the peer was a batch.
+    is_busy: bool,
+    batch: Batch,
+}
+
+/// What becomes of a reply.
+#[derive(Debug)]
+pub(super) enum Placed {
+    /// The reply waits in a batch.
+    Joined,
+    /// The reply waits in a new batch. The full one before it has to be sent.
+    JoinedNext(Frames),
+    /// The reply has to be sent as it is.
+    Alone(Frames),
+}
+
+impl ReplyBatches {
+    /// Peers that are remembered: 10,000. Those that are gone stay, so beyond this number all are
+    /// forgotten, and get single replies until they connect again.
+    const PEERS_MAX: usize = 10_000;
+
+    /// Creates an empty set. `batch_max` is 0 if no batch is sent.
+    pub(super) fn new(batch_max: usize) -> Self {
+        let (peers, count, is_filled) = (Mutex::default(), AtomicUsize::new(0), Notify::new());
+        Self { batch_max, peers, count, is_filled }
+    }
+
+    /// Splits the batches among received messages. Notes which peers read batches, and which of
+    /// them send some.
+    pub(super) fn split(
+        self: &Arc<Self>,
+        messages: BoxStream<'static, (RequestOrigin, Frames)>,
+    ) -> BoxStream<'static, (RequestOrigin, Frames)> {
+        let batches = self.clone();
+        let each = move |(origin, frames): (RequestOrigin, Frames)| {
+            if let Some(stated) = wire::asked_bounds(&frames) {
+                batches.note_bound(&origin.address, stated.batch_max);
+            }
+            let batched = Batched::new(frames);
+            batches.note_received(&origin.address, batched.is_batch());
+            stream::iter(batched).map(move |frames| (origin.clone(), frames))
+        };
+        messages.flat_map(each).boxed()
+    }
+
+    /// Adds a reply to the batch of its peer, unless it has to leave alone.
+    pub(super) fn place(&self, peer: &Bytes, frames: Frames) -> Placed {
+        if self.count.load(Ordering::Relaxed) == 0 || !Batch::may_hold(&frames) {
+            return Placed::Alone(frames);
+        }
+        let mut peers = self.peers();
+        let Peers { by_id, filled } = &mut *peers;
+        let Some(Peer { max, is_busy, batch }) = by_id.get_mut(peer) else {
+            return Placed::Alone(frames);
+        };
+        if !*is_busy || !Batch::default().has_room(&frames, *max) {
+            return Placed::Alone(frames);
+        }
+        if batch.is_empty() {
+            batch.push(&frames);
+            filled.push(peer.clone());
+            self.is_filled.notify_one();
+            return Placed::Joined;
+        }
+        if batch.has_room(&frames, *max) {
+            batch.push(&frames);
+            return Placed::Joined;
+        }
+        let full = batch.take();
+        batch.push(&frames);
+        Placed::JoinedNext(full)
+    }
+
+    /// Waits for a batch, and until the tasks that are ready have run. Returns all batches, each
+    /// with its peer.
+    pub(super) async fn next(&self) -> Vec<(Bytes, Frames)> {
+        self.is_filled.notified().await;
+        yield_now().await;
+        self.take()
+    }
+
+    /// Takes all batches, each with its peer.
+    pub(super) fn take(&self) -> Vec<(Bytes, Frames)> {
+        let mut peers = self.peers();
+        let filled = std::mem::take(&mut peers.filled);
+        let taken = filled.into_iter().filter_map(|id| {
+            let batch = &mut peers.by_id.get_mut(&id)?.batch;
+            Some((id, batch.take()))
+        });
+        taken.collect()
+    }
+
+    /// Records the largest batch that a peer reads. A peer that reads none is forgotten.
+    fn note_bound(&self, peer: &Bytes, batch_max: Option<u64>) {
+        let stated = batch_max.map_or(0, |max| usize::try_from(max).unwrap_or(usize::MAX));
+        let max = stated.min(self.batch_max);
+        let mut peers = self.peers();
+        if max == 0 {
+            peers.by_id.remove(peer);
+        } else {
+            if peers.by_id.len() >= Self::PEERS_MAX {
+                peers.by_id.retain(|_, peer| !peer.batch.is_empty());
+            }
+            let new = || Peer { max, is_busy: false, batch: Batch::default() };
+            peers.by_id.entry(peer.clone()).or_insert_with(new).max = max;
+        }
+        self.count.store(peers.by_id.len(), Ordering::Relaxed);
+    }
+
+    /// Records whether the last message of a peer was a batch.
+    fn note_received(&self, peer: &Bytes, was_batch: bool) {
+        if self.count.load(Ordering::Relaxed) > 0
+            && let Some(peer) = self.peers().by_id.get_mut(peer)
+        {
+            peer.is_busy = was_batch;
+        }
+    }
+
+    fn peers(&self) -> MutexGuard<'_, Peers> {
+        lock(&self.peers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::wire::Bounds;
+
+    fn origin(peer: &'static str) -> RequestOrigin {
+        RequestOrigin { address: peer.into(), identity: None }
+    }
+
+    fn message(head: &'static str) -> Frames {
+        Frames { head: head.into(), body: None }
+    }
+
+    /// A batch of two messages.
+    fn pair() -> Frames {
+        let mut batch = Batch::default();
+        batch.push(&message("one"));
+        batch.push(&message("two"));
+        batch.take()
+    }
+
+    fn question(batch_max: Option<u64>) -> Frames {
+        wire::bound_question(Bounds { message_max: None, batch_max })
+    }
+
+    /// Lets the peers `a` and `b` send these messages. Returns the number of messages that arrive.
+    fn received(batches: &Arc<ReplyBatches>, messages: Vec<(&'static str, Frames)>) -> usize {
+        let messages = messages.into_iter().map(|(peer, frames)| (origin(peer), frames));
+        let split = batches.split(stream::iter(messages.collect::<Vec<_>>()).boxed());
+        split.count().now_or_never().unwrap()
+    }
+
+    #[test]
+    fn replies_are_joined_as_the_requests_of_their_peer_are() {
+        let batches = Arc::new(ReplyBatches::new(1000));
+        let place = |peer: &'static str| batches.place(&peer.into(), message("reply"));
+        assert!(matches!(place("a"), Placed::Alone(_)), "an unknown peer");
+        assert_eq!(received(&batches, vec![("a", question(Some(500))), ("b", question(None))]), 2);
+        assert!(matches!(place("a"), Placed::Alone(_)), "a lone call");
+        assert_eq!(received(&batches, vec![("a", pair()), ("b", pair())]), 4);
+        assert!(matches!(place("a"), Placed::Joined) && matches!(place("a"), Placed::Joined));
+        assert!(matches!(place("b"), Placed::Alone(_)), "a peer that reads no batches");
+        let taken = batches.take();
+        assert_eq!(taken.len(), 1);
+        assert_eq!(Batched::new(taken[0].1.clone()).count(), 2);
+        assert!(batches.take().is_empty());
+        assert_eq!(received(&batches, vec![("a", message("lone"))]), 1);
+        assert!(matches!(place("a"), Placed::Alone(_)), "the load is over");
+    }
+
+    #[test]
+    fn full_batch_leaves_before_the_next() {
+        let batches = Arc::new(ReplyBatches::new(1000));
+        received(&batches, vec![("a", question(Some(38))), ("a", pair())]);
+        let place = |reply: &'static str| batches.place(&"a".into(), message(reply));
+        assert!(matches!(place("12345"), Placed::Joined));
+        assert!(matches!(place("12345"), Placed::Joined));
+        let Placed::JoinedNext(full) = place("x") else { panic!("a third reply fits") };
+        assert_eq!(Batched::new(full).count(), 2);
+        assert_eq!(batches.take(), [("a".into(), message("x"))]);
+        let large = Frames { head: vec![0; 39].into(), body: None };
+        assert!(matches!(batches.place(&"a".into(), large), Placed::Alone(_)));
+    }
+}
