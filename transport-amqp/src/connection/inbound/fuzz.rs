@@ -16,7 +16,7 @@ const FRAME_MAX: usize = 4096;
 
 /// Filters the bytes of a broker in parts, as a stream does, with and without careful reading. The
 /// engine must get what [`reference`] makes of all frames at once.
-pub(in crate::connection) fn frames(bytes: &[u8]) {
+pub(crate) fn frames(bytes: &[u8]) {
     let [part, buffer, bytes @ ..] = bytes else { return };
     if matches!(bytes, [21 | 22, ..]) {
         // No broker.
