@@ -21,8 +21,8 @@ pub(crate) enum Subject {
     ZmqRaw,
     /// polywire over ZeroMQ, typed: MessagePack, a router and a client.
     ZmqTyped,
-    /// polywire over ZeroMQ, typed, one message for each call.
-    ZmqSingle,
+    /// polywire over ZeroMQ, typed, with calls in batches.
+    ZmqBatched,
     /// The bare client of RabbitMQ with the protocol of polywire: durable, confirmed, acknowledged.
     LapinCalls,
     /// polywire over AMQP, bytes without encoding.
@@ -47,7 +47,7 @@ impl Subject {
         Self::OmqCalls,
         Self::ZmqRaw,
         Self::ZmqTyped,
-        Self::ZmqSingle,
+        Self::ZmqBatched,
         Self::LapinCalls,
         Self::AmqpRaw,
         Self::AmqpDirect,
@@ -65,7 +65,7 @@ impl Subject {
             Self::OmqCalls => "omq-calls",
             Self::ZmqRaw => "zmq-raw",
             Self::ZmqTyped => "zmq-typed",
-            Self::ZmqSingle => "zmq-single",
+            Self::ZmqBatched => "zmq-batched",
             Self::LapinCalls => "lapin-calls",
             Self::AmqpRaw => "amqp-raw",
             Self::AmqpDirect => "amqp-direct",
@@ -112,7 +112,7 @@ impl Subject {
             Self::LapinCalls => bare_lapin::serve(url).await,
             Self::ZmqRaw | Self::AmqpRaw | Self::AmqpDirect => polywire_calls::serve_raw(url).await,
             Self::ZmqTyped | Self::AmqpTyped => polywire_calls::serve_typed(url).await,
-            Self::ZmqSingle => polywire_calls::serve_typed(&format!("{url}?batch=off")).await,
+            Self::ZmqBatched => polywire_calls::serve_typed(&format!("{url}?batch=auto")).await,
             Self::Tarpc | Self::Tonic | Self::Nats => bail!("another program serves {self:?}"),
         }
     }
@@ -138,8 +138,8 @@ impl Subject {
             Self::ZmqTyped | Self::AmqpTyped => {
                 load.run(TypedCaller::connect(url).await?, duration).await
             }
-            Self::ZmqSingle => {
-                let url = format!("{url}?batch=off");
+            Self::ZmqBatched => {
+                let url = format!("{url}?batch=auto");
                 load.run(TypedCaller::connect(&url).await?, duration).await
             }
             Self::Tarpc | Self::Tonic | Self::Nats => bail!("another program calls {self:?}"),

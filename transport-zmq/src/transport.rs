@@ -54,7 +54,7 @@ impl Zmq {
     /// | `engine=omq`, `engine=zeromq` | see [`ZmqBuilder::engine`] |
     /// | `connect_timeout_ms=2000` | see [`ZmqBuilder::connect_timeout`] |
     /// | `linger_ms=500`, `heartbeat_ms=1000` | see [`ZmqBuilder::linger`] and [`ZmqBuilder::heartbeat`] |
-    /// | `batch=off` | see [`ZmqBuilder::batching`]; the default is `auto` |
+    /// | `batch=auto` | see [`ZmqBuilder::batching`]; the default is `off` |
     /// | `peer_bytes_max=1000000` | see [`ZmqBuilder::peer_bytes_max`] |
     /// | `body_max=1000000`, `frames_max`, `headers_max`, `header_bytes_max` | see [`Limits`](polywire_core::Limits) |
     /// | `handshake_timeout_ms=2000`, `pending_handshakes_max=64`, `connections_max=100`, `host_connections_max=10`, `subscriptions_max=50`, `message_max=2000000` | see [`Admission`](crate::Admission) |

@@ -20,6 +20,8 @@ pub(super) struct Outgoing {
     /// The largest batch that the peer reads and this side sends, in bytes; 0 for none.
     batch_max: AtomicUsize,
     queue: Mutex<Queue>,
+    /// The runtime of the socket, which outlives those of single senders.
+    runtime: Option<Handle>,
 }
 
 /// The messages that leave next, and the task that hands them over.
@@ -33,7 +35,8 @@ struct Queue {
 impl Outgoing {
     /// Wraps a socket. It sends no batch until [`set_batch_max`](Self::set_batch_max).
     pub(super) fn new(dealer: Arc<dyn Dealer>) -> Arc<Self> {
-        Arc::new(Self { dealer, batch_max: AtomicUsize::new(0), queue: Mutex::default() })
+        let (batch_max, queue) = (AtomicUsize::new(0), Mutex::default());
+        Arc::new(Self { dealer, batch_max, queue, runtime: Handle::try_current().ok() })
     }
 
     /// Sets the size of the largest batch, which the peer has stated.
@@ -45,9 +48,9 @@ impl Outgoing {
     /// already, the message waits until the tasks that are ready have run.
     pub(super) fn try_send(self: &Arc<Self>, frames: Frames, may_wait: bool) -> Result<(), Frames> {
         let max = self.batch_max.load(Ordering::Relaxed);
-        if max == 0 {
+        let Some(runtime) = self.runtime.as_ref().filter(|_| max > 0) else {
             return self.dealer.try_send(frames);
-        }
+        };
         let mut queue = self.queue();
         let joins = Batch::may_hold(&frames)
             && Batch::default().has_room(&frames, max)
@@ -59,16 +62,8 @@ impl Outgoing {
             return self.dealer.try_send(frames);
         }
         queue.batch.push(&frames);
-        if queue.flushing.is_some() {
-            return Ok(());
-        }
-        match Handle::try_current() {
-            Ok(runtime) => {
-                let flushing = runtime.spawn(self.clone().flush_soon());
-                queue.flushing = Some(flushing.abort_handle());
-            }
-            // Without room, the message stays for the next sender.
-            Err(_) => drop(self.flush(&mut queue)),
+        if queue.flushing.as_ref().is_none_or(AbortHandle::is_finished) {
+            queue.flushing = Some(runtime.spawn(self.clone().flush_soon()).abort_handle());
         }
         Ok(())
     }
@@ -77,6 +72,11 @@ impl Outgoing {
     pub(super) fn try_send_now(&self, frames: Frames) -> Result<(), Frames> {
         let mut queue = self.queue();
         if self.flush(&mut queue) { self.dealer.try_send(frames) } else { Err(frames) }
+    }
+
+    /// Hands over the messages that wait, as far as there is room.
+    pub(super) fn flush_now(&self) {
+        self.flush(&mut self.queue());
     }
 
     /// Drops the messages that wait, since their connection is lost.

@@ -63,7 +63,7 @@ impl ZmqBuilder {
             linger: Duration::from_secs(1),
             heartbeat: Duration::from_secs(5),
             peer_bytes_max: PEER_BYTES_MAX,
-            batching: Batching::Auto,
+            batching: Batching::Off,
         }
     }
 
@@ -190,7 +190,7 @@ impl ZmqBuilder {
     }
 
     /// Sets whether calls to one peer, and replies to one, are joined under load. The default is
-    /// [`Batching::Auto`].
+    /// [`Batching::Off`].
     pub fn batching(self, batching: Batching) -> Self {
         Self { batching, ..self }
     }

@@ -87,7 +87,7 @@ impl ProxyEndpoint {
             linger: Duration::from_secs(1),
             heartbeat: Duration::from_secs(5),
             peer_bytes_max: PEER_BYTES_MAX,
-            batching: Batching::Auto,
+            batching: Batching::Off,
         };
         Ok(ResolvedEndpoint { settings, endpoints })
     }

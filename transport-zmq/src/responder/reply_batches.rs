@@ -41,18 +41,10 @@ struct Peer {
     max: usize,
     /// Set if the last message of the peer was a batch.
     is_busy: bool,
+    /// Set while a batch waits for room at the peer. Replies then wait by themselves, each in its
+    /// place of the window.
+    is_blocked: bool,
     batch: Batch,
-}
-
-/// What becomes of a reply.
-#[derive(Debug)]
-pub(super) enum Placed {
-    /// The reply waits in a batch.
-    Joined,
-    /// The reply waits in a new batch. The full one before it has to be sent.
-    JoinedNext(Frames),
-    /// The reply has to be sent as it is.
-    Alone(Frames),
 }
 
 impl ReplyBatches {
@@ -84,32 +76,32 @@ impl ReplyBatches {
         messages.flat_map(each).boxed()
     }
 
-    /// Adds a reply to the batch of its peer, unless it has to leave alone.
-    pub(super) fn place(&self, peer: &Bytes, frames: Frames) -> Placed {
+    /// Adds a reply to the batch of its peer, or returns the reply, which has to leave alone: the
+    /// peer has few calls in flight, or its batch is full.
+    pub(super) fn place(&self, peer: &Bytes, frames: Frames) -> Result<(), Frames> {
         if self.count.load(Ordering::Relaxed) == 0 || !Batch::may_hold(&frames) {
-            return Placed::Alone(frames);
+            return Err(frames);
         }
         let mut peers = self.peers();
         let Peers { by_id, filled } = &mut *peers;
-        let Some(Peer { max, is_busy, batch }) = by_id.get_mut(peer) else {
-            return Placed::Alone(frames);
+        let open = by_id.get_mut(peer).filter(|peer| peer.is_busy && !peer.is_blocked);
+        let Some(Peer { batch, .. }) = open.filter(|peer| peer.batch.has_room(&frames, peer.max))
+        else {
+            return Err(frames);
         };
-        if !*is_busy || !Batch::default().has_room(&frames, *max) {
-            return Placed::Alone(frames);
-        }
         if batch.is_empty() {
-            batch.push(&frames);
             filled.push(peer.clone());
             self.is_filled.notify_one();
-            return Placed::Joined;
         }
-        if batch.has_room(&frames, *max) {
-            batch.push(&frames);
-            return Placed::Joined;
-        }
-        let full = batch.take();
         batch.push(&frames);
-        Placed::JoinedNext(full)
+        Ok(())
+    }
+
+    /// Records whether a batch waits for room at a peer.
+    pub(super) fn set_blocked(&self, peer: &Bytes, is_blocked: bool) {
+        if let Some(peer) = self.peers().by_id.get_mut(peer) {
+            peer.is_blocked = is_blocked;
+        }
     }
 
     /// Waits for a batch, and until the tasks that are ready have run. Returns all batches, each
@@ -126,24 +118,24 @@ impl ReplyBatches {
         let filled = std::mem::take(&mut peers.filled);
         let taken = filled.into_iter().filter_map(|id| {
             let batch = &mut peers.by_id.get_mut(&id)?.batch;
-            Some((id, batch.take()))
+            (!batch.is_empty()).then(|| (id, batch.take()))
         });
         taken.collect()
     }
 
-    /// Records the largest batch that a peer reads. A peer that reads none is forgotten.
+    /// Records the largest batch that a peer reads.
     fn note_bound(&self, peer: &Bytes, batch_max: Option<u64>) {
         let stated = batch_max.map_or(0, |max| usize::try_from(max).unwrap_or(usize::MAX));
         let max = stated.min(self.batch_max);
         let mut peers = self.peers();
-        if max == 0 {
-            peers.by_id.remove(peer);
-        } else {
+        if let Some(known) = peers.by_id.get_mut(peer) {
+            known.max = max;
+        } else if max > 0 {
             if peers.by_id.len() >= Self::PEERS_MAX {
                 peers.by_id.retain(|_, peer| !peer.batch.is_empty());
             }
-            let new = || Peer { max, is_busy: false, batch: Batch::default() };
-            peers.by_id.entry(peer.clone()).or_insert_with(new).max = max;
+            let (is_busy, is_blocked, batch) = (false, false, Batch::default());
+            peers.by_id.insert(peer.clone(), Peer { max, is_busy, is_blocked, batch });
         }
         self.count.store(peers.by_id.len(), Ordering::Relaxed);
     }
@@ -200,31 +192,35 @@ mod tests {
     fn replies_are_joined_as_the_requests_of_their_peer_are() {
         let batches = Arc::new(ReplyBatches::new(1000));
         let place = |peer: &'static str| batches.place(&peer.into(), message("reply"));
-        assert!(matches!(place("a"), Placed::Alone(_)), "an unknown peer");
+        assert!(place("a").is_err(), "an unknown peer");
         assert_eq!(received(&batches, vec![("a", question(Some(500))), ("b", question(None))]), 2);
-        assert!(matches!(place("a"), Placed::Alone(_)), "a lone call");
+        assert!(place("a").is_err(), "a lone call");
         assert_eq!(received(&batches, vec![("a", pair()), ("b", pair())]), 4);
-        assert!(matches!(place("a"), Placed::Joined) && matches!(place("a"), Placed::Joined));
-        assert!(matches!(place("b"), Placed::Alone(_)), "a peer that reads no batches");
+        assert!(place("a").is_ok() && place("a").is_ok());
+        assert!(place("b").is_err(), "a peer that reads no batches");
         let taken = batches.take();
         assert_eq!(taken.len(), 1);
         assert_eq!(Batched::new(taken[0].1.clone()).count(), 2);
         assert!(batches.take().is_empty());
+        batches.set_blocked(&"a".into(), true);
+        assert!(place("a").is_err(), "a batch waits for room");
+        batches.set_blocked(&"a".into(), false);
+        assert!(place("a").is_ok());
+        assert_eq!(received(&batches, vec![("a", question(None))]), 1);
+        assert_eq!(batches.take().len(), 1, "what was placed leaves");
         assert_eq!(received(&batches, vec![("a", message("lone"))]), 1);
-        assert!(matches!(place("a"), Placed::Alone(_)), "the load is over");
+        assert!(place("a").is_err(), "the load is over");
     }
 
     #[test]
-    fn full_batch_leaves_before_the_next() {
+    fn reply_that_does_not_fit_leaves_alone() {
         let batches = Arc::new(ReplyBatches::new(1000));
         received(&batches, vec![("a", question(Some(38))), ("a", pair())]);
         let place = |reply: &'static str| batches.place(&"a".into(), message(reply));
-        assert!(matches!(place("12345"), Placed::Joined));
-        assert!(matches!(place("12345"), Placed::Joined));
-        let Placed::JoinedNext(full) = place("x") else { panic!("a third reply fits") };
-        assert_eq!(Batched::new(full).count(), 2);
-        assert_eq!(batches.take(), [("a".into(), message("x"))]);
+        assert!(place("12345").is_ok() && place("12345").is_ok());
+        assert_eq!(place("x"), Err(message("x")));
+        assert_eq!(Batched::new(batches.take()[0].1.clone()).count(), 2);
         let large = Frames { head: vec![0; 39].into(), body: None };
-        assert!(matches!(batches.place(&"a".into(), large), Placed::Alone(_)));
+        assert!(batches.place(&"a".into(), large).is_err());
     }
 }

@@ -12,7 +12,7 @@ use polywire_core::transport::{Delivery, LogThrottle, Sending};
 use polywire_core::{Limits, Message, Result};
 use tokio::sync::Notify;
 
-use super::reply_batches::{Placed, ReplyBatches};
+use super::reply_batches::ReplyBatches;
 use super::slow_peers::SlowPeers;
 use crate::config::Settings;
 use crate::engine::{RequestOrigin, Router, SocketControl};
@@ -84,14 +84,11 @@ impl ReplyRouter {
         }
     }
 
-    /// Sends a reply, alone or in a batch. A reply that does not fit into the batch before it waits
-    /// until that one has room.
+    /// Sends a reply, alone or in a batch.
     fn send_frames(&self, peer: Bytes, frames: Frames) -> Sending<'_> {
         match self.batches.place(&peer, frames) {
-            Placed::Joined => Sending::ready(Ok(())),
-            Placed::JoinedNext(frames) | Placed::Alone(frames) => {
-                self.slow_peers.send(&*self.router, peer, frames)
-            }
+            Ok(()) => Sending::ready(Ok(())),
+            Err(frames) => self.slow_peers.send(&*self.router, peer, frames),
         }
     }
 
@@ -103,17 +100,26 @@ impl ReplyRouter {
     /// Sends batches of replies, without an end. Batches of several peers wait for room at the same
     /// time.
     pub(super) async fn send_batches(&self) {
+        // One for each peer at most.
         let mut waiting = FuturesUnordered::new();
+        // Kept, since a dropped one may have taken the signal of a batch.
+        let next = self.batches.next();
+        tokio::pin!(next);
         loop {
             let batches = tokio::select! {
-                Some(()) = waiting.next() => continue,
-                batches = self.batches.next() => batches,
+                Some(peer) = waiting.next() => {
+                    self.batches.set_blocked(&peer, false);
+                    continue;
+                }
+                batches = &mut next => batches,
             };
+            next.set(self.batches.next());
             for (peer, frames) in batches {
                 // An error means that the callers are gone, or do not read.
-                let mut sending = self.slow_peers.send(&*self.router, peer, frames);
+                let mut sending = self.slow_peers.send(&*self.router, peer.clone(), frames);
                 if (&mut sending).now_or_never().is_none() {
-                    waiting.push(sending.map(drop));
+                    self.batches.set_blocked(&peer, true);
+                    waiting.push(sending.map(|_| peer));
                 }
             }
         }

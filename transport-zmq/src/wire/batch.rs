@@ -16,6 +16,8 @@ use super::layout::{FIXED, MAGIC, VERSION, kind};
 pub(crate) const BATCH_MAX: usize = 16 << 10;
 /// The largest envelope in bytes that goes into a batch: 2 KiB. Joining larger ones saves little.
 const MESSAGE_MAX: usize = 2 << 10;
+/// The memory in bytes that a batch begins with: 1 KiB.
+const RESERVED: usize = 1 << 10;
 /// The size of a length in bytes.
 const LENGTH: usize = 4;
 
@@ -45,7 +47,7 @@ impl Batch {
     /// Adds a message, which must be [one for batches](Self::may_hold).
     pub(crate) fn push(&mut self, frames: &Frames) {
         if self.bytes.is_empty() {
-            self.bytes.reserve(BATCH_MAX);
+            self.bytes.reserve(RESERVED);
             self.bytes.put_slice(&[MAGIC, VERSION, kind::BATCH, 0]);
             self.bytes.put_bytes(0, FIXED - 4);
         }
@@ -57,9 +59,12 @@ impl Batch {
 
     /// Takes all messages, as one ZeroMQ message. A sole message leaves as it came.
     pub(crate) fn take(&mut self) -> Frames {
-        let bytes = self.bytes.split().freeze();
-        let count = std::mem::take(&mut self.count);
-        let head = if count == 1 { bytes.slice(FIXED + LENGTH..) } else { bytes };
+        let bytes = std::mem::take(&mut self.bytes);
+        let head = match std::mem::take(&mut self.count) {
+            // Without the memory of a batch.
+            1 => Bytes::copy_from_slice(&bytes[FIXED + LENGTH..]),
+            _ => bytes.freeze(),
+        };
         Frames { head, body: None }
     }
 
@@ -74,7 +79,8 @@ impl Batch {
 /// The messages of a ZeroMQ message: those of a batch in their order, or the message itself.
 ///
 /// A malformed batch yields its well-formed messages, then the rest of its bytes, which is no
-/// message and fails to decode.
+/// message and fails to decode. So is one that is larger than was stated: a message that is kept
+/// would keep its memory.
 pub(crate) struct Batched {
     /// The next messages, or a message that is no batch.
     rest: Option<Frames>,
@@ -84,7 +90,9 @@ pub(crate) struct Batched {
 impl Batched {
     /// Takes a message apart.
     pub(crate) fn new(frames: Frames) -> Self {
-        let is_batch = frames.body.is_none() && FixedPart::is_batch(&frames.head);
+        let is_batch = frames.body.is_none()
+            && frames.head.len() <= BATCH_MAX
+            && FixedPart::is_batch(&frames.head);
         if !is_batch {
             return Self { rest: Some(frames), is_batch };
         }
@@ -201,6 +209,11 @@ mod tests {
                 assert!(wire::decode(last, &Limits::default()).is_err(), "{end}");
             }
         }
+        let mut large = whole.to_vec();
+        large.resize(BATCH_MAX + 1, 0);
+        let large = Batched::new(Frames { head: large.into(), body: None });
+        assert!(!large.is_batch());
+        assert!(wire::decode(large.last().unwrap(), &Limits::default()).is_err());
         // A batch in a batch is a message of an unknown kind.
         let mut outer = Batch::default();
         outer.push(&batch(&[b"one", b"two"]).take());

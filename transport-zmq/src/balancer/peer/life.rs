@@ -51,6 +51,8 @@ impl PeerConnection {
     /// Fails the calls in flight and closes the connection, because the program disconnects it. The
     /// future resolves when the socket has lingered, and sends queued jobs until then.
     pub(in crate::balancer) fn disconnect(&self) -> BoxFuture<'static, ()> {
+        // One-way calls and cancellations that were sent leave while the socket lingers.
+        self.outgoing.flush_now();
         let calls = self.fail_calls();
         tracing::info!(endpoint = &*self.name, calls, "disconnected");
         self.close()
@@ -67,6 +69,7 @@ impl PeerConnection {
     /// Stops the supervisor and closes the socket. No message can be sent from now on. The future
     /// resolves when the socket has lingered.
     pub(in crate::balancer) fn close(&self) -> BoxFuture<'static, ()> {
+        self.outgoing.flush_now();
         self.stop();
         self.live.store(false, Ordering::Release);
         self.presence.set_has_peer(false);
