@@ -1,4 +1,4 @@
-//! Whether messages are joined.
+//! Batches of messages: under load, or never.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use polywire_core::{Error, Result};
 
 use crate::error::config;
 
-/// Whether calls to one peer, and replies to one, leave in batches under load.
+/// Batches of calls to one peer, and of replies to one: under load, or never.
 ///
 /// Each call keeps its own deadline, cancellation and outcome, and a lone call never waits. Peers
 /// of earlier versions, and programs in other languages, get single messages. Jobs and events are

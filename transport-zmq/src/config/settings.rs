@@ -35,7 +35,7 @@ pub(crate) struct Settings {
     pub(crate) heartbeat: Duration,
     /// The bytes that may be on their way to one peer.
     pub(crate) peer_bytes_max: usize,
-    /// Whether messages to one peer are joined under load.
+    /// Batches of messages to one peer: under load, or never.
     pub(crate) batching: Batching,
 }
 
