@@ -17,6 +17,8 @@
 //!
 //! - `peer_leave`: a server that takes no more requests.
 //!
+//! - `open_questions` and `last_answers`: a client that closes, and what its servers have not read.
+//!
 //! - `connection_direction`: the side that connects.
 //!
 //! - `no_peer_error`: errors of messages that were not sent.
@@ -39,7 +41,9 @@ mod call;
 mod connection_direction;
 mod in_flight;
 mod inbound_peers;
+mod last_answers;
 mod no_peer_error;
+mod open_questions;
 mod outage_log;
 mod outgoing;
 mod peer;

@@ -21,6 +21,7 @@ use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::call::InFlightCall;
+use super::last_answers::LastAnswers;
 use super::no_peer_error::{beyond_bound, no_peer};
 use super::peer_bound::{Fit, size};
 use super::peer_endpoints::PeerEndpoints;
@@ -43,13 +44,15 @@ pub(crate) struct Balancer {
     /// The endpoints, whose changes add and remove connections.
     endpoints: PeerEndpoints,
     /// The state shared with both of them.
-    state: Arc<BalancerState>,
+    pub(super) state: Arc<BalancerState>,
     /// Limits on message sizes.
     limits: Limits,
     /// Set with the first job, for a log line when the balancer is dropped.
     has_sent_jobs: AtomicBool,
     /// The time that a message waits until a peer is connected.
     connect_timeout: Duration,
+    /// The last questions to the servers, when the balancer is closed.
+    pub(super) last_answers: LastAnswers,
     /// One permit: one sender at a time waits for room, since each would wake all others. Closed
     /// with the balancer.
     turns: Semaphore,
@@ -102,6 +105,7 @@ impl Balancer {
             limits: settings.limits,
             has_sent_jobs: AtomicBool::new(false),
             connect_timeout: settings.connect_timeout,
+            last_answers: LastAnswers::new(settings.linger),
             turns: Semaphore::new(1),
             retry_turns: Semaphore::new(1),
         };
@@ -123,7 +127,7 @@ impl Balancer {
         &self.limits
     }
 
-    /// Returns whether the balancer is closed. Every send fails then.
+    /// Returns whether the balancer is closed. Sends fail then.
     pub(crate) fn is_closed(&self) -> bool {
         self.state.is_closed()
     }
@@ -323,7 +327,7 @@ impl ManagedEndpoint for Balancer {
         self.turns.close();
         self.retry_turns.close();
         self.state.notify_changed();
-        self.endpoints.close()
+        self.last_answers.close(&self.peers.all(), self.endpoints.close_later())
     }
 }
 

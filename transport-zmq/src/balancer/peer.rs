@@ -20,6 +20,7 @@ use tokio::task::AbortHandle;
 use super::call::InFlightCall;
 pub(super) use super::connection_direction::PeerKind;
 use super::in_flight::InFlightCalls;
+use super::open_questions::OpenQuestions;
 use super::outgoing::Outgoing;
 use super::peer_bound::PeerBound;
 use super::peer_leave::PeerLeave;
@@ -52,6 +53,8 @@ pub(super) struct PeerConnection {
     refusing: AtomicBool,
     /// The largest message that the server accepts.
     pub(super) bound: PeerBound,
+    /// The questions that the server has not answered.
+    questions: OpenQuestions,
     /// The notice that the server leaves, and the senders that must not overtake its answer.
     leave: PeerLeave,
     /// The calls that wait for replies from the peer.
@@ -93,6 +96,7 @@ impl PeerConnection {
             live: AtomicBool::new(false),
             refusing: AtomicBool::new(false),
             bound: PeerBound::default(),
+            questions: OpenQuestions::new(),
             leave: PeerLeave::default(),
             calls: InFlightCalls::new(state.peer_bytes_max),
             presence: state.health.add_socket(),
@@ -190,9 +194,13 @@ impl PeerConnection {
         }
         let is_busy = self.calls.count() > LONE_MAX;
         let send = |frames| self.outgoing.try_send(frames, is_busy);
-        self.budget.send_counted(frames, send).inspect_err(|_| {
-            id.and_then(|id| self.calls.remove(id));
-        })
+        let sent = self.budget.send_counted(frames, send);
+        match id {
+            Some(id) if sent.is_err() => drop(self.calls.remove(id)),
+            Some(_) => {}
+            None => self.questions.note_one_way(),
+        }
+        sent
     }
 
     /// Waits until there may be room for a message: for the bytes of requests without replies, for
@@ -247,8 +255,9 @@ impl PeerConnection {
         true
     }
 
-    /// Records the bounds that the peer has stated.
+    /// Records the answer to a question, with the bounds that the peer has stated.
     pub(super) fn record_bounds(&self, stated: Bounds) {
+        self.questions.answer();
         stated.message_max.into_iter().for_each(|max| self.bound.tell(max));
         let batch_max =
             stated.batch_max.map_or(0, |max| usize::try_from(max).unwrap_or(usize::MAX));

@@ -37,12 +37,27 @@ pub(super) struct PeerEndpoints {
     peers: Arc<PeerSet>,
     /// Servers that connect. Absent until a requester binds its first endpoint, and always for a
     /// pusher.
-    inbound: OnceLock<InboundPeers>,
+    inbound: Arc<OnceLock<InboundPeers>>,
     /// The bound endpoints, as the transport reports them.
     bound: BindGuard,
     /// One permit: endpoint changes happen one after the other. Closed with the balancer.
     changes: Semaphore,
     state: Arc<BalancerState>,
+}
+
+/// The sockets of a balancer that takes no more changes.
+pub(super) struct OpenSockets {
+    peers: Arc<PeerSet>,
+    inbound: Arc<OnceLock<InboundPeers>>,
+}
+
+impl OpenSockets {
+    /// Closes all sockets. The future resolves when they have lingered.
+    pub(super) fn close(&self) -> BoxFuture<'static, ()> {
+        let inbound = self.inbound.get().map(InboundPeers::close);
+        let closing = self.peers.all().iter().map(|peer| peer.close()).chain(inbound).collect();
+        join_all::<Vec<_>>(closing).map(drop).boxed()
+    }
 }
 
 impl PeerEndpoints {
@@ -59,7 +74,7 @@ impl PeerEndpoints {
             settings: settings.clone(),
             traffic,
             peers,
-            inbound: OnceLock::new(),
+            inbound: Arc::default(),
             bound: BindGuard::new(bound),
             changes: Semaphore::new(1),
             state,
@@ -113,14 +128,11 @@ impl PeerEndpoints {
         names.join(", ")
     }
 
-    /// Closes all sockets, and refuses later changes. The future resolves when the sockets have
-    /// lingered.
-    pub(super) fn close(&self) -> BoxFuture<'static, ()> {
+    /// Refuses later changes. Returns the sockets, to be closed.
+    pub(super) fn close_later(&self) -> OpenSockets {
         self.changes.close();
         self.bound.clear();
-        let inbound = self.inbound.get().map(InboundPeers::close);
-        let closing = self.peers.all().iter().map(|peer| peer.close()).chain(inbound).collect();
-        join_all::<Vec<_>>(closing).map(drop).boxed()
+        OpenSockets { peers: self.peers.clone(), inbound: self.inbound.clone() }
     }
 
     /// Stops all tasks, which hold the sockets. Queued messages are dropped unless the engine still

@@ -5,6 +5,7 @@
 //! replies, and leave as they came. Refusals, declined replies and losses may lead to another
 //! attempt; they become an event only if there is none.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -15,6 +16,7 @@ use futures_util::{FutureExt, StreamExt};
 use polywire_core::message::CallId;
 use polywire_core::{Error, ErrorKind, Result};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::sync::oneshot;
 
 use super::balancer::Balancer;
 use super::call::{InFlightCall, LOSSES_MAX};
@@ -48,6 +50,9 @@ pub(crate) struct ReplyStream {
     /// Calls that are being sent again. Bounded, since each is in flight. Each resolves to the
     /// event that reports its failure, or to `None` if it has not failed.
     retries: FuturesUnordered<BoxFuture<'static, Option<ReplyEvent>>>,
+    /// Where the sources go when the stream is dropped after the balancer was closed: to the reader
+    /// of the [last answers](super::last_answers).
+    successor: Option<oneshot::Sender<Self>>,
 }
 
 /// A stream of received messages: of one socket that connects or listens, or of the client router,
@@ -80,9 +85,11 @@ impl ReplyStream {
         bound: &BoundEndpoints,
     ) -> Result<(Arc<Balancer>, Self)> {
         let (sender, lost) = mpsc::unbounded_channel();
+        let (successor, last_reader) = oneshot::channel();
         let balancer =
             Balancer::open_with(settings, Traffic::Requests, endpoints, bound, Some(sender))
                 .await?;
+        balancer.last_answers.read_by(last_reader);
         let replies = Self {
             balancer: balancer.clone(),
             sources: Vec::new(),
@@ -91,6 +98,7 @@ impl ReplyStream {
             current: 0,
             lost,
             retries: FuturesUnordered::new(),
+            successor: Some(successor),
         };
         Ok((balancer, replies))
     }
@@ -178,12 +186,7 @@ impl ReplyStream {
     ) -> Option<ReplyEvent> {
         let peek = wire::peek(&frames);
         if let Some(Peek { kind: Kind::Leave, id, .. }) = peek {
-            if let (Some(peer), Some(bounds)) = (peer, wire::told_bounds(&frames)) {
-                peer.record_bounds(bounds);
-            }
-            if let Some(peer) = peer.filter(|peer| peer.record_leave(id, frames)) {
-                self.retries.push(peer.clone().answer_leave().map(|()| None).boxed());
-            }
+            self.process_leave(peer, id, frames);
             return None;
         }
         let (Some(Peek { kind, id: Some(id), .. }), Some(peer)) = (peek, peer) else {
@@ -203,6 +206,37 @@ impl ReplyStream {
                 None => Some(ReplyEvent::Message { peek, frames }),
                 declined => self.try_next_peer(declined, || ReplyEvent::Message { peek, frames }),
             },
+        }
+    }
+
+    /// Records the answer to a question, or that a server leaves, which is answered.
+    fn process_leave(
+        &mut self,
+        peer: Option<&Arc<PeerConnection>>,
+        id: Option<CallId>,
+        frames: Frames,
+    ) {
+        if let (Some(peer), Some(bounds)) = (peer, wire::told_bounds(&frames)) {
+            peer.record_bounds(bounds);
+        }
+        if let Some(peer) = peer.filter(|peer| peer.record_leave(id, frames)) {
+            self.retries.push(peer.clone().answer_leave().map(|()| None).boxed());
+        }
+    }
+
+    /// Reads the answers to questions, and drops all other messages: the balancer is closed, and
+    /// its calls have failed. Never resolves.
+    pub(super) async fn read_answers(&mut self) {
+        loop {
+            let (peer, frames) = poll_fn(|cx| {
+                // The answers to servers that leave.
+                let _ = self.retries.poll_next_unpin(cx);
+                self.poll_message(cx)
+            })
+            .await;
+            if let Some(Peek { kind: Kind::Leave, id, .. }) = wire::peek(&frames) {
+                self.process_leave(peer.as_ref(), id, frames);
+            }
         }
     }
 
@@ -266,6 +300,25 @@ impl ReplyStream {
             }
             None => Some(failure),
         }
+    }
+}
+
+impl Drop for ReplyStream {
+    fn drop(&mut self) {
+        let Some(successor) = self.successor.take().filter(|_| self.balancer.state.was_closed())
+        else {
+            return;
+        };
+        // A failure means that no answer is waited for.
+        let _ = successor.send(Self {
+            balancer: self.balancer.clone(),
+            sources: std::mem::take(&mut self.sources),
+            version: self.version,
+            current: 0,
+            lost: mpsc::unbounded_channel().1,
+            retries: FuturesUnordered::new(),
+            successor: None,
+        });
     }
 }
 

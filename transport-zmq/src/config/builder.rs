@@ -161,6 +161,9 @@ impl ZmqBuilder {
 
     /// Sets the time that a closing socket goes on sending accepted messages. The default is
     /// 1 second.
+    ///
+    /// A client that has sent one-way calls waits as long until its servers have read them. A
+    /// server of another program that does not answer the question for that takes the whole time.
     pub fn linger(self, linger: Duration) -> Self {
         Self { linger, ..self }
     }

@@ -7,31 +7,15 @@ use polywire_zmq::Batching;
 use tokio::time::timeout;
 
 use crate::support::engine::zmq;
+use crate::support::envelope::{BATCH, LEAVE, REPLY, REQUEST, envelope, id_of, received};
 use crate::support::wait::PATIENCE;
 
-const REQUEST: u8 = 1;
-const REPLY: u8 = 2;
-const LEAVE: u8 = 8;
-const BATCH: u8 = 9;
 /// Calls at a time, of which several are ready to leave at once.
 const CALLS: u64 = 200;
-
-/// Returns an envelope: its kind, a call id, and fields.
-fn envelope(kind: u8, id: Option<u64>, fields: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0x50, 1, kind, u8::from(id.is_some())];
-    bytes.extend(id.unwrap_or(0).to_be_bytes());
-    bytes.extend([0; 4]);
-    bytes.extend(fields);
-    bytes
-}
 
 /// Returns the field that states the largest batch.
 fn batch_max(bytes: u64) -> Vec<u8> {
     [&[13, 8][..], &bytes.to_be_bytes()].concat()
-}
-
-fn id_of(head: &[u8]) -> u64 {
-    u64::from_be_bytes(head[4..12].try_into().unwrap())
 }
 
 /// Returns the messages of a batch.
@@ -43,10 +27,6 @@ fn split(batch: &[u8]) -> Vec<&[u8]> {
         rest = after;
     }
     messages
-}
-
-async fn received(socket: &Socket) -> Message {
-    timeout(PATIENCE, socket.recv()).await.expect("a message arrives").unwrap()
 }
 
 /// Calls a server that states this largest batch. Returns the sizes of the batches that it got.

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use bytes::Bytes;
 use omq_tokio::{Message, Options, Socket, SocketType};
 use polywire_codec::MessagePack;
 use polywire_core::{Client, Router, Server, Transport, Window};
-use polywire_zmq::Side;
+use polywire_zmq::{Side, Zmq};
 use tokio::time::timeout;
 
 use crate::support::context::{Medium, Setup, builder, free_endpoint, media};
-use crate::support::engine::ENGINE;
+use crate::support::engine::{ENGINE, zmq};
+use crate::support::envelope::{LEAVE, REPLY, REQUEST, envelope, id_of, received};
 use crate::support::wait::{PATIENCE, until};
 
 /// A closing socket sends its accepted messages while it lingers and its peer receives.
@@ -60,6 +63,67 @@ async fn accepted_messages_arrive_after_their_sender_closes() {
             assert_eq!(answer, number);
         }
     }
+}
+
+/// Returns a server that is a program of another kind, its client, and the routing id of that. The
+/// server has answered the first question.
+async fn raw_server(linger: Duration) -> (Socket, Zmq, Client<MessagePack>, Bytes) {
+    let server = Socket::try_new(SocketType::Router, Options::default()).unwrap();
+    let endpoint = server.bind("tcp://127.0.0.1:*").await.unwrap().to_string();
+    let calling = zmq().connect(endpoint).linger(linger).build().unwrap();
+    let connecting = Client::connect(&calling, "a", MessagePack).timeout(PATIENCE);
+    let (client, mut question) = tokio::join!(connecting.into_future(), received(&server));
+    let peer = question.pop_identity().unwrap().to_bytes();
+    assert_eq!(question.pop_front().unwrap()[2], LEAVE);
+    server
+        .send(Message::multipart([peer.clone(), envelope(LEAVE, None, &[]).into()]))
+        .await
+        .unwrap();
+    (server, calling, client.unwrap(), peer)
+}
+
+/// Returns the kind of the next message, without its routing id.
+async fn next_kind(server: &Socket) -> u8 {
+    let mut message = received(server).await;
+    message.pop_identity().unwrap();
+    message.pop_front().unwrap()[2]
+}
+
+/// A client that closes asks its server whether it has read the one-way calls, and waits for the
+/// answer. Without the answer, a close ends with the linger time.
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_client_waits_until_its_one_way_calls_are_read() {
+    for linger in [PATIENCE, Duration::from_millis(200)] {
+        let (server, calling, client, peer) = raw_server(linger).await;
+        for _ in 0..10 {
+            client.request("notify").send(&()).await.unwrap();
+        }
+        let closing = tokio::spawn(async move { calling.close().await });
+        for _ in 0..10 {
+            assert_eq!(next_kind(&server).await, REQUEST);
+        }
+        assert_eq!(next_kind(&server).await, LEAVE, "the client asks once more");
+        if linger == PATIENCE {
+            assert!(!closing.is_finished(), "the client waits for the answer");
+            let answer = envelope(LEAVE, None, &[]);
+            server.send(Message::multipart([peer, answer.into()])).await.unwrap();
+        }
+        timeout(PATIENCE / 2, closing).await.expect("the client closes").unwrap().unwrap();
+    }
+}
+
+/// A client whose calls all had replies has nothing to ask when it closes.
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_client_without_one_way_calls_does_not_wait() {
+    let (server, calling, client, peer) = raw_server(PATIENCE).await;
+    let call = client.request("m").start::<u64>(&()).unwrap();
+    let mut request = received(&server).await;
+    request.pop_identity().unwrap();
+    let id = id_of(&request.pop_front().unwrap());
+    let reply = Message::multipart([peer, envelope(REPLY, Some(id), b"\x81\x01\x05").into()]);
+    server.send(reply).await.unwrap();
+    assert_eq!(timeout(PATIENCE, call).await.unwrap().unwrap(), 5);
+    timeout(PATIENCE / 2, calling.close()).await.expect("the client closes").unwrap();
 }
 
 /// A client that sends without reading occupies the window for a limited time.

@@ -4,6 +4,7 @@
 pub(crate) mod not_run;
 #[macro_use]
 pub(crate) mod engine;
+pub(crate) mod envelope;
 
 pub(crate) mod context;
 #[cfg(feature = "engine-omq")]

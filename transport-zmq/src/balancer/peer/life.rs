@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use futures_core::future::BoxFuture;
+use tokio::task::yield_now;
 
 use super::{PeerConnection, PeerKind};
 use crate::wire;
@@ -19,11 +20,13 @@ impl PeerConnection {
     pub(in crate::balancer) fn set_connected(&self) {
         self.refusing.store(false, Ordering::Relaxed);
         self.leave.record(None);
+        self.questions.clear();
         // What was collected for the connection before, in the moment of its loss.
         self.outgoing.clear();
         self.outgoing.set_batch_max(0);
         if self.state.retries.gets_replies() {
             self.bound.ask();
+            self.questions.ask();
             let _ = self.dealer.try_send(wire::bound_question(self.state.own_bounds));
         }
         self.live.store(true, Ordering::Release);
@@ -58,6 +61,28 @@ impl PeerConnection {
         self.close()
     }
 
+    /// Returns whether the peer may have one-way calls that it has not read, and answers questions.
+    pub(in crate::balancer) fn may_have_unread(&self) -> bool {
+        let answers = self.questions.are_answered() || self.bound.is_awaited();
+        self.is_live() && self.questions.has_sent_one_way() && answers
+    }
+
+    /// Asks the peer once more, after all messages. Resolves when the peer has answered, or is
+    /// disconnected: its one-way calls are read or lost then.
+    pub(in crate::balancer) async fn ask_last(&self) {
+        self.questions.ask();
+        let mut question = wire::bound_question(self.state.own_bounds);
+        while let Err(unsent) = self.outgoing.try_send_now(question) {
+            question = unsent;
+            self.dealer.room().await;
+            yield_now().await;
+            if !self.is_live() {
+                return;
+            }
+        }
+        self.questions.answered().await;
+    }
+
     /// Stops the supervisor, which holds the socket. An inbound connection has none.
     pub(in crate::balancer) fn stop(&self) {
         self.outgoing.clear();
@@ -83,6 +108,7 @@ impl PeerConnection {
     fn fail_calls(&self) -> usize {
         self.live.store(false, Ordering::Release);
         self.presence.set_has_peer(false);
+        self.questions.clear();
         self.outgoing.clear();
         let lost = self.state.retries.take_lost(|| self.calls.remove_all());
         let calls = lost.len();

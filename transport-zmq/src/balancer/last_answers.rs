@@ -1,0 +1,76 @@
+//! The end of a client: its servers have read what it sent without waiting for a reply.
+//!
+//! A connection that is closed as soon as all is written loses messages. The server writes to it
+//! until it learns of the end: an answer, a reply to a call that was given up, a heartbeat. Such a
+//! write fails, and the engine then drops the connection with all that it has not read. So a client
+//! that has sent one-way calls asks each server once more, and closes after the answers. A server
+//! that does not answer is waited for up to the linger time.
+
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_core::future::BoxFuture;
+use futures_util::FutureExt;
+use futures_util::future::{join_all, select};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::peer::PeerConnection;
+use super::peer_endpoints::OpenSockets;
+use super::reply_stream::ReplyStream;
+use crate::error::lock;
+
+/// The last questions of a balancer.
+pub(super) struct LastAnswers {
+    /// The time that the servers are waited for.
+    linger: Duration,
+    /// Yields the stream that reads the answers, once its former reader has dropped it. `None`
+    /// without replies.
+    reader: Mutex<Option<oneshot::Receiver<ReplyStream>>>,
+}
+
+impl LastAnswers {
+    /// Creates the state of a balancer whose messages get no replies, until
+    /// [`read_by`](Self::read_by).
+    pub(super) fn new(linger: Duration) -> Self {
+        Self { linger, reader: Mutex::default() }
+    }
+
+    /// Remembers where the reader of the answers arrives.
+    pub(super) fn read_by(&self, reader: oneshot::Receiver<ReplyStream>) {
+        *lock(&self.reader) = Some(reader);
+    }
+
+    /// Closes the sockets of a closed balancer after the last answers of these peers. The future
+    /// resolves when the sockets have lingered, or the linger time ends.
+    ///
+    /// Peers without unread one-way calls, and those that answer no questions, are not asked.
+    pub(super) fn close(
+        &self,
+        peers: &[Arc<PeerConnection>],
+        sockets: OpenSockets,
+    ) -> BoxFuture<'static, ()> {
+        let asked: Vec<_> = peers.iter().filter(|peer| peer.may_have_unread()).cloned().collect();
+        let (reader, linger) = (lock(&self.reader).take(), self.linger);
+        let Some(reader) = reader.filter(|_| !asked.is_empty() && !linger.is_zero()) else {
+            return sockets.close();
+        };
+        async move {
+            match timeout(linger, ask_all(asked, reader)).await {
+                Ok(()) => sockets.close().await,
+                // Polled once, so that the engine closes them.
+                Err(_) => drop(sockets.close().now_or_never()),
+            }
+        }
+        .boxed()
+    }
+}
+
+/// Asks peers, and resolves when all have answered or are gone. Without a reader, no answer can
+/// arrive, and the future resolves at once.
+async fn ask_all(peers: Vec<Arc<PeerConnection>>, reader: oneshot::Receiver<ReplyStream>) {
+    let Ok(mut replies) = reader.await else { return };
+    let answered = pin!(join_all(peers.iter().map(|peer| peer.ask_last())));
+    select(answered, pin!(replies.read_answers())).await;
+}
