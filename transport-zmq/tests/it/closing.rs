@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use omq_tokio::{Message, Options, Socket, SocketType};
 use polywire_codec::MessagePack;
-use polywire_core::{Client, Router, Server, Transport, Window};
+use polywire_core::{Client, Puller, Pusher, Router, Server, Transport, Window};
 use polywire_zmq::{Side, Zmq};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::support::context::{Medium, Setup, builder, free_endpoint, media};
 use crate::support::engine::{ENGINE, zmq};
@@ -160,4 +160,30 @@ async fn client_that_does_not_read_delays_others_briefly() {
     .await;
     assert!(handle.stats().undelivered > 0, "unread replies are counted");
     drop(silent);
+}
+
+/// Jobs of a pusher that has closed wait for a worker that is busy for longer than its heartbeat.
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_of_a_closed_pusher_wait_for_a_busy_worker() {
+    const JOBS: u32 = 2000;
+    for medium in media() {
+        let setup = &Setup(ENGINE, Side::Connect, medium);
+        let heartbeat = Duration::from_millis(100);
+        let pulling = builder(setup).bind(free_endpoint(setup)).heartbeat(heartbeat);
+        let pulling = pulling.build().unwrap();
+        let mut worker = Puller::<u32>::bind(&pulling, "jobs", MessagePack).await.unwrap();
+        let pushing = builder(setup).connect(&pulling.local_endpoints()[0]).linger(PATIENCE);
+        let pushing = pushing.build().unwrap();
+        let pusher = Pusher::connect(&pushing, "jobs", MessagePack).await.unwrap();
+        for job in 0..JOBS {
+            timeout(PATIENCE, pusher.push(&job)).await.unwrap().unwrap();
+        }
+        timeout(PATIENCE, pushing.close()).await.unwrap().unwrap();
+        // The time of the worker's other work.
+        sleep(5 * heartbeat).await;
+        for job in 0..JOBS {
+            let next = timeout(PATIENCE, worker.next()).await.expect("the job arrives");
+            assert_eq!(*next.unwrap().unwrap(), job);
+        }
+    }
 }

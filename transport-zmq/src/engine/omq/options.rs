@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use omq_tokio::{Options, ReconnectPolicy, Socket, SocketType};
+use omq_tokio::{KeepAlive, Options, ReconnectPolicy, Socket, SocketType};
 use polywire_core::{Deadline, Result};
 
 use super::connection_limiter::ConnectionLimiter;
@@ -73,6 +73,16 @@ pub(super) fn options(settings: &Settings) -> Options {
         // Heartbeats detect nothing while our own writes are stuck. The kernel does.
         .tcp_user_timeout(settings.heartbeat.saturating_mul(6))
         .reconnect(ReconnectPolicy::Exponential { min: RECONNECT_MIN, max: RECONNECT_MAX })
+}
+
+/// Returns the options of a socket that only receives. It writes no heartbeats: a write to a peer
+/// that has sent its messages and closed fails, and the engine then drops all that it has not read.
+/// The kernel detects a dead host instead, in the time of two heartbeats.
+pub(super) fn receiving_only(options: Options, settings: &Settings) -> Options {
+    // The kernel counts in seconds.
+    let interval = settings.heartbeat.max(Duration::from_secs(1));
+    Options { heartbeat_interval: None, heartbeat_timeout: None, ..options }
+        .tcp_keepalive(KeepAlive::Enabled { idle: interval, intvl: interval, cnt: 1 })
 }
 
 /// Messages that a socket queues in each direction for one peer: 1,000, the default of the engine

@@ -11,7 +11,7 @@ use omq_tokio::SocketType;
 use polywire_core::{Address, Result, Window};
 
 use super::frames::frames_of;
-use super::options::{HIGH_WATER_MARK, open, options};
+use super::options::{HIGH_WATER_MARK, open, options, receiving_only};
 use super::receive::DrainingReceiver;
 use super::socket_endpoints::SocketEndpoints;
 use crate::config::Settings;
@@ -34,7 +34,7 @@ impl OmqPull {
         window: Window,
     ) -> Result<Self> {
         let queued = u32::try_from(window.messages()).unwrap_or(u32::MAX).min(HIGH_WATER_MARK);
-        let options = options(settings)
+        let options = receiving_only(options(settings), settings)
             .identity(queue.map(identity_of_puller).unwrap_or_default())
             .recv_hwm(queued)
             // The socket sends nothing. While it lingers, it would receive jobs that nothing reads.

@@ -172,7 +172,7 @@ pub(super) async fn run(
     let exchanging = exchange(link, owner, port, events, arrivals);
     let watching = link.relay.watch(rules.heartbeat);
     tokio::pin!(exchanging, watching);
-    let (mut is_exchanged, mut finish_by) = (false, None);
+    let (mut is_exchanged, mut finish_by, mut is_cut) = (false, None, false);
     if is_received && !drains(rules.kind) {
         return Ok(());
     }
@@ -183,7 +183,9 @@ pub(super) async fn run(
                 Ended::Lost(reason) => return reason.map_or(Ok(()), Err),
             },
             received = &mut receiving, if !is_received => {
-                received?;
+                if !is_cut {
+                    received?;
+                }
                 is_received = true;
                 // Otherwise the crate has messages to read.
                 if is_exchanged || !drains(rules.kind) {
@@ -191,14 +193,17 @@ pub(super) async fn run(
                 }
             }
             sent = &mut sending, if finish_by.is_none() => {
-                // After the end of the peer's bytes, only what it has sent counts.
-                if !is_received {
+                // A peer that takes no more bytes may have sent more than is read. Only that
+                // counts, here as after the end of its bytes.
+                is_cut = sent.is_err();
+                if !is_received && !drains(rules.kind) {
                     sent?;
                 }
                 finish_by = Some(Instant::now() + FINISH_PATIENCE);
             }
             () = at(finish_by), if is_exchanged => return Ok(()),
-            reason = &mut watching => return Err(reason),
+            // A peer that has ended answers no heartbeat.
+            reason = &mut watching, if !is_received => return Err(reason),
         }
     }
 }
