@@ -18,17 +18,19 @@ use tokio::time::timeout;
 
 use super::peer::PeerConnection;
 use super::peer_endpoints::OpenSockets;
-use super::reply_stream::ReplyStream;
 use crate::error::lock;
 
 /// The last questions of a balancer.
 pub(super) struct LastAnswers {
     /// The time that the servers are waited for.
     linger: Duration,
-    /// Yields the stream that reads the answers, once its former reader has dropped it. `None`
-    /// without replies.
-    reader: Mutex<Option<oneshot::Receiver<ReplyStream>>>,
+    /// Yields the reader of the answers. `None` without replies.
+    reader: Mutex<Option<oneshot::Receiver<AnswerReader>>>,
 }
+
+/// Reads the answers from all sockets. Never resolves. The stream of replies hands the reader over
+/// when it is dropped, since each socket has one reader only.
+pub(super) type AnswerReader = BoxFuture<'static, ()>;
 
 impl LastAnswers {
     /// Creates the state of a balancer whose messages get no replies, until
@@ -38,7 +40,7 @@ impl LastAnswers {
     }
 
     /// Remembers where the reader of the answers arrives.
-    pub(super) fn read_by(&self, reader: oneshot::Receiver<ReplyStream>) {
+    pub(super) fn read_by(&self, reader: oneshot::Receiver<AnswerReader>) {
         *lock(&self.reader) = Some(reader);
     }
 
@@ -69,8 +71,8 @@ impl LastAnswers {
 
 /// Asks peers, and resolves when all have answered or are gone. Without a reader, no answer can
 /// arrive, and the future resolves at once.
-async fn ask_all(peers: Vec<Arc<PeerConnection>>, reader: oneshot::Receiver<ReplyStream>) {
-    let Ok(mut replies) = reader.await else { return };
+async fn ask_all(peers: Vec<Arc<PeerConnection>>, reader: oneshot::Receiver<AnswerReader>) {
+    let Ok(reading) = reader.await else { return };
     let answered = pin!(join_all(peers.iter().map(|peer| peer.ask_last())));
-    select(answered, pin!(replies.read_answers())).await;
+    select(answered, reading).await;
 }

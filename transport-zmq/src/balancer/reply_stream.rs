@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 
 use super::balancer::Balancer;
 use super::call::{InFlightCall, LOSSES_MAX};
+use super::last_answers::AnswerReader;
 use super::peer::{PeerConnection, PeerKind};
 use super::retry::LostCall;
 use crate::config::Settings;
@@ -50,9 +51,9 @@ pub(crate) struct ReplyStream {
     /// Calls that are being sent again. Bounded, since each is in flight. Each resolves to the
     /// event that reports its failure, or to `None` if it has not failed.
     retries: FuturesUnordered<BoxFuture<'static, Option<ReplyEvent>>>,
-    /// Where the sources go when the stream is dropped after the balancer was closed: to the reader
-    /// of the [last answers](super::last_answers).
-    successor: Option<oneshot::Sender<Self>>,
+    /// Where the reader of the last answers goes, when the stream is dropped after the balancer was
+    /// closed.
+    successor: Option<oneshot::Sender<AnswerReader>>,
 }
 
 /// A stream of received messages: of one socket that connects or listens, or of the client router,
@@ -226,7 +227,7 @@ impl ReplyStream {
 
     /// Reads the answers to questions, and drops all other messages: the balancer is closed, and
     /// its calls have failed. Never resolves.
-    pub(super) async fn read_answers(&mut self) {
+    async fn read_answers(&mut self) {
         loop {
             let (peer, frames) = poll_fn(|cx| {
                 // The answers to servers that leave.
@@ -309,8 +310,7 @@ impl Drop for ReplyStream {
         else {
             return;
         };
-        // A failure means that no answer is waited for.
-        let _ = successor.send(Self {
+        let mut rest = Self {
             balancer: self.balancer.clone(),
             sources: std::mem::take(&mut self.sources),
             version: self.version,
@@ -318,7 +318,9 @@ impl Drop for ReplyStream {
             lost: mpsc::unbounded_channel().1,
             retries: FuturesUnordered::new(),
             successor: None,
-        });
+        };
+        // A failure means that no answer is waited for.
+        let _ = successor.send(async move { rest.read_answers().await }.boxed());
     }
 }
 

@@ -169,8 +169,8 @@ impl ZmqBuilder {
     }
 
     /// Sets the interval of heartbeats to a silent peer. The connection is closed if the peer stays
-    /// silent for twice that time. The default is 5 seconds. Pullers send no heartbeats, since those
-    /// would fail at a pusher that has closed: the kernel finds dead hosts for them, over TCP.
+    /// silent for twice that time. The default is 5 seconds. Pullers send no heartbeats, since a
+    /// pusher that has closed would not answer: the kernel finds dead hosts for them, over TCP.
     ///
     /// The interval is from 100 ms to 1 hour; [`build`](Self::build) refuses any other. A shorter
     /// one would cut connections to peers that are only slow.
