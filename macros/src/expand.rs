@@ -7,6 +7,7 @@ mod end;
 mod fault;
 mod publisher;
 mod pusher;
+mod send_options;
 mod server;
 mod service;
 

@@ -17,6 +17,8 @@ mod nested;
 #[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
 mod patterns;
 #[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
+mod send_options;
+#[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
 mod service;
 #[cfg(all(feature = "macros", feature = "json", feature = "msgpack"))]
 mod ui;

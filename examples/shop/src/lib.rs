@@ -37,9 +37,14 @@ pub mod payments;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Writes log lines of level `info` and above to standard error.
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+/// Writes log lines to standard error: those that `RUST_LOG` selects, or level `info` and above.
 pub fn log() {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let default = LevelFilter::INFO.into();
+    let filter = EnvFilter::builder().with_default_directive(default).from_env_lossy();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 
 /// Locks a mutex. No code of the shop panics while it holds a lock.

@@ -5,6 +5,7 @@ use quote::{format_ident, quote};
 use syn::{Attribute, Visibility};
 
 use super::docs::{self, doc};
+use super::send_options;
 use crate::parse::{Nested, ServiceTrait, TypeParameters};
 
 /// A typed endpoint handle to generate.
@@ -72,6 +73,10 @@ impl End {
         let (name, inner, parameters) = (self.name(service), self.inner(), self.parameters(names));
         let connect = self.connect(&service.vis, names);
         let with_message_id = self.with_message_id(&service.vis, names);
+        let options = match self.layered {
+            true => TokenStream::new(),
+            false => send_options::functions(&inner, &service.vis),
+        };
         let TypeParameters { dialect, service: below, .. } = names;
         let bounds = match self.layered {
             true => quote!(<#dialect: ::polywire::Dialect, #below: ::polywire::Service>),
@@ -81,7 +86,7 @@ impl End {
         quote! {
             impl<#dialect: ::polywire::Dialect> #name<#dialect> { #connect }
 
-            impl #bounds #name #parameters { #with_message_id #functions }
+            impl #bounds #name #parameters { #with_message_id #options #functions }
 
             impl #parameters ::std::convert::From<::polywire::#inner #parameters> for #name #parameters {
                 fn from(end: ::polywire::#inner #parameters) -> Self {

@@ -66,7 +66,7 @@ pub(super) fn check_plain_signature(sig: &Signature) -> Result<()> {
     if RESERVED.iter().any(|reserved| sig.ident == reserved) {
         return Err(Error::new_spanned(
             &sig.ident,
-            "the client has a function of this name: choose another, and `#[method(name = \"…\")]` for the wire",
+            "the typed handles have a function of this name: choose another, and `#[method(name = \"…\")]` for the wire",
         ));
     }
     check_not_generic(
@@ -91,4 +91,13 @@ fn check_receiver(receiver: &Receiver) -> Result<()> {
 }
 
 /// The names of the typed handles' own functions.
-const RESERVED: [&str; 2] = ["connect", "with_timeout"];
+const RESERVED: [&str; 8] = [
+    "connect",
+    "with_header",
+    "with_keep_expired",
+    "with_message_id",
+    "with_priority",
+    "with_timeout",
+    "with_transient",
+    "with_ttl",
+];

@@ -13,6 +13,7 @@ use std::time::Duration;
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
 use futures_util::future::{join_all, select};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -44,10 +45,9 @@ impl LastAnswers {
         *lock(&self.reader) = Some(reader);
     }
 
-    /// Closes the sockets of a closed balancer after the last answers of these peers. The future
-    /// resolves when the sockets have lingered, or the linger time ends.
-    ///
-    /// Peers without unread one-way calls, and those that answer no questions, are not asked.
+    /// Closes the sockets of a closed balancer, after the last answers of the peers that may have
+    /// unread one-way calls. The future resolves when the sockets have lingered, or the linger time
+    /// ends. If it is dropped, the sockets are closed all the same.
     pub(super) fn close(
         &self,
         peers: &[Arc<PeerConnection>],
@@ -55,17 +55,17 @@ impl LastAnswers {
     ) -> BoxFuture<'static, ()> {
         let asked: Vec<_> = peers.iter().filter(|peer| peer.may_have_unread()).cloned().collect();
         let (reader, linger) = (lock(&self.reader).take(), self.linger);
-        let Some(reader) = reader.filter(|_| !asked.is_empty() && !linger.is_zero()) else {
+        let reader = reader.filter(|_| !asked.is_empty() && !linger.is_zero());
+        let (Some(reader), Ok(runtime)) = (reader, Handle::try_current()) else {
             return sockets.close();
         };
-        async move {
-            match timeout(linger, ask_all(asked, reader)).await {
-                Ok(()) => sockets.close().await,
-                // Polled once, so that the engine closes them.
-                Err(_) => drop(sockets.close().now_or_never()),
-            }
-        }
-        .boxed()
+        // In a task, which goes on if nobody waits for it any longer.
+        let closing = runtime.spawn(async move {
+            // Without all answers, the linger time is over.
+            let _ = timeout(linger, ask_all(asked, reader)).await;
+            sockets.close().await;
+        });
+        timeout(linger, closing).map(drop).boxed()
     }
 }
 

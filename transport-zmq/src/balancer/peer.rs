@@ -197,8 +197,8 @@ impl PeerConnection {
         let sent = self.budget.send_counted(frames, send);
         match id {
             Some(id) if sent.is_err() => drop(self.calls.remove(id)),
-            Some(_) => {}
-            None => self.questions.note_one_way(),
+            None if sent.is_ok() => self.questions.note_one_way(),
+            _ => {}
         }
         sent
     }

@@ -41,11 +41,6 @@ impl PeerBound {
         *lock(&self.patience) = Some(Instant::now() + PATIENCE);
     }
 
-    /// Returns whether the answer may still arrive.
-    pub(super) fn is_awaited(&self) -> bool {
-        lock(&self.patience).is_some_and(|until| Instant::now() < until)
-    }
-
     /// Notes the answer.
     pub(super) fn tell(&self, message_max: u64) {
         self.message_max.store(message_max.max(1), Ordering::Release);

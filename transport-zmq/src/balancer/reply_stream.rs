@@ -228,10 +228,13 @@ impl ReplyStream {
     /// Reads the answers to questions, and drops all other messages: the balancer is closed, and
     /// its calls have failed. Never resolves.
     async fn read_answers(&mut self) {
+        // Servers that leave as well may still wait for their answers.
+        for peer in self.balancer.peers().all().iter() {
+            self.retries.push(peer.clone().answer_leave().map(|()| None).boxed());
+        }
         loop {
             let (peer, frames) = poll_fn(|cx| {
-                // The answers to servers that leave.
-                let _ = self.retries.poll_next_unpin(cx);
+                while let Poll::Ready(Some(_)) = self.retries.poll_next_unpin(cx) {}
                 self.poll_message(cx)
             })
             .await;

@@ -162,15 +162,17 @@ impl ZmqBuilder {
     /// Sets the time that a closing socket goes on sending accepted messages. The default is
     /// 1 second.
     ///
-    /// A client that has sent one-way calls waits as long until its servers have read them. A
-    /// server of another program that does not answer the question for that takes the whole time.
+    /// A client that has sent one-way calls waits for up to that time until its servers have read
+    /// them. A server of another kind, which does not answer the question for that, takes all of
+    /// it.
     pub fn linger(self, linger: Duration) -> Self {
         Self { linger, ..self }
     }
 
     /// Sets the interval of heartbeats to a silent peer. The connection is closed if the peer stays
-    /// silent for twice that time. The default is 5 seconds. Pullers send no heartbeats, since a
-    /// pusher that has closed would not answer: the kernel finds dead hosts for them, over TCP.
+    /// silent for twice that time. The default is 5 seconds. Pullers of engine `omq` send no
+    /// heartbeats, since a pusher that has closed would not answer: the kernel finds dead hosts for
+    /// them, over TCP.
     ///
     /// The interval is from 100 ms to 1 hour; [`build`](Self::build) refuses any other. A shorter
     /// one would cut connections to peers that are only slow.

@@ -158,9 +158,7 @@ impl ReplyRouter {
 
     /// Tells a peer that this socket does not leave, and its bounds.
     pub(super) fn serve_on(&self, peer: &ReplyTo) {
-        // Without room, the peer finds out by itself, some seconds later.
-        let frames = wire::serve_on(self.own_bounds);
-        let _ = self.router.send(peer.as_bytes().clone(), frames).now_or_never();
+        self.send_soon(peer.as_bytes().clone(), wire::serve_on(self.own_bounds));
     }
 
     /// Sends a refusal, without waiting for large replies before it. If the peer's queue in the

@@ -1,8 +1,11 @@
 //! The life of a connection: connected, lost, closed.
 
+use std::future::pending;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 
 use futures_core::future::BoxFuture;
+use futures_util::future::select;
 use tokio::task::yield_now;
 
 use super::{PeerConnection, PeerKind};
@@ -27,7 +30,10 @@ impl PeerConnection {
         if self.state.retries.gets_replies() {
             self.bound.ask();
             self.questions.ask();
-            let _ = self.dealer.try_send(wire::bound_question(self.state.own_bounds));
+            let question = wire::bound_question(self.state.own_bounds);
+            if self.dealer.try_send(question).is_err() {
+                self.questions.answer();
+            }
         }
         self.live.store(true, Ordering::Release);
         self.presence.set_has_peer(true);
@@ -61,30 +67,36 @@ impl PeerConnection {
         self.close()
     }
 
-    /// Returns whether the peer may have one-way calls that it has not read, and answers questions.
+    /// Returns whether the peer may have one-way calls that it has not read.
     pub(in crate::balancer) fn may_have_unread(&self) -> bool {
-        let answers = self.questions.are_answered() || self.bound.is_awaited();
-        self.is_live() && self.questions.has_sent_one_way() && answers
+        self.is_live() && self.questions.has_sent_one_way()
     }
 
     /// Asks the peer once more, after all messages. Resolves when the peer has answered, or is
-    /// disconnected: its one-way calls are read or lost then.
+    /// disconnected: its one-way calls are read or lost then. A peer that answers no questions is
+    /// waited for without an end.
     pub(in crate::balancer) async fn ask_last(&self) {
+        // Counted before the liveness is read: a loss after that ends the wait.
         self.questions.ask();
-        let mut question = wire::bound_question(self.state.own_bounds);
-        while let Err(unsent) = self.outgoing.try_send_now(question) {
-            question = unsent;
-            self.dealer.room().await;
-            yield_now().await;
-            if !self.is_live() {
-                return;
-            }
+        if !self.is_live() {
+            return;
         }
-        self.questions.answered().await;
+        let asking = async {
+            let mut question = wire::bound_question(self.state.own_bounds);
+            while let Err(unsent) = self.outgoing.try_send_now(question) {
+                question = unsent;
+                self.dealer.room().await;
+                yield_now().await;
+            }
+            pending::<()>().await;
+        };
+        select(pin!(asking), pin!(self.questions.answered())).await;
     }
 
-    /// Stops the supervisor, which holds the socket. An inbound connection has none.
+    /// Stops the supervisor, which holds the socket. An inbound connection has none. Messages that
+    /// wait in a batch are handed over, as far as there is room.
     pub(in crate::balancer) fn stop(&self) {
+        self.outgoing.flush_now();
         self.outgoing.clear();
         if let Some(supervisor) = self.supervisor.get() {
             supervisor.abort();
@@ -94,7 +106,6 @@ impl PeerConnection {
     /// Stops the supervisor and closes the socket. No message can be sent from now on. The future
     /// resolves when the socket has lingered.
     pub(in crate::balancer) fn close(&self) -> BoxFuture<'static, ()> {
-        self.outgoing.flush_now();
         self.stop();
         self.live.store(false, Ordering::Release);
         self.presence.set_has_peer(false);

@@ -79,10 +79,13 @@ pub(super) fn options(settings: &Settings) -> Options {
 /// that has sent its messages and closed fails, and the engine then drops all that it has not read.
 /// The kernel detects a dead host instead, in the time of two heartbeats.
 pub(super) fn receiving_only(options: Options, settings: &Settings) -> Options {
-    // The kernel counts in seconds.
-    let interval = settings.heartbeat.max(Duration::from_secs(1));
+    // The kernel counts in seconds. On Linux, the second option takes the place of the count.
+    let second = Duration::from_secs(1);
+    let idle = settings.heartbeat.max(second);
+    let intvl = (settings.heartbeat / 4).max(second);
     Options { heartbeat_interval: None, heartbeat_timeout: None, ..options }
-        .tcp_keepalive(KeepAlive::Enabled { idle: interval, intvl: interval, cnt: 1 })
+        .tcp_keepalive(KeepAlive::Enabled { idle, intvl, cnt: 4 })
+        .tcp_user_timeout(2 * idle)
 }
 
 /// Messages that a socket queues in each direction for one peer: 1,000, the default of the engine

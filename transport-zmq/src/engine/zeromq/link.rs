@@ -3,6 +3,7 @@
 //! The crate does not reconnect, gives a peer's place to another one of the same identity, and
 //! spreads messages without reporting who got them. With one peer a socket, this has no effect.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ pub(super) struct Link {
     pub(super) identity: OnceLock<Bytes>,
     /// The messages to send.
     pub(super) outbox: Outbox,
+    /// Set when the peer takes no more bytes. Messages to it are dropped from then on.
+    pub(super) is_cut: AtomicBool,
     pub(super) relay: Relay,
     pub(super) state: watch::Sender<LinkState>,
     /// The reason of the end, for the log.
@@ -146,7 +149,9 @@ pub(super) async fn run(
                     }
                     // The peer may have sent a message and left already.
                     received = &mut receiving, if !is_received => {
-                        received?;
+                        if let Some(cut) = received? {
+                            return Err(cut);
+                        }
                         is_received = true;
                     }
                     sent = &mut sending => return sent.and(Err("the socket was closed".to_owned())),
@@ -172,7 +177,7 @@ pub(super) async fn run(
     let exchanging = exchange(link, owner, port, events, arrivals);
     let watching = link.relay.watch(rules.heartbeat);
     tokio::pin!(exchanging, watching);
-    let (mut is_exchanged, mut finish_by, mut is_cut) = (false, None, false);
+    let (mut is_exchanged, mut finish_by, mut cut) = (false, None, None);
     if is_received && !drains(rules.kind) {
         return Ok(());
     }
@@ -180,24 +185,24 @@ pub(super) async fn run(
         tokio::select! {
             ended = &mut exchanging, if !is_exchanged => match ended {
                 Ended::Finished => is_exchanged = true,
-                Ended::Lost(reason) => return reason.map_or(Ok(()), Err),
+                Ended::Lost(reason) => return reason.or(cut).map_or(Ok(()), Err),
             },
             received = &mut receiving, if !is_received => {
-                if !is_cut {
-                    received?;
-                }
+                cut = received?.or(cut);
                 is_received = true;
                 // Otherwise the crate has messages to read.
                 if is_exchanged || !drains(rules.kind) {
-                    return Ok(());
+                    return cut.map_or(Ok(()), Err);
                 }
             }
             sent = &mut sending, if finish_by.is_none() => {
-                // A peer that takes no more bytes may have sent more than is read. Only that
-                // counts, here as after the end of its bytes.
-                is_cut = sent.is_err();
-                if !is_received && !drains(rules.kind) {
-                    sent?;
+                if let Err(reason) = sent {
+                    // What the peer has sent still counts, but it takes no more.
+                    if !is_received && !drains(rules.kind) {
+                        return Err(reason);
+                    }
+                    link.is_cut.store(true, Ordering::Relaxed);
+                    cut.get_or_insert(reason);
                 }
                 finish_by = Some(Instant::now() + FINISH_PATIENCE);
             }
@@ -251,6 +256,8 @@ async fn exchange(
                 _ => return Ended::Lost(None),
             },
             next = link.outbox.next() => match next {
+                // So that the crate does not notice, and drop what it has not read.
+                Some(_) if link.is_cut.load(Ordering::Relaxed) => link.outbox.record_written(1),
                 Some(message) => {
                     if let Err(error) = port.send(message).await {
                         return Ended::Lost(Some(error.to_string()));
@@ -258,7 +265,7 @@ async fn exchange(
                 }
                 None => return Ended::Finished,
             },
-            event = events.next() => if let None | Some(SocketEvent::Disconnected(_)) = event {
+            event = events.next(), if arrived.is_none() => if let None | Some(SocketEvent::Disconnected(_)) = event {
                 return Ended::Lost(None);
             },
         }

@@ -82,12 +82,17 @@ impl Relay {
     }
 
     /// Hands the bytes of the peer to the crate until the peer closes the connection or breaks a
-    /// rule, or the relay is stopped. Then the crate reads the end of the stream.
+    /// rule, or the relay is stopped. Then the crate reads the end of the stream. Returns the error
+    /// of a connection that was cut, all of whose bytes are handed over by then.
+    ///
+    /// # Errors
+    ///
+    /// The rule that the peer has broken.
     pub(super) async fn receive(
         &self,
         mut peer: impl AsyncRead + Unpin,
         mut inner: impl AsyncWrite + Unpin,
-    ) -> Result<(), String> {
+    ) -> Result<Option<String>, String> {
         let mut filter = InboundFilter::new(self.kind, self.message_max);
         let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
         let (mut events, mut discards) = (Vec::new(), false);
@@ -100,8 +105,16 @@ impl Relay {
                 // Never an error: `self` holds the sender.
                 _ = stopped.wait_for(|stopped| *stopped) => Ok(0),
             };
-            if read.map_err(text)? == 0 {
-                break;
+            let cut = match read {
+                Ok(0) => Some(None),
+                Ok(_) => None,
+                Err(error) => Some(Some(error.to_string())),
+            };
+            if let Some(cut) = cut {
+                if !discards {
+                    inner.shutdown().await.map_err(text)?;
+                }
+                return Ok(cut);
             }
             // Any bytes prove that the peer is there. Its answer may be far behind them.
             *lock(&self.asked) = None;
@@ -112,10 +125,6 @@ impl Relay {
             discards = discards || self.hand_over(&mut inner, &output).await.is_err();
             output.clear();
         }
-        if !discards {
-            inner.shutdown().await.map_err(text)?;
-        }
-        Ok(())
     }
 
     /// Writes bytes of the peer to the crate, and notes if the crate has no room for them.
