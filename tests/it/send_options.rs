@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use polywire::{
-    Context, DeadLetters, Error, Fault, Listener, Memory, MessagePack, Puller, Router, Worker,
-    service,
+    Context, DeadLetters, Error, Fault, Memory, MessagePack, Puller, Subscriber, Worker, service,
 };
-use serde::de::IgnoredAny;
-use tokio::sync::mpsc;
+use serde::Deserialize;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
@@ -18,46 +16,45 @@ trait Orders {
     async fn placed(&self, number: u32) -> Result<(), Fault>;
 }
 
-/// Returns a router that tells the header `region` of each message.
-fn router() -> (Router<MessagePack>, mpsc::UnboundedReceiver<String>) {
-    let (tell, told) = mpsc::unbounded_channel();
-    let router =
-        Router::new(MessagePack).method("placed", move |context: Context, _: IgnoredAny| {
-            let region = context.headers.get("region").map(ToString::to_string);
-            let sent = tell.send(region.unwrap_or_default());
-            async { sent.map_err(|_| Fault::declined("the test has ended")) }
-        });
-    (router, told)
+/// The arguments of `placed`.
+#[derive(Deserialize)]
+struct Placed {
+    number: u32,
 }
 
 #[tokio::test]
-async fn headers_of_a_typed_handle_reach_the_handler() -> Result<(), Error> {
+async fn headers_of_a_typed_handle_reach_the_receiver() -> Result<(), Error> {
     let transport = Memory::new();
-    let (router, mut told) = router();
-    tokio::spawn(Worker::bind(&transport, "orders", MessagePack).await?.serve(router.clone()));
-    tokio::spawn(Listener::bind(&transport, "orders", MessagePack).await?.serve(router));
+    let region = |context: &Context| context.headers.get("region").map(ToString::to_string);
+    let mut jobs: Puller<Placed> = Puller::bind(&transport, "orders", MessagePack).await?;
     let pusher = OrdersPusher::connect(&transport, "orders", MessagePack).await?;
     pusher.with_header("region", "north").with_transient().placed(1).await?;
-    assert_eq!(told.recv().await.unwrap(), "north");
+    pusher.placed(2).await?;
+    let events = Subscriber::<Placed>::bind(&transport, "orders", MessagePack);
+    let mut events = events.filter("placed").await?;
     let publisher = OrdersPublisher::connect(&transport, "orders", MessagePack).await?;
-    publisher.with_header("region", "south").placed(2).await?;
-    assert_eq!(told.recv().await.unwrap(), "south");
-    publisher.placed(3).await?;
-    assert_eq!(told.recv().await.unwrap(), "", "the option is that of the other handle");
+    publisher.with_header("region", "south").placed(3).await?;
+    for (number, sent) in [(1, Some("north")), (2, None)] {
+        let job = jobs.next().await.unwrap()?;
+        assert_eq!((job.number, region(job.context()).as_deref()), (number, sent));
+        job.ack();
+    }
+    let event = events.next().await.unwrap()?;
+    assert_eq!((event.number, region(event.context()).as_deref()), (3, Some("south")));
     Ok(())
 }
 
 #[tokio::test]
 async fn jobs_of_a_typed_pusher_have_its_priority() -> Result<(), Error> {
     let transport = Memory::new();
-    let mut jobs: Puller<(u32,)> = Puller::bind(&transport, "orders", MessagePack).await?;
+    let mut jobs: Puller<Placed> = Puller::bind(&transport, "orders", MessagePack).await?;
     let pusher = OrdersPusher::connect(&transport, "orders", MessagePack).await?;
     pusher.placed(1).await?;
     pusher.with_priority(9).placed(2).await?;
     let mut numbers = Vec::new();
     for _ in 0..2 {
         let job = jobs.next().await.unwrap()?;
-        numbers.push(job.0);
+        numbers.push(job.number);
         job.ack();
     }
     assert_eq!(numbers, [2, 1]);
@@ -69,8 +66,8 @@ async fn expired_job_of_a_typed_pusher_is_kept_if_asked() -> Result<(), Error> {
     let transport = Memory::new();
     let pusher = OrdersPusher::connect(&transport, "orders", MessagePack).await?;
     pusher.with_ttl(Duration::ZERO).with_keep_expired().placed(1).await?;
-    let (router, _told) = router();
-    tokio::spawn(Worker::bind(&transport, "orders", MessagePack).await?.serve(router));
+    let worker = Worker::bind(&transport, "orders", MessagePack).await?;
+    tokio::spawn(worker.work(async |_: Placed| Ok(())));
     let dead = DeadLetters::of_queue(&transport, "orders")?;
     let kept = async {
         while dead.look(1).await?.is_empty() {
