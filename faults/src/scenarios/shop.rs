@@ -75,8 +75,8 @@ pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
     let Disturbances { mut programs, load, broker, .. } = run;
     load.finish().await?;
     count(&books, recorder).await?;
-    // The caller first: an order that a lost connection has delivered again may still run, and needs
-    // the programs that it calls.
+    // The caller first: an order that a lost connection has delivered again may still run, and
+    // needs the programs that it calls.
     let orders = PROGRAMS.iter().position(|name| *name == "orders").context("orders is there")?;
     programs.remove(orders).stop().await?;
     try_join_all(programs.into_iter().map(Program::stop)).await?;
