@@ -61,15 +61,19 @@ impl OverflowBuffer {
 }
 
 impl Shared {
-    async fn read(self: Arc<Self>, mut receiver: Receiver) {
-        // Ends the stream also when the runtime of the task shuts down.
-        let _ending = EndOnDrop(&self);
-        while let Some(next) = receiver.next().await {
-            if !self.buffer(next) {
-                break;
+    /// Reads the backend until its end, or the end of the runtime. Then the stream ends.
+    fn read(self: Arc<Self>, mut receiver: Receiver) -> impl Future<Output = ()> + Send {
+        // Not within the future, which may be dropped before it is polled.
+        let ending = EndOnDrop(self);
+        async move {
+            while let Some(next) = receiver.next().await {
+                if !ending.0.buffer(next) {
+                    break;
+                }
+                // Without this, a backend that is always ready would keep other tasks from the
+                // thread.
+                consume_budget().await;
             }
-            // Without this, a backend that is always ready would keep other tasks from the thread.
-            consume_budget().await;
         }
     }
 
@@ -134,9 +138,9 @@ impl Shared {
     }
 }
 
-struct EndOnDrop<'s>(&'s Shared);
+struct EndOnDrop(Arc<Shared>);
 
-impl Drop for EndOnDrop<'_> {
+impl Drop for EndOnDrop {
     fn drop(&mut self) {
         self.0.end();
     }

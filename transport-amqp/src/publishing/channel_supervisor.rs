@@ -34,9 +34,9 @@ pub(super) struct ChannelSupervisor {
 }
 
 /// Closes the queue, unless it is closed, when the task is dropped: its runtime has ended.
-struct CloseOnDrop<'q>(&'q PublishQueue);
+struct CloseOnDrop(Arc<PublishQueue>);
 
-impl Drop for CloseOnDrop<'_> {
+impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         self.0.close(&closed());
     }
@@ -52,8 +52,19 @@ impl ChannelSupervisor {
     /// A channel that cannot be opened is tried again with growing pauses, also if the error is not
     /// transient: its cause may be removed at the broker. Calls with direct replies fail with the
     /// channel, since their replies would have arrived over it.
-    pub(super) async fn run(self, mut channel: Option<Arc<ConfirmChannel>>) {
-        let _closing = CloseOnDrop(&self.queue);
+    pub(super) fn run(
+        self,
+        channel: Option<Arc<ConfirmChannel>>,
+    ) -> impl Future<Output = ()> + Send {
+        // Not within the future, which may be dropped before it is polled.
+        let closing = CloseOnDrop(self.queue.clone());
+        async move {
+            let _closing = closing;
+            self.serve(channel).await;
+        }
+    }
+
+    async fn serve(self, mut channel: Option<Arc<ConfirmChannel>>) {
         loop {
             if let Some(channel) = channel.take() {
                 self.flush_until_lost(&channel).await;

@@ -13,9 +13,10 @@ use std::time::Duration;
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
 use futures_util::future::{join_all, select};
+use polywire_core::Deadline;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
 use super::peer::PeerConnection;
 use super::peer_endpoints::OpenSockets;
@@ -59,13 +60,22 @@ impl LastAnswers {
         let (Some(reader), Ok(runtime)) = (reader, Handle::try_current()) else {
             return sockets.close();
         };
+        let until = Deadline::after(linger).instant();
+        let (done, is_done) = oneshot::channel::<()>();
         // In a task, which goes on if nobody waits for it any longer.
-        let closing = runtime.spawn(async move {
+        runtime.spawn(async move {
             // Without all answers, the linger time is over.
-            let _ = timeout(linger, ask_all(asked, reader)).await;
-            sockets.close().await;
+            let _ = timeout_at(until, ask_all(asked, reader)).await;
+            let mut closing = sockets.close();
+            // Polls at least once, so that the engine begins to close the sockets.
+            let closed = timeout_at(until, &mut closing).await;
+            drop(done);
+            if closed.is_err() {
+                closing.await;
+            }
         });
-        timeout(linger, closing).map(drop).boxed()
+        // The error of a sender that is dropped.
+        is_done.map(drop).boxed()
     }
 }
 

@@ -34,7 +34,8 @@ pub(super) struct ReplyRouter {
     batches: Arc<ReplyBatches>,
     /// Callers that do not read their replies.
     slow_peers: SlowPeers,
-    /// Refusals that found no room, oldest first. The task of the dispatcher sends them.
+    /// Refusals and other answers that found no room, oldest first. The task of the dispatcher
+    /// sends them.
     unsent: Mutex<VecDeque<(Bytes, Frames)>>,
     /// Signals a new one.
     is_unsent: Notify,
@@ -42,8 +43,8 @@ pub(super) struct ReplyRouter {
     dropped: LogThrottle,
 }
 
-/// Refusals that wait for room: 10,000. Beyond them, a refusal is dropped, and its call ends by its
-/// deadline.
+/// Refusals and other answers that wait for room: 10,000. Beyond them, a refusal is dropped, and
+/// its call ends by its deadline.
 const UNSENT_MAX: usize = 10_000;
 
 impl ReplyRouter {

@@ -30,6 +30,11 @@ impl Kind {
         self != Self::Push
     }
 
+    /// Returns whether a link goes on after the last byte of the peer, until all is read.
+    pub(super) fn drains(self) -> bool {
+        matches!(self, Self::Dealer | Self::Router | Self::Pull | Self::XSub)
+    }
+
     /// Returns whether each sent message leaves the socket, so that the relay can count them. An
     /// XPUB socket drops a message whose subscription has ended meanwhile.
     pub(super) fn is_counted(self) -> bool {

@@ -3,7 +3,6 @@
 //! The crate does not reconnect, gives a peer's place to another one of the same identity, and
 //! spreads messages without reporting who got them. With one peer a socket, this has no effect.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -57,8 +56,6 @@ pub(super) struct Link {
     pub(super) identity: OnceLock<Bytes>,
     /// The messages to send.
     pub(super) outbox: Outbox,
-    /// Set when the peer takes no more bytes. Messages to it are dropped from then on.
-    pub(super) is_cut: AtomicBool,
     pub(super) relay: Relay,
     pub(super) state: watch::Sender<LinkState>,
     /// The reason of the end, for the log.
@@ -178,30 +175,28 @@ pub(super) async fn run(
     let watching = link.relay.watch(rules.heartbeat);
     tokio::pin!(exchanging, watching);
     let (mut is_exchanged, mut finish_by, mut cut) = (false, None, None);
-    if is_received && !drains(rules.kind) {
+    if is_received && !rules.kind.drains() {
         return Ok(());
     }
     loop {
         tokio::select! {
             ended = &mut exchanging, if !is_exchanged => match ended {
                 Ended::Finished => is_exchanged = true,
-                Ended::Lost(reason) => return reason.or(cut).map_or(Ok(()), Err),
+                Ended::Lost(reason) => return cut.or(reason).map_or(Ok(()), Err),
             },
             received = &mut receiving, if !is_received => {
                 cut = received?.or(cut);
                 is_received = true;
                 // Otherwise the crate has messages to read.
-                if is_exchanged || !drains(rules.kind) {
+                if is_exchanged || !rules.kind.drains() {
                     return cut.map_or(Ok(()), Err);
                 }
             }
             sent = &mut sending, if finish_by.is_none() => {
                 if let Err(reason) = sent {
-                    // What the peer has sent still counts, but it takes no more.
-                    if !is_received && !drains(rules.kind) {
+                    if !is_received && !rules.kind.drains() {
                         return Err(reason);
                     }
-                    link.is_cut.store(true, Ordering::Relaxed);
                     cut.get_or_insert(reason);
                 }
                 finish_by = Some(Instant::now() + FINISH_PATIENCE);
@@ -211,11 +206,6 @@ pub(super) async fn run(
             reason = &mut watching, if !is_received => return Err(reason),
         }
     }
-}
-
-/// Returns whether the link goes on after the last byte of the peer, until all is read.
-fn drains(kind: Kind) -> bool {
-    matches!(kind, Kind::Dealer | Kind::Router | Kind::Pull | Kind::XSub)
 }
 
 /// Waits until this moment, or without an end.
@@ -256,8 +246,6 @@ async fn exchange(
                 _ => return Ended::Lost(None),
             },
             next = link.outbox.next() => match next {
-                // So that the crate does not notice, and drop what it has not read.
-                Some(_) if link.is_cut.load(Ordering::Relaxed) => link.outbox.record_written(1),
                 Some(message) => {
                     if let Err(error) = port.send(message).await {
                         return Ended::Lost(Some(error.to_string()));

@@ -1,7 +1,7 @@
 //! The links of one socket: their start, their bounds and their end.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -150,7 +150,6 @@ impl LinkSet {
             is_inbound: inbound.is_some(),
             identity: OnceLock::new(),
             outbox: Outbox::new(self.capacity, window),
-            is_cut: AtomicBool::new(false),
             relay: Relay::new(self.rules.kind, self.message_max),
             state: watch::Sender::new(LinkState::Handshake),
             reason: Mutex::default(),

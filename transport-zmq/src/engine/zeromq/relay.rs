@@ -87,7 +87,7 @@ impl Relay {
     ///
     /// # Errors
     ///
-    /// The rule that the peer has broken.
+    /// The rule that the peer has broken, or the failure to hand over the end.
     pub(super) async fn receive(
         &self,
         mut peer: impl AsyncRead + Unpin,
@@ -162,6 +162,13 @@ impl Relay {
 
     /// Hands the bytes of the crate to the peer until the crate closes its stream. The queue of
     /// the link learns how many messages have been written.
+    ///
+    /// What a peer does not take that may have sent more than is read is dropped, until the crate
+    /// closes its stream: the crate would drop the rest of what the peer has sent if it noticed.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the peer takes no more bytes.
     pub(super) async fn send(
         &self,
         mut inner: impl AsyncRead + Unpin,
@@ -183,7 +190,12 @@ impl Relay {
             let pings = self.take_commands(&mut commands);
             let minor = self.minor.load(Ordering::Relaxed);
             let ends = filter.feed(&mut input, &mut output, &mut commands, minor);
-            write_counted(&mut peer, &output, ends, outbox).await.map_err(text)?;
+            if let Err(error) = write_counted(&mut peer, &output, ends, outbox).await {
+                if self.kind.drains() {
+                    discard(&mut inner, outbox).await;
+                }
+                return Err(text(error));
+            }
             output.clear();
             if pings {
                 *lock(&self.asked) = Some(Instant::now());
@@ -242,6 +254,16 @@ impl Relay {
     fn send_heartbeat(&self) {
         self.ping.store(true, Ordering::Relaxed);
         self.commands.notify_one();
+    }
+}
+
+/// Reads and drops all that the crate sends, until it closes its stream.
+async fn discard(inner: &mut (impl AsyncRead + Unpin), outbox: &Outbox) {
+    let mut dropped = BytesMut::with_capacity(CHUNK);
+    outbox.record_written(usize::MAX);
+    while inner.read_buf(&mut dropped).await.is_ok_and(|count| count > 0) {
+        outbox.record_written(usize::MAX);
+        dropped.clear();
     }
 }
 
