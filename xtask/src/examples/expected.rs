@@ -116,7 +116,7 @@ pub(crate) const EVERYWHERE: [Example; 9] = [
             all("cats.avi * rendered by the server for avi"),
             all("dogs.mov * rendered by the server for mov"),
             all("bees.avi * rendered by the server for avi"),
-            all("* ants.gif: Some(Fault { code: Declined*"),
+            all("* ants.gif: Some(Declined: Declined: only *"),
         ],
     },
     Example {
