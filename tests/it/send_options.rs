@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-/// What happens in a shop.
+/// Orders of a shop.
 #[service(push, publish)]
 trait Orders {
     /// An order was placed.

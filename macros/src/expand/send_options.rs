@@ -9,7 +9,7 @@ use super::docs::doc;
 /// An option, as a function of the untyped handle: `with_…`.
 struct SendOption {
     name: &'static str,
-    /// What the documentation says of all that the handle sends.
+    /// The property of all that the handle sends, as a phrase of the documentation.
     gives: &'static str,
     parameters: TokenStream,
     arguments: TokenStream,

@@ -127,7 +127,7 @@ impl Balancer {
         &self.limits
     }
 
-    /// Returns whether the balancer is closed. Sends fail then.
+    /// Returns whether the balancer is closed. Every send fails then.
     pub(crate) fn is_closed(&self) -> bool {
         self.state.is_closed()
     }

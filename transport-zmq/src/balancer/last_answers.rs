@@ -62,9 +62,9 @@ impl LastAnswers {
         };
         let until = Deadline::after(linger).instant();
         let (done, is_done) = oneshot::channel::<()>();
-        // In a task, which goes on if nobody waits for it any longer.
+        // In a task, which goes on if the future is dropped.
         runtime.spawn(async move {
-            // Without all answers, the linger time is over.
+            // An error means that the linger time ends first.
             let _ = timeout_at(until, ask_all(asked, reader)).await;
             let mut closing = sockets.close();
             // Polls at least once, so that the engine begins to close the sockets.

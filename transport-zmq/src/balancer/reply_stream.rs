@@ -51,7 +51,7 @@ pub(crate) struct ReplyStream {
     /// Calls that are being sent again. Bounded, since each is in flight. Each resolves to the
     /// event that reports its failure, or to `None` if it has not failed.
     retries: FuturesUnordered<BoxFuture<'static, Option<ReplyEvent>>>,
-    /// Where the reader of the last answers goes, when the stream is dropped after the balancer was
+    /// Receives the reader of the last answers when the stream is dropped after the balancer was
     /// closed.
     successor: Option<oneshot::Sender<AnswerReader>>,
 }

@@ -105,16 +105,11 @@ impl Relay {
                 // Never an error: `self` holds the sender.
                 _ = stopped.wait_for(|stopped| *stopped) => Ok(0),
             };
-            let cut = match read {
-                Ok(0) => Some(None),
-                Ok(_) => None,
-                Err(error) => Some(Some(error.to_string())),
-            };
-            if let Some(cut) = cut {
+            if !matches!(read, Ok(1..)) {
                 if !discards {
                     inner.shutdown().await.map_err(text)?;
                 }
-                return Ok(cut);
+                return Ok(read.err().map(text));
             }
             // Any bytes prove that the peer is there. Its answer may be far behind them.
             *lock(&self.asked) = None;
@@ -163,8 +158,8 @@ impl Relay {
     /// Hands the bytes of the crate to the peer until the crate closes its stream. The queue of
     /// the link learns how many messages have been written.
     ///
-    /// What a peer does not take that may have sent more than is read is dropped, until the crate
-    /// closes its stream: the crate would drop the rest of what the peer has sent if it noticed.
+    /// If the peer takes no more bytes, the rest is dropped until the crate closes its stream. The
+    /// crate would drop unread messages of the peer if it noticed.
     ///
     /// # Errors
     ///
