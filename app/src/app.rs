@@ -47,6 +47,9 @@ use crate::stop_switch::StopSwitch;
 /// }
 /// # }
 /// ```
+///
+/// Nothing connects before [`run`](Self::run) or [`start`](Self::start). Each start reads the URLs
+/// from their sources again, so a changed secret takes effect with the next start.
 #[must_use = "an app does nothing unless it runs or is started"]
 pub struct App {
     settings: Settings,
@@ -60,6 +63,9 @@ pub struct App {
 impl App {
     /// Describes a component with these settings. `connect` opens the transport of a URL at each
     /// start.
+    ///
+    /// The URLs are opened one after the other, first that of [`Settings::url`], then those of
+    /// [`Settings::url_of`] in their order. A component is set up when all of them are open.
     pub fn new(settings: Settings, connect: impl for<'u> Connect<'u>) -> Self {
         let connect = Arc::new(connect);
         Self { settings, connect, layers: Layers::new(), render: None, error: None }
@@ -78,6 +84,9 @@ impl App {
 
     /// Sets the function that writes the text of `/metrics`, for instance by the handle of a
     /// Prometheus recorder. It runs for each request, in the runtime, and must not block.
+    ///
+    /// The last call of this method or of `prometheus` decides. Without either of them, `/metrics`
+    /// answers 404.
     pub fn metrics(self, render: impl Fn() -> String + Send + Sync + 'static) -> Self {
         Self { render: Some(Render::new(render)), ..self }
     }
@@ -104,6 +113,10 @@ impl App {
     /// that run by then drain in the same way.
     ///
     /// The rest is as with [`start`](Self::start). If the future is dropped, the component goes on.
+    ///
+    /// The signal handlers stay installed when the future has resolved, so a later SIGTERM or
+    /// SIGINT does not end the process. [`Exit::Setup`] is also the outcome if they cannot be
+    /// installed.
     pub async fn run<F, Fut>(&self, setup: F) -> Exit
     where
         F: Fn(Component) -> Fut + Send + Sync,
@@ -166,6 +179,10 @@ impl App {
 
     /// Starts the component as [`start`](Self::start) does. `switch` stops it, also before it has
     /// started.
+    ///
+    /// The probe port is bound before the first attempt to connect, so `/live` answers while the
+    /// broker is away. After a success, a task of its own [supervises](supervise) the component and
+    /// owns the port. After a failure, the port is free when the future resolves.
     async fn begin<F, Fut>(&self, setup: &F, switch: &StopSwitch) -> Result<Component, Exit>
     where
         F: Fn(Component) -> Fut + Send + Sync,

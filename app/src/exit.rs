@@ -32,10 +32,17 @@ pub enum Exit {
     /// A drain was requested by a signal or by the program, and all handlers have ended. Code 0.
     Drained,
     /// The setup of the program failed. Code 1.
+    ///
+    /// Also the reason if the process cannot listen for signals.
     Setup(Arc<dyn std::error::Error + Send + Sync>),
     /// The broker was not reachable within the start wait. Code 69.
+    ///
+    /// Holds the error of the last attempt. A service that a call of the setup needs counts as
+    /// well: the start waits for it in the same way.
     Unreachable(Error),
     /// An endpoint or a task ended with an error. Code 70.
+    ///
+    /// A task of the program that panics counts as well.
     Failed {
         /// The name of the endpoint or of the task.
         name: String,
@@ -77,6 +84,9 @@ impl Exit {
     }
 
     /// Returns the exit of an error that no further attempt to start would cure.
+    ///
+    /// [`ErrorKind::Unsupported`] counts as an error of a setting. Every kind without an exit of
+    /// its own becomes [`Unreachable`](Self::Unreachable).
     pub(crate) fn of_start(error: Error) -> Self {
         match error.kind() {
             ErrorKind::Denied => Self::Refused(error),

@@ -8,6 +8,7 @@ use crate::url_variable::{url_variable, variable_name};
 
 /// The transports of a component: one for most names, and others for single names.
 pub(crate) struct Routes {
+    /// In the order of the settings: the common one first, if there is one.
     all: Vec<Route>,
 }
 
@@ -66,6 +67,8 @@ impl Routes {
     }
 
     /// Closes all transports. Returns the first error.
+    ///
+    /// All of them are closed at the same time, and each close is awaited even after an error.
     pub(crate) async fn close(&self) -> Result<()> {
         let closed = futures_util::future::join_all(self.iter().map(Transport::close)).await;
         closed.into_iter().collect()

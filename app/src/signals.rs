@@ -6,6 +6,8 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// SIGTERM and SIGINT; on other systems Ctrl-C.
+///
+/// On Unix, signals that arrive while nothing waits are kept, and several of one kind count once.
 pub(crate) struct Signals {
     #[cfg(unix)]
     terminate: Signal,
@@ -15,6 +17,9 @@ pub(crate) struct Signals {
 
 impl Signals {
     /// Replaces the default reaction of the process, which would be to die at once.
+    ///
+    /// tokio never restores the default: the signals stay captured after the value is dropped.
+    /// Panics outside of a tokio runtime.
     pub(crate) fn listen() -> io::Result<Self> {
         Ok(Self {
             #[cfg(unix)]
@@ -34,6 +39,7 @@ impl Signals {
         }
     }
 
+    /// Waits for the next Ctrl-C.
     #[cfg(not(unix))]
     pub(crate) async fn next(&mut self) -> &'static str {
         // Without a handler for Ctrl-C, the system ends the process.

@@ -22,6 +22,10 @@ use crate::transport::AppTransport;
 /// Every async function of this signature implements it; programs do not.
 pub trait Connect<'u>: Send + Sync + 'static {
     /// Opens the transport of `url`.
+    ///
+    /// The start calls the function again after an error that may pass, which is a
+    /// [transient](Error::is_transient) one or [`ErrorKind::DeadlineExceeded`]. Any other error
+    /// ends the start. The future is dropped if a stop is requested, or when the start wait ends.
     fn connect(&self, url: &'u str) -> impl Future<Output = Result<AnyTransport>> + Send + 'u;
 }
 
@@ -49,17 +53,24 @@ impl<C: for<'u> Connect<'u>> DynConnect for C {
 /// A start that tries again until the broker is there.
 pub(crate) struct Start<'a> {
     pub(crate) name: &'a str,
+    /// URLs with the names that they are for; `None` is the URL of all other names. Sources are
+    /// read by now.
     pub(crate) urls: &'a [(Option<String>, Secret)],
     pub(crate) grace: Duration,
     /// `None` waits without a limit.
+    ///
+    /// Counted from the first attempt, and shared by all attempts.
     pub(crate) wait: Option<Duration>,
     pub(crate) connect: &'a dyn DynConnect,
     pub(crate) layers: &'a Layers,
+    /// Ends the start between attempts, while a transport opens, and during the setup.
     pub(crate) switch: &'a StopSwitch,
 }
 
-/// Bounds of the pause between two attempts.
+/// The pause after the first attempt, before jitter. Each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause before jitter. Jitter shortens each pause to a random part between one half
+/// and the whole.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A transport that does not close in this time is dropped, which closes it as well.
@@ -67,7 +78,16 @@ const CLOSE_MAX: Duration = Duration::from_secs(2);
 
 impl Start<'_> {
     /// Connects and runs `setup`, again and again while the failure may pass and the time lasts.
-    /// `begun` learns of the component of each attempt. Dropping the future drops what was set up.
+    ///
+    /// `begun` gets the component of each attempt, before its setup runs. The start wait has passed
+    /// when the next pause would end after it, and the error is then that of the last attempt.
+    /// Dropping the future drops what was set up.
+    ///
+    /// # Errors
+    ///
+    /// [`Exit::Drained`] if the switch is turned on while no component runs. [`Exit::Unreachable`]
+    /// after the start wait. Otherwise the exit of a failure that no later attempt would cure, or
+    /// the reason for which the component stopped during its setup.
     pub(crate) async fn run<F, Fut>(
         &self,
         setup: &F,
@@ -108,6 +128,12 @@ impl Start<'_> {
         }
     }
 
+    /// Opens all transports, makes a component of them, and runs `setup` on the component.
+    ///
+    /// The transports are new in each attempt. If one cannot be opened, those that are open by then
+    /// are dropped. A guard drops handlers, tasks and services of the component unless the attempt
+    /// succeeds, also when the future is dropped. A stop during the setup drains the component
+    /// here, because it has no supervisor yet.
     async fn attempt<F, Fut>(
         &self,
         deadline: Option<Instant>,
@@ -175,13 +201,20 @@ enum Failure {
 }
 
 impl Failure {
+    /// Classifies the error of a transport, or of the start wait.
     fn of(error: Error) -> Self {
         let may_pass = error.is_transient() || error.kind() == ErrorKind::DeadlineExceeded;
         if may_pass { Self::Passing(error) } else { Self::Lasting(Exit::of_start(error)) }
     }
 
+    /// Classifies an error of the setup.
+    ///
     /// A transport that is lost during the setup is waited for, and so is a service that a call of
-    /// the setup needs; other errors are the program's.
+    /// the setup needs. A refusal for good and an error of a setting keep their exits. Other errors
+    /// are the program's, and become [`Exit::Setup`].
+    ///
+    /// Only an error that is a [`CallError`] or an [`Error`] itself is recognized: one that wraps
+    /// them counts as the program's.
     fn of_setup(error: BoxError) -> Self {
         let error = match error.downcast::<CallError>() {
             Ok(call) => match *call {
@@ -210,6 +243,9 @@ impl Failure {
 }
 
 /// Waits at most until `deadline`.
+///
+/// The error is that of `work`, or [`ErrorKind::DeadlineExceeded`] when the deadline passes, which
+/// drops `work`.
 async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = Result<T>>) -> Result<T> {
     match deadline {
         None => work.await,
@@ -250,6 +286,11 @@ pub(crate) async fn supervise(component: Component, probe: Option<Probe>) {
 
 /// Waits for a request to stop, then drains the component, closes its transport, drops what is
 /// left, and returns the reason of the end.
+///
+/// The drain has the rest of the grace period, which counts from the request, and ends early if the
+/// stop is hurried. Handlers that run after that are dropped. The transport then gets the rest of
+/// the grace period to close, at least 500 ms and at most 2 s. Tasks and services are dropped last,
+/// so that a pusher can still send while the transport closes.
 async fn end(component: &Component) -> Exit {
     let Stop { since, cause } = component.lifecycle().stop_requested().await;
     // The request has turned readiness off by now.
@@ -283,6 +324,7 @@ async fn end(component: &Component) -> Exit {
 /// A transport gets this time to close even after the grace period.
 const CLOSE_MIN: Duration = Duration::from_millis(500);
 
+/// Closes a transport, and waits at most for `limit`. A failure is logged and otherwise ignored.
 async fn close(transport: &AppTransport, limit: Duration) {
     match timeout(limit, transport.close()).await {
         Ok(Ok(())) => {}

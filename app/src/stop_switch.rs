@@ -7,15 +7,24 @@ use tokio::sync::watch;
 use crate::component::Component;
 
 /// Switch that stops a component, and its start before there is one.
+///
+/// Shared by the loop that waits for signals and the start. The lock of the component is held
+/// whenever the switch is turned or a component is watched, so no request falls between two
+/// components.
 #[derive(Default)]
 pub(crate) struct StopSwitch {
     is_on: watch::Sender<bool>,
     /// The component of the latest attempt to start.
+    ///
+    /// `None` until the first component is made. A component that has ended stays here.
     component: Mutex<Option<Component>>,
 }
 
 impl StopSwitch {
     /// Requests the stop. A second request ends the grace period at once.
+    ///
+    /// Returns at once. Without a component, only the start learns of the request, and a second
+    /// request has nothing to hurry.
     pub(crate) fn turn_on(&self) {
         let component = self.component.lock().unwrap_or_else(PoisonError::into_inner);
         let is_second = self.is_on.send_replace(true);
@@ -28,6 +37,9 @@ impl StopSwitch {
     }
 
     /// Stops this component from now on, instead of that of the attempt before.
+    ///
+    /// If the switch is on already, the component is stopped at once, within its whole grace
+    /// period.
     pub(crate) fn watch(&self, next: &Component) {
         let mut component = self.component.lock().unwrap_or_else(PoisonError::into_inner);
         if *self.is_on.borrow() {

@@ -24,6 +24,8 @@ use crate::routes::Routes;
 #[derive(Clone)]
 pub struct AppTransport {
     routes: Arc<Routes>,
+    /// Set while the gate is closed. Read before each send, with no lock: a message that passed the
+    /// gate earlier is still sent.
     is_stopped: Arc<AtomicBool>,
 }
 
@@ -34,6 +36,8 @@ impl AppTransport {
     }
 
     /// Opens or closes the gate.
+    ///
+    /// Applies to handles that are open as well as to later ones.
     pub(crate) fn set_publishing(&self, is_open: bool) {
         self.is_stopped.store(!is_open, Ordering::SeqCst);
     }
@@ -54,7 +58,8 @@ impl AppTransport {
         self.routes.unused_variables()
     }
 
-    /// Returns the state of a connection that is lost, blocked or refused.
+    /// Returns the state of a connection that is lost, blocked, refused or closed; `None` if there
+    /// is none.
     pub(crate) fn troubled_connection(&self) -> Option<String> {
         let mut connections = self.healths().map(|health| health.current().connection);
         connections.find(ConnectionState::is_troubled).map(|connection| connection.to_string())
@@ -73,6 +78,7 @@ impl AppTransport {
         healths.into_iter().find(|health| health.is_known() && !health.is_ready())
     }
 
+    /// Puts a sender of calls, jobs or events behind the gate. Senders of replies have none.
     fn gated(&self, sender: Sender) -> Sender {
         Sender::new(Gated { sender, is_stopped: self.is_stopped.clone() })
     }
@@ -149,6 +155,9 @@ impl fmt::Debug for AppTransport {
 }
 
 /// A sender behind the gate.
+///
+/// Only sending is gated: cancelling, expiring and answering questions go on, since they concern
+/// calls that were sent before.
 struct Gated {
     sender: Sender,
     is_stopped: Arc<AtomicBool>,

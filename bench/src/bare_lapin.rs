@@ -27,6 +27,7 @@ use crate::load::Echo;
 
 const REQUESTS: &str = "bench.requests";
 const REPLIES: &str = "bench.replies";
+/// Unacknowledged deliveries that a consumer may hold, as of `basic.qos`.
 const PREFETCH: u16 = 1024;
 
 /// Prints the URL when ready, and echoes requests until the connection is lost.
@@ -61,6 +62,7 @@ pub(crate) async fn serve(url: &str) -> Result<()> {
 #[derive(Clone)]
 pub(crate) struct LapinCaller(Arc<Inner>);
 
+/// Shared part of a caller. `confirms` leads to the task that awaits the confirms of the requests.
 struct Inner {
     publisher: Publisher,
     confirms: mpsc::UnboundedSender<(u64, Publishing)>,
@@ -100,6 +102,7 @@ impl Echo for LapinCaller {
 }
 
 impl Inner {
+    /// Acknowledges each reply and hands it to the call of its id, until the consumer ends.
     async fn read_all(self: Arc<Self>, mut replies: Consumer, channel: Arc<Channel>) -> Result<()> {
         while let Some(reply) = replies.next().await {
             let reply = reply?;
@@ -121,6 +124,8 @@ impl Inner {
     }
 }
 
+/// Opens a connection to publish on, with confirms, and another one to consume from `queue`. The
+/// queue is durable, and the broker removes it after five minutes without use (`x-expires`).
 async fn open(url: &str, queue: &'static str) -> Result<(Publisher, Arc<Channel>, Consumer)> {
     let publishing = connect(url).await?.create_channel().await?;
     publishing.confirm_select(ConfirmSelectOptions::default()).await?;
@@ -139,14 +144,17 @@ async fn open(url: &str, queue: &'static str) -> Result<(Publisher, Arc<Channel>
     ))
 }
 
+/// Connects with frames of up to 128 KiB, the default of RabbitMQ.
 async fn connect(url: &str) -> Result<Connection> {
     let mut uri: AMQPUri = url.parse().map_err(anyhow::Error::msg)?;
     uri.query.frame_max = Some(131_072);
     Ok(Connection::connect_uri(uri, ConnectionProperties::default()).await?)
 }
 
+/// A message that is sent, until the broker has confirmed it.
 type Publishing = Pin<Box<dyn Future<Output = lapin::Result<Confirmation>> + Send>>;
 
+/// A publisher on one channel, which any number of tasks share.
 struct Publisher {
     channel: Arc<Channel>,
     /// Held during the first poll: without the lock, a confirm sometimes reaches another message.
@@ -154,6 +162,8 @@ struct Publisher {
 }
 
 impl Publisher {
+    /// Queues a mandatory message to a queue, by the default exchange, and returns the future of
+    /// its confirm.
     fn publish(
         &self,
         queue: ShortString,
@@ -175,7 +185,10 @@ impl Publisher {
 
 /// Handles the confirm of a message.
 trait OnConfirm: Send + 'static {
+    /// Handles the confirm of the message that belongs to the delivery `tag`. Confirms come in the
+    /// order of publishing.
     fn confirmed(&mut self, tag: u64);
+    /// Runs when no further confirm has arrived yet.
     fn pause(&mut self);
 }
 
@@ -187,6 +200,8 @@ impl OnConfirm for () {
 /// Acknowledges requests in their order, many at a time.
 struct Acks {
     channel: Arc<Channel>,
+    /// The largest delivery tag whose reply is confirmed, and which is not acknowledged yet; 0 if
+    /// there is none.
     done: u64,
 }
 
@@ -213,6 +228,8 @@ fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut TaskContext::from_waker(Waker::noop()))
 }
 
+/// Awaits the confirms in the order of publishing, until all senders are dropped. Fails if the
+/// broker rejects or returns a message.
 async fn confirm_all(
     mut published: mpsc::UnboundedReceiver<(u64, Publishing)>,
     mut then: impl OnConfirm,

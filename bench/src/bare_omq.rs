@@ -21,6 +21,8 @@ pub(crate) async fn serve() -> Result<()> {
     tokio::spawn(answer_all(router)).await?
 }
 
+/// Echoes each request to its sender, up to 256 of them at once. Waits for a sender whose queue is
+/// full.
 async fn answer_all(router: Socket) -> Result<()> {
     let mut batch = Vec::with_capacity(256);
     loop {
@@ -37,6 +39,9 @@ async fn answer_all(router: Socket) -> Result<()> {
 }
 
 /// Keeps requests in flight from one task, without waiting for a particular reply.
+///
+/// Each reply is followed by a new request. There are no latencies, since no time of a request is
+/// kept. Fails if the loop has ended before the measurement has.
 pub(crate) async fn flood(url: &str, load: Load, duration: Duration) -> Result<Figures> {
     let (dealer, sent) = (connect(url).await?, load.body());
     let done = Arc::new(AtomicU64::new(0));
@@ -68,6 +73,8 @@ pub(crate) async fn flood(url: &str, load: Load, duration: Duration) -> Result<F
 #[derive(Clone)]
 pub(crate) struct OmqCaller(Arc<Inner>);
 
+/// Shared part of a caller. Callers fill `waiting` and the reader empties it, under a lock that is
+/// never held across an await.
 struct Inner {
     dealer: Socket,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Bytes>>>,
@@ -98,6 +105,7 @@ impl Echo for OmqCaller {
 }
 
 impl Inner {
+    /// Hands each reply to the call of its id, without an end of its own.
     async fn read_all(self: Arc<Self>) -> Result<()> {
         let mut batch = Vec::with_capacity(256);
         loop {
@@ -115,6 +123,7 @@ impl Inner {
     }
 }
 
+/// Connects a DEALER, and waits up to five seconds for the handshake of ZMTP.
 async fn connect(url: &str) -> Result<Socket> {
     let dealer = Socket::try_new(SocketType::Dealer, options())?;
     dealer.connect(url).await?;
@@ -122,10 +131,13 @@ async fn connect(url: &str) -> Result<Socket> {
     Ok(dealer)
 }
 
+/// Returns the options of both sockets: a message to an unknown peer is an error, and closing waits
+/// up to a second for unsent messages.
 fn options() -> Options {
     Options::default().router_mandatory(true).linger(Duration::from_secs(1))
 }
 
+/// Sends at once where the queue has room, and waits for room otherwise.
 async fn send(dealer: &Socket, request: Message) -> Result<()> {
     match dealer.try_send(request) {
         Ok(()) => Ok(()),
@@ -134,6 +146,7 @@ async fn send(dealer: &Socket, request: Message) -> Result<()> {
     }
 }
 
+/// Returns a message of one frame: the call id, big-endian, and the body.
 fn request(id: u64, body: &[u8]) -> Message {
     let mut frame = BytesMut::with_capacity(8 + body.len());
     frame.put_u64(id);
@@ -141,6 +154,7 @@ fn request(id: u64, body: &[u8]) -> Message {
     Message::single(frame.freeze())
 }
 
+/// Splits a reply into the call id and the body. Panics for a frame of less than 8 bytes.
 fn read(mut reply: Message) -> Result<(u64, Bytes)> {
     let mut frame = reply.pop_front().context("the reply has no frame")?;
     let body = frame.split_off(8);

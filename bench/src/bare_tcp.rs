@@ -22,6 +22,8 @@ const HEAD: usize = 4 + 8;
 /// The largest body, in bytes.
 const BODY_MAX: usize = 16 << 20;
 /// Frames that may wait for the writer.
+///
+/// Further callers wait. The writer takes up to as many at once.
 const WAITING_MAX: usize = 1024;
 
 /// Listens on a free port, prints it, and echoes.
@@ -36,6 +38,8 @@ pub(crate) async fn serve() -> Result<()> {
     }
 }
 
+/// Echoes the frames of a connection until its end. The answers to all frames that one read
+/// completes are written at once.
 async fn answer_all(stream: TcpStream) -> Result<()> {
     let (mut reader, mut writer) = stream.into_split();
     let (mut read, mut answers) = (BytesMut::new(), BytesMut::new());
@@ -49,6 +53,9 @@ async fn answer_all(stream: TcpStream) -> Result<()> {
 }
 
 /// Takes a whole frame out of the buffer.
+///
+/// Returns `None` while the frame is not complete, and makes room for the rest of it. Fails for a
+/// body over [`BODY_MAX`].
 fn next_frame(buffer: &mut BytesMut) -> Result<Option<(u64, Bytes)>> {
     let Some(length) = buffer.first_chunk().map(|length| u32::from_be_bytes(*length) as usize)
     else {
@@ -65,6 +72,7 @@ fn next_frame(buffer: &mut BytesMut) -> Result<Option<(u64, Bytes)>> {
     Ok(Some((id, frame.freeze())))
 }
 
+/// Appends a frame to the buffer.
 fn put_frame(buffer: &mut BytesMut, id: u64, body: &[u8]) {
     buffer.reserve(HEAD + body.len());
     buffer.put_u32(u32::try_from(body.len()).unwrap_or(u32::MAX));
@@ -76,6 +84,8 @@ fn put_frame(buffer: &mut BytesMut, id: u64, body: &[u8]) {
 #[derive(Clone)]
 pub(crate) struct TcpCaller(Arc<Inner>);
 
+/// Shared part of a caller. Callers fill `waiting` and the reader empties it, under a lock that is
+/// never held across an await. A call that is dropped leaves its entry until its reply arrives.
 struct Inner {
     frames: mpsc::Sender<(u64, Bytes)>,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Bytes>>>,
@@ -97,6 +107,7 @@ impl TcpCaller {
     }
 }
 
+/// Writes the frames of all callers, with those that wait in one piece.
 async fn write_all(
     mut writer: OwnedWriteHalf,
     mut frames: mpsc::Receiver<(u64, Bytes)>,
@@ -122,6 +133,8 @@ impl Echo for TcpCaller {
 }
 
 impl Inner {
+    /// Hands each reply to the call of its id, until the connection ends. Calls that wait then are
+    /// not woken.
     async fn read_all(self: Arc<Self>, mut reader: OwnedReadHalf) -> Result<()> {
         let mut read = BytesMut::new();
         while reader.read_buf(&mut read).await? > 0 {

@@ -11,6 +11,7 @@ pub(crate) fn json(table: &Table, rounds: u32) -> Value {
     json!({ "processors": processors, "rounds": rounds, "rows": rows })
 }
 
+/// Returns a row of the table as an object. A figure that was not measured is null.
 fn of_row(row: &Row) -> Value {
     json!({
         "subject": row.subject.name(),
@@ -26,6 +27,7 @@ fn of_row(row: &Row) -> Value {
     })
 }
 
+/// Returns the least, the median and the largest value, or null.
 fn of_spread(spread: Option<Spread>) -> Value {
     spread.map_or(
         Value::Null,

@@ -6,9 +6,13 @@ use anyhow::Result;
 use hdrhistogram::Histogram;
 
 /// Latencies of calls, in nanoseconds, with three digits.
+///
+/// The histogram grows with the largest latency, and not with the number of calls.
 pub(crate) struct Latencies(Histogram<u64>);
 
 /// Digits of a latency that are kept.
+///
+/// A quantile is off by 0.1 % at most.
 const DIGITS: u8 = 3;
 
 /// Quantiles of the latencies of a measurement, in microseconds.
@@ -39,6 +43,8 @@ impl Latencies {
     }
 
     /// Returns the quantiles, or `None` without a call.
+    ///
+    /// A quantile is a latency that this share of the calls did not exceed.
     pub(crate) fn quantiles(&self) -> Option<Latency> {
         let at = |quantile| self.0.value_at_quantile(quantile) as f64 / 1e3;
         (!self.0.is_empty()).then(|| Latency { p50: at(0.5), p99: at(0.99), p999: at(0.999) })

@@ -20,13 +20,19 @@ pub(crate) struct Load {
 }
 
 /// The time before the measurement starts.
+///
+/// The calls of this time count for the CPU time and for the latencies, and not for the throughput.
 const WARM_UP: Duration = Duration::from_millis(500);
 /// One of so many calls is timed, so that reading the clock costs the others nothing.
 const TIMED_EVERY: u64 = 8;
 
 /// A caller of an echo service.
+///
+/// Clones share the connection, and each task of the load has one clone.
 pub(crate) trait Echo: Clone + Send + Sync + 'static {
     /// Calls the service, and returns the body of the reply.
+    ///
+    /// An error fails the measurement.
     fn echo(&self, body: Bytes) -> impl Future<Output = Result<Bytes>> + Send;
 }
 
@@ -37,6 +43,10 @@ impl Load {
     }
 
     /// Runs the loop over `echo` for this time, after the warm-up.
+    ///
+    /// Each call in flight is a task. After the measurement, the tasks end with their current
+    /// calls. A failed call, or a reply with another body, fails the whole measurement, but only at
+    /// its end.
     pub(crate) async fn run(self, echo: impl Echo, duration: Duration) -> Result<Figures> {
         let (calls, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let callers: Vec<_> = (0..self.in_flight)
@@ -57,6 +67,8 @@ impl Load {
 }
 
 /// Calls until `stop`, and returns the latencies of some of the calls.
+///
+/// `calls` counts each completed call. Every eighth call is timed, the first one included.
 async fn repeat(
     echo: impl Echo,
     body: Bytes,
@@ -79,6 +91,9 @@ async fn repeat(
 }
 
 /// Counts the calls between the warm-up and the end.
+///
+/// `done` returns the number of calls that have completed so far. The CPU time, the latencies and
+/// the memory are left empty.
 pub(crate) async fn observe(duration: Duration, done: impl Fn() -> u64) -> Figures {
     tokio::time::sleep(WARM_UP).await;
     let (start, before) = (Instant::now(), done());
@@ -109,6 +124,9 @@ impl Figures {
     }
 
     /// Returns the CPU time of both processes for one call, in microseconds.
+    ///
+    /// The CPU time includes the warm-up, so the number of calls is extrapolated to the warm-up at
+    /// the same rate.
     pub(crate) fn cpu_us_per_call(&self) -> f64 {
         let whole = self.took + WARM_UP;
         self.cpu.as_secs_f64() * 1e6 / (self.calls_per_second() * whole.as_secs_f64())

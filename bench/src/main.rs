@@ -9,6 +9,10 @@
 //!
 //! Each round measures all subjects in turn: a machine that slows down affects all of them. The
 //! table shows medians. Only ratios within one run are comparable. CPU time per call varies least.
+//!
+//! The program starts itself again as the server of each measurement, with `--serve` as the first
+//! argument. One private RabbitMQ node serves all subjects that need a broker, and ends with the
+//! program.
 
 mod bare_lapin;
 mod bare_omq;

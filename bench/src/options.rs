@@ -54,6 +54,8 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 impl Options {
     /// Returns the number of rounds, and the duration of each measurement.
+    ///
+    /// The warm-up of 0.5 s before each measurement comes in addition.
     pub(crate) fn extent(&self) -> (u32, Duration) {
         match self.quick {
             true => (3, Duration::from_millis(500)),
@@ -68,6 +70,9 @@ impl Options {
     }
 
     /// Returns the subjects in the order of the command line.
+    ///
+    /// Without names on the command line, returns all subjects of this program, and those of other
+    /// libraries if their program is given.
     pub(crate) fn subjects(&self) -> Vec<Subject> {
         let peers = self.peers.iter().flat_map(|_| Subject::PEERS);
         match self.subjects.is_empty() {

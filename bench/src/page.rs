@@ -21,6 +21,8 @@ const PLOTTED: [(&str, &str, Value); 5] = [
 ];
 
 /// Returns the page.
+///
+/// The page is one file, without scripts and without resources of other files.
 pub(crate) fn page(table: &Table, rounds: u32) -> String {
     let rows: Vec<_> = table.rows().collect();
     let page = html! {
@@ -83,6 +85,8 @@ fn plots(rows: &[Row]) -> Markup {
 }
 
 /// Returns a line for each subject, in the order of the horizontal axis.
+///
+/// A subject without a figure has no line.
 fn series(rows: &[&Row], value: Value, x: fn(&Row) -> f64) -> Vec<Series> {
     let points = |subject| {
         let own = rows.iter().filter(move |row| row.subject == subject);
@@ -93,6 +97,7 @@ fn series(rows: &[&Row], value: Value, x: fn(&Row) -> f64) -> Vec<Series> {
     lines.filter(|series| !series.points.is_empty()).collect()
 }
 
+/// Returns the table of all medians, with the least and the largest ratio.
 fn figures(rows: &[Row]) -> Markup {
     let number = |spread: Option<Spread>, digits: usize| {
         spread.map_or("-".to_owned(), |spread| format!("{:.digits$}", spread.median))

@@ -32,12 +32,16 @@ const COLOURS: [&str; 9] = [
 ];
 
 /// A logarithmic axis over whole decades.
+///
+/// `first` is the power of ten at the beginning of the axis, and `decades` the length of the axis,
+/// at least 1.
 struct Axis {
     first: f64,
     decades: f64,
 }
 
 impl Axis {
+    /// Returns the shortest axis for the values. There must be a value, and all must be positive.
     fn of(values: impl Iterator<Item = f64> + Clone) -> Self {
         let (first, last) = (
             values.clone().fold(f64::INFINITY, f64::min).log10().floor(),
@@ -96,10 +100,12 @@ impl Plot {
     }
 }
 
+/// Returns true for a point that has a place on both axes.
 fn is_positive(point: &&(f64, f64)) -> bool {
     point.0 > 0.0 && point.1 > 0.0
 }
 
+/// Draws a line with a circle at each point. `at` maps a point to its place in the plot.
 fn line(series: &Series, colour: &str, at: &impl Fn((f64, f64)) -> (f64, f64)) -> Markup {
     let places: Vec<_> = series.points.iter().filter(is_positive).map(|point| at(*point)).collect();
     let path: Vec<_> = places.iter().map(|(left, top)| format!("{left:.1},{top:.1}")).collect();
@@ -111,6 +117,7 @@ fn line(series: &Series, colour: &str, at: &impl Fn((f64, f64)) -> (f64, f64)) -
     }
 }
 
+/// Draws the names of the series, each with the color of its line. Colors repeat after nine series.
 fn legend(series: &[Series]) -> Markup {
     let shown = series.iter().zip(COLOURS.iter().cycle()).enumerate();
     html! {

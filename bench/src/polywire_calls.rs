@@ -15,6 +15,8 @@ use serde_bytes::ByteBuf;
 use crate::load::Echo;
 
 /// Serves bytes without encoding.
+///
+/// The body of the reply is that of the request, without a copy.
 pub(crate) async fn serve_raw(url: &str) -> Result<()> {
     serve(
         url,
@@ -31,6 +33,8 @@ pub(crate) async fn serve_typed(url: &str) -> Result<()> {
         .await
 }
 
+/// Serves `echo` with a window of 1,024, and prints the address for clients: an endpoint of ZeroMQ,
+/// or `url`.
 async fn serve(url: &str, service: impl Service) -> Result<()> {
     let (transport, zmq) = if url.starts_with("zmq") {
         let zmq = Zmq::connect(url).await?;
@@ -52,10 +56,13 @@ async fn serve(url: &str, service: impl Service) -> Result<()> {
 }
 
 /// A caller without encoding.
+///
+/// Each call has a deadline of 30 s.
 #[derive(Clone)]
 pub(crate) struct RawCaller(Requester);
 
 impl RawCaller {
+    /// Connects a requester to the server.
     pub(crate) async fn connect(url: &str) -> Result<Self> {
         let transport = polywire::connect(url).await?;
         Ok(Self(
@@ -77,6 +84,7 @@ impl Echo for RawCaller {
 pub(crate) struct TypedCaller(Client<MessagePack>);
 
 impl TypedCaller {
+    /// Connects a client of MessagePack to the server.
     pub(crate) async fn connect(url: &str) -> Result<Self> {
         let transport = polywire::connect(url).await?;
         Ok(Self(Client::connect(&transport, "echo", MessagePack).await?))

@@ -13,6 +13,9 @@ use crate::subject::Subject;
 pub(crate) const SERVE: &str = "--serve";
 
 /// Starts a server, puts load on it from this process, and kills it.
+///
+/// The CPU time counts from the start of the server on, so the time of connecting counts as well.
+/// The runtime of the client is made anew for each measurement.
 pub(crate) fn measure(
     subject: Subject,
     load: Load,
@@ -45,6 +48,9 @@ impl Server {
     }
 
     /// Waits until the server is ready, and returns its address.
+    ///
+    /// May be called once, since the output of the server is consumed. Waits without a limit. A
+    /// server that ends without a line is an error.
     pub(crate) fn address(&mut self) -> Result<String> {
         let mut line = String::new();
         BufReader::new(self.0.stdout.take().context("the server has an output")?)
@@ -63,17 +69,26 @@ impl Drop for Server {
 }
 
 /// Returns the user and system time of a process.
+///
+/// `process` is an id, or `self`. The resolution is 10 ms.
 pub(crate) fn cpu_time(process: &str) -> Result<Duration> {
     stat(process, 11)
 }
 
 /// Returns the user and system time of the children of this process that have ended.
+///
+/// A child counts once this process has waited for its end.
 pub(crate) fn cpu_time_of_children() -> Result<Duration> {
     stat("self", 13)
 }
 
-/// Returns the sum of two times in `stat` of proc(5), which are in hundredths of a second: the
-/// fields 14 and 15 of the process, or 16 and 17 of its children. `at` counts from field 3.
+/// Returns the sum of two times in `stat` of proc(5), in units of hundredths of a second.
+///
+/// The times are the fields 14 and 15 for the process, or 16 and 17 for its children. `at` counts
+/// from field 3.
+///
+/// The name of the program, which may hold spaces and parentheses, ends at the last `)` of the
+/// line.
 fn stat(process: &str, at: usize) -> Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
     let (_, fields) = stat.rsplit_once(')').context("cannot parse the stat line")?;

@@ -100,11 +100,17 @@ impl Subject {
     }
 
     /// Returns the bare engine below this subject.
+    ///
+    /// A subject without polywire has a baseline as well. TCP and other libraries are compared with
+    /// the engine of ZeroMQ.
     pub(crate) fn baseline(self) -> Self {
         if self.needs_broker() { Self::LapinCalls } else { Self::OmqCalls }
     }
 
     /// Prints the address of the server, and echoes until the process is killed.
+    ///
+    /// `url` is the URL of the broker, or a URL of ZeroMQ with a free port. The bare subjects
+    /// choose their ports themselves.
     pub(crate) async fn serve(self, url: &str) -> Result<()> {
         match self {
             Self::TcpFrames => bare_tcp::serve().await,
@@ -118,6 +124,9 @@ impl Subject {
     }
 
     /// Measures calls to a server.
+    ///
+    /// `url` is the line that the server printed. The CPU time and the memory of the server are
+    /// missing in the figures: only the caller of both processes knows them.
     pub(crate) async fn call(self, url: &str, load: Load, duration: Duration) -> Result<Figures> {
         use polywire_calls::{RawCaller, TypedCaller};
 

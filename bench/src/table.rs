@@ -7,6 +7,9 @@ use crate::load::{Figures, Load};
 use crate::subject::Subject;
 
 /// Measurements by load and subject.
+///
+/// The measurements of one key are in the order of the rounds, so those of two subjects can be
+/// paired.
 pub(crate) struct Table {
     figures: BTreeMap<(Load, Subject), Vec<Figures>>,
     /// The subject that the others are compared with, in place of their bare engines.
@@ -23,6 +26,8 @@ pub(crate) struct Spread {
 
 impl Spread {
     /// Returns the spread of the values, or `None` without any.
+    ///
+    /// With an even number of values, the median is the upper one of the two in the middle.
     fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<_> = values.collect();
         values.sort_by(f64::total_cmp);
@@ -64,6 +69,8 @@ impl Table {
             .filter_map(|(&(load, subject), figures)| self.row(load, subject, figures))
     }
 
+    /// Returns the medians of one subject. The ratio to the subject of comparison is formed within
+    /// each round, and the median is that of the ratios. `None` without a measurement.
     fn row(&self, load: Load, subject: Subject, figures: &[Figures]) -> Option<Row> {
         let spread = |of: fn(&Figures) -> f64| Spread::of(figures.iter().map(of));
         let latency = |of: fn(&Figures) -> Option<f64>| Spread::of(figures.iter().filter_map(of));
@@ -87,6 +94,7 @@ impl Table {
     }
 }
 
+/// Writes a table in Markdown, with the spread of the ratio in parentheses.
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let of = self.against.map_or("the bare engine", Subject::name);

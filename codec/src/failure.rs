@@ -9,6 +9,9 @@ use serde_path_to_error::Path;
 /// The text of the cause of a decoding error, of at most [`TEXT_MAX`] bytes.
 ///
 /// The errors of serde repeat a string of another type than expected, which can fill a body.
+///
+/// Text that is cut ends with an ellipsis, and the cut never splits a character. The error of serde
+/// itself is not kept, so that an error does not hold a copy of the body.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Cause(String);
 
@@ -17,6 +20,9 @@ const TEXT_MAX: usize = 1024;
 
 impl Cause {
     /// Shortens the text of an error.
+    ///
+    /// Writes the text of `error` piece by piece, and stops formatting at the first piece that does
+    /// not fit. So no second copy of a long text is made.
     pub(crate) fn new(error: &dyn fmt::Display) -> Self {
         let mut cause = Self(String::new());
         // Fails only where the text is cut.
@@ -26,6 +32,9 @@ impl Cause {
 }
 
 impl Write for Cause {
+    /// Appends `text`, or the part of `text` that fits, followed by an ellipsis.
+    ///
+    /// Returns an error once text is cut, which ends the formatting.
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let room = TEXT_MAX.saturating_sub(self.0.len());
         if text.len() <= room {
@@ -46,8 +55,11 @@ impl fmt::Display for Cause {
 
 impl StdError for Cause {}
 
-/// Returns the error of a value that cannot be decoded into a `T`. The detail `type` names `T`, and
-/// the detail `path` the malformed part of the value; an error of the whole value has no path.
+/// Returns the error of a value that cannot be decoded into a `T`.
+///
+/// The detail `type` names `T` without its modules. The detail `path` names the malformed part of
+/// the value, such as `[1].price`. An error of the whole value has no `path`. Both details are cut
+/// as a [`Cause`] is. `format` is the name of the format in the message, such as `JSON`.
 pub(crate) fn undecodable<T>(format: &str, path: Option<&Path>, cause: Cause) -> Error {
     let error = Error::new(
         ErrorKind::Codec,
@@ -65,6 +77,9 @@ pub(crate) fn undecodable<T>(format: &str, path: Option<&Path>, cause: Cause) ->
 
 /// Removes the modules from the name of a type: `Vec<String>` for
 /// `alloc::vec::Vec<alloc::string::String>`.
+///
+/// `name` has the form that `std::any::type_name` returns. A path is a run of letters, digits, `_`
+/// and colons, and everything between paths is kept: brackets, commas, spaces, references.
 fn short_name(name: &str) -> String {
     let mut short = String::new();
     let mut rest = name;
@@ -79,11 +94,16 @@ fn short_name(name: &str) -> String {
 }
 
 /// Returns the last segment of a path.
+///
+/// A path without `::` is returned as it is.
 fn last_of(path: &str) -> &str {
     path.rsplit("::").next().unwrap_or(path)
 }
 
 /// Returns the error of a value that the format cannot represent.
+///
+/// `source` is the error of the serializer, and becomes the cause. The detail `type` is missing
+/// here, since the caller has the value at hand.
 pub(crate) fn unencodable<E: StdError + Send + Sync + 'static>(format: &str, source: E) -> Error {
     Error::new(ErrorKind::Codec, format!("cannot encode the value: {format} cannot represent it"))
         .with_source(source)

@@ -61,6 +61,10 @@ impl Codec for Json {
 }
 
 /// JSON's own demands on a value.
+///
+/// `serde_json` writes `NaN` and infinite numbers as null, which no number is decoded from, so
+/// `FINITE` is set. Brackets end arrays and objects, so a wrong announcement of the number of
+/// elements does no harm, and `COUNTED` is not set.
 struct Text;
 
 impl Demands for Text {
@@ -68,8 +72,14 @@ impl Demands for Text {
     const COUNTED: bool = false;
 }
 
-/// Decodes once more and tracks the path, for the error. Tracking costs time, so only the second
-/// pass does it. An error of the second pass that differs from the first one is not the cause.
+/// Decodes once more and tracks the path, for the error.
+///
+/// Tracking costs time, so only the second pass does it. The text of `first` can be as long as the
+/// body, so `first` is cut and dropped before the second pass begins.
+///
+/// An error of the second pass that differs from the first one is not the cause, and neither is a
+/// success. A type whose decoding depends on more than the bytes can end so. The error then has no
+/// path.
 #[cold]
 fn explain<'de, T: Deserialize<'de>>(bytes: &'de [u8], first: serde_json::Error) -> Error {
     let cause = Cause::new(&first);

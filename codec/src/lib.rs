@@ -19,6 +19,15 @@
 //!
 //! Any other format is a type that implements [`Codec`](polywire_core::Codec).
 //!
+//! Encoding appends to the buffer. A failed encoding can leave a part of the value in the buffer.
+//! Decoding reads one value, which must fill all of the bytes.
+//!
+//! A type may borrow from the encoded bytes. MessagePack lends text and binary data. JSON lends
+//! text without escapes: a `&str` that the peer wrote with an escape cannot be decoded.
+//!
+//! Both codecs are types without fields and without state. Copying a codec is free, and concurrent
+//! use needs no lock.
+//!
 #![doc = include_str!("../docs/types.md")]
 
 #[cfg(any(feature = "json", feature = "msgpack"))]

@@ -71,6 +71,10 @@ impl Codec for MessagePack {
 }
 
 /// MessagePack's own demands on a value.
+///
+/// The number of elements stands before the elements. After a wrong announcement, the decoder would
+/// take the next value for an element, so `COUNTED` is set. Floating-point numbers travel as their
+/// IEEE 754 bits, `NaN` included, so `FINITE` is not set.
 struct Binary;
 
 impl Demands for Binary {
@@ -83,6 +87,9 @@ impl Demands for Binary {
 /// Tracking costs time, so only the second pass does it. The second pass reads the same bytes
 /// through the same deserializer, and allocates no more than the first. An error of the second
 /// pass that differs from the first one is not the cause.
+///
+/// A mismatch of types gets a cause in the words of serde. The cause names the marker that was
+/// found, and the latest expectation of a visitor. Any other cause keeps the text of `rmp-serde`.
 #[cold]
 fn explain<'de, T: Deserialize<'de>>(bytes: &'de [u8], first: decode::Error) -> Error {
     let cause = Cause::new(&first);
@@ -108,6 +115,9 @@ fn explain<'de, T: Deserialize<'de>>(bytes: &'de [u8], first: decode::Error) -> 
 }
 
 /// Returns the name of a marker's type in the words of serde's errors.
+///
+/// The markers are those of the specification's section "Formats". Each marker without a name of
+/// its own is an extension.
 fn name(marker: Marker) -> &'static str {
     match marker {
         Marker::Null => "null",
@@ -132,6 +142,10 @@ fn name(marker: Marker) -> &'static str {
     }
 }
 
+/// Returns a deserializer that reads `bytes`, and lends text and binary data without a copy.
+///
+/// Arrays and maps that are nested deeper than [`DEPTH_MAX`] levels fail as `DepthLimitExceeded`.
+/// Variants do not count here; [`is_too_deep`] finds these before decoding.
 fn unpacker(bytes: &[u8]) -> Deserializer<ReadRefReader<'_, [u8]>> {
     let mut unpacker = Deserializer::from_read_ref(bytes);
     // The unpacker fails at the limit, and not beyond it.
@@ -139,8 +153,11 @@ fn unpacker(bytes: &[u8]) -> Deserializer<ReadRefReader<'_, [u8]>> {
     unpacker
 }
 
-/// Checks that no data follows the value. The unpacker does not report its position, but at the end
-/// it fails to read another marker.
+/// Checks that no data follows the value.
+///
+/// The unpacker does not report its position, but at the end it fails to read another marker. Any
+/// other outcome is an error, a reserved marker included: a byte is there. The body of a second
+/// value is never read.
 fn at_end(unpacker: &mut Deserializer<ReadRefReader<'_, [u8]>>) -> Result<()> {
     match unpacker.deserialize_option(AnyMarker) {
         Err(decode::Error::InvalidMarkerRead(end))
@@ -156,6 +173,9 @@ fn at_end(unpacker: &mut Deserializer<ReadRefReader<'_, [u8]>>) -> Result<()> {
 }
 
 /// A visitor that reads no more than the marker of a value.
+///
+/// `deserialize_option` decides by the marker alone, and so reads nothing beyond the marker: null
+/// is `visit_none`, and each other marker is `visit_some`.
 struct AnyMarker;
 
 impl<'de> Visitor<'de> for AnyMarker {

@@ -18,16 +18,24 @@ pub(crate) const DEPTH_MAX: u8 = 127;
 /// Demands of a format beyond its serializer.
 pub(crate) trait Demands {
     /// Set if the format has no `NaN` and no infinite numbers.
+    ///
+    /// Other formats write such numbers as they are.
     const FINITE: bool;
     /// Set if the format writes the number of elements before the elements.
+    ///
+    /// A value that announces no number is not checked.
     const COUNTED: bool;
 }
 
 /// A serializer, or an access of a serializer, with `left` further levels of nesting.
 pub(crate) struct Readable<S, D> {
     inner: S,
+    /// Levels that a value inside may still open. A list, a map and a newtype variant take one
+    /// each; any other variant with content takes two.
     left: u8,
     /// Number of elements that are announced and not written yet.
+    ///
+    /// `None` if the format needs no number, or the value announced none.
     missing: Option<usize>,
     demands: PhantomData<D>,
 }
@@ -47,11 +55,14 @@ impl<S: Serializer, D: Demands> Readable<S, D> {
 }
 
 impl<S, D: Demands> Readable<S, D> {
+    /// Wraps a serializer of a part of a value.
     fn within(inner: S, left: u8) -> Self {
         Self { inner, left, missing: None, demands: PhantomData }
     }
 
     /// Returns the levels that are left inside of `levels` further ones.
+    ///
+    /// Fails if fewer than `levels` are left.
     fn inside<E: Error>(left: u8, levels: u8) -> Result<u8, E> {
         left.checked_sub(levels).ok_or_else(|| too_deep())
     }
@@ -61,6 +72,9 @@ impl<S, D: Demands> Readable<S, D> {
     }
 
     /// Counts one element.
+    ///
+    /// Fails before the element is written if all announced elements are there already. An entry of
+    /// a map counts once.
     fn count<E: Error>(&mut self) -> Result<(), E> {
         if let Some(missing) = &mut self.missing {
             *missing = missing.checked_sub(1).ok_or_else(|| miscounted())?;
@@ -98,6 +112,7 @@ impl<T: Serialize + ?Sized, D: Demands> Serialize for Value<'_, T, D> {
     }
 }
 
+/// Methods for values without inner values, which are passed on.
 macro_rules! plain {
     ($($method:ident: $type:ty;)+) => {
         $(fn $method(self, value: $type) -> Result<S::Ok, S::Error> {

@@ -18,6 +18,7 @@ pub struct Case {
     /// Membership in the minimum set, without which no backend is conformant. Such a case asks
     /// for no capability and no hook.
     pub minimum: bool,
+    /// The public function of the case, with its context moved into the future.
     pub(crate) run: fn(TestContext) -> BoxFuture<'static, Verdict>,
 }
 

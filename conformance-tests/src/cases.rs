@@ -3,6 +3,10 @@
 //! The id of a case is its group, which is its module here, a dot, and the name of its function. A
 //! case takes a [`TestContext`](crate::TestContext) in a fresh space, and returns a
 //! [`Verdict`](crate::Verdict). It opens everything that it needs, and the space ends with it.
+//!
+//! A step that does not end within 30 s fails its case, where nothing else is said. The bounds are
+//! wide enough for a machine that is busy with something else, and so no measure of a backend's
+//! speed.
 
 pub mod answers;
 pub mod at_most_once;

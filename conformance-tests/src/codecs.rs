@@ -31,6 +31,9 @@ pub fn check<C: Codec>(codec: &C) -> Vec<(&'static str, Verdict)> {
 }
 
 /// A value with fields of every kind of type.
+///
+/// Integers of each sign and size, text, options, lists, maps, and enums with several kinds of
+/// variants.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Sample {
     flag: bool,
@@ -56,6 +59,9 @@ enum Choice {
 }
 
 /// A sample with values at their bounds.
+///
+/// One text has 70,000 bytes, more than a length of two bytes can say. Texts hold a zero byte,
+/// quotes, and characters of two and three bytes in UTF-8.
 fn sample() -> Sample {
     Sample {
         flag: true,
@@ -125,6 +131,8 @@ pub fn encoding_appends<C: Codec>(codec: &C) -> Verdict {
 
 /// Checks that a value with another value after it is refused.
 ///
+/// The second value is the same as the first one.
+///
 /// # Errors
 ///
 /// [`Failure`], if it is decoded, or refused with an error of another kind than `Codec`.
@@ -165,6 +173,8 @@ pub fn another_type_is_refused<C: Codec>(codec: &C) -> Verdict {
 }
 
 /// Checks that decoding fails as `Codec`, with a message.
+///
+/// `what` begins the sentence of the failure.
 fn refused<C: Codec, T: DeserializeOwned>(codec: &C, bytes: &[u8], what: &str) -> Verdict {
     let Err(error) = codec.decode::<T>(bytes) else {
         return Err(Failure::new(format!("{what} was accepted")));

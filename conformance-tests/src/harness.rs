@@ -28,6 +28,9 @@ use crate::suite::Suite;
 ///   written into it.
 /// - `POLYWIRE_CONFORMANCE_STRESS` is a number. The whole suite runs that many times at once, on
 ///   one runtime.
+///
+/// Rounds of `POLYWIRE_CONFORMANCE_STRESS` write no reports, and failures are printed with their
+/// sentences.
 pub fn main(suites: impl FnOnce() -> Vec<Suite>) {
     if !passes(&suites()) {
         std::process::exit(FAILED.into());
@@ -40,6 +43,8 @@ pub fn run(suites: impl FnOnce() -> Vec<Suite>) -> ExitCode {
 }
 
 /// The time that the tasks of a case have to end after it.
+///
+/// The threads of a runtime that takes longer are left to the process.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
 
 /// The exit code of a test binary whose tests fail.
@@ -63,6 +68,9 @@ fn passes(suites: &[Suite]) -> bool {
 }
 
 /// The test of one case on one backend.
+///
+/// Each test has a runtime of its own, with a thread for each processor. The entry is collected
+/// with any outcome.
 fn trial(suite: Suite, case: Case, collector: Arc<EntryCollector>) -> Trial {
     let name = format!("{}::{}", suite.name(), case.id);
     Trial::ignorable_test(name, move || {

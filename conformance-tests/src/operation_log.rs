@@ -37,6 +37,8 @@ struct Records {
 }
 
 /// The record of one operation.
+///
+/// An operation begins as indeterminate, so one without an outcome needs no further step.
 #[derive(Debug)]
 struct Record {
     outcome: OperationOutcome,
@@ -60,6 +62,8 @@ impl OperationLog {
     }
 
     /// Records the outcome of an operation. Ignores numbers that were never given.
+    ///
+    /// A later outcome replaces an earlier one.
     pub fn finish(&self, id: u64, outcome: OperationOutcome) {
         if let Some(record) = at(&mut self.records().operations, id) {
             record.outcome = outcome;
@@ -93,6 +97,7 @@ impl OperationLog {
     }
 }
 
+/// Returns the record of an operation; `None` for a number that was never given.
 fn at(operations: &mut [Record], id: u64) -> Option<&mut Record> {
     operations.get_mut(usize::try_from(id).ok()?)
 }

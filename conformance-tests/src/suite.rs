@@ -19,6 +19,8 @@ use crate::report::{Entry, Report};
 use crate::verdict::{Failure, Verdict};
 
 /// The suite for one backend. Clones share the backend.
+///
+/// Holds no space and no connection: each case opens its own and drops them at its end.
 #[derive(Clone)]
 pub struct Suite {
     name: String,
@@ -26,10 +28,14 @@ pub struct Suite {
 }
 
 /// Makes a space, with its type erased.
+///
+/// A suite is one type for all backends, so that a test binary can hold several.
 type MakeSpace =
     Arc<dyn Fn() -> BoxFuture<'static, polywire_core::Result<Arc<dyn AnySpace>>> + Send + Sync>;
 
 /// The longest time that a case may take: a hang is a failure with a name.
+///
+/// Healing the space has the same bound of its own.
 const CASE_MAX: Duration = Duration::from_mins(5);
 
 impl Suite {
@@ -55,6 +61,8 @@ impl Suite {
     /// Runs the cases that `wanted` picks, one after the other.
     ///
     /// Dropping the future abandons the case that runs. Its disturbances may last then.
+    ///
+    /// The report has the cases in the order of the suite. A case that fails ends no other case.
     pub async fn run(&self, wanted: impl Fn(&Case) -> bool) -> Report {
         self.run_from(0, wanted).await
     }
@@ -63,6 +71,9 @@ impl Suite {
     /// Returns a report for each round.
     ///
     /// Dropping the future aborts all rounds.
+    ///
+    /// Each round runs its cases one after the other, from another case on. Notes are kept, and
+    /// nothing is printed.
     pub async fn stress(
         &self,
         rounds: usize,
@@ -79,6 +90,8 @@ impl Suite {
     }
 
     /// Runs the cases from the one at this index on, then those before it.
+    ///
+    /// Panics if `first` is beyond the number of cases.
     async fn run_from(&self, first: usize, wanted: impl Fn(&Case) -> bool) -> Report {
         let (before, after) = cases::ALL.split_at(first);
         let mut entries = Vec::new();
@@ -91,6 +104,9 @@ impl Suite {
     /// Runs one case in a space of its own, and heals the space afterwards.
     ///
     /// A case that panics or takes longer than five minutes has failed.
+    ///
+    /// The duration of the entry includes making and healing the space. Making the space has no
+    /// bound of its own.
     pub async fn run_case(&self, case: &Case) -> Entry {
         let start = Instant::now();
         let (verdict, notes) = match (self.make_space)().await {
@@ -120,6 +136,9 @@ impl Suite {
 }
 
 /// Runs a case and heals its space, because other cases may share the broker that it killed.
+///
+/// Healing decides only after a case that passed: a failure to heal does not hide the failure of a
+/// case. The notes are those of both.
 async fn perform(case: &Case, context: TestContext) -> (Verdict, Vec<String>) {
     let running = AssertUnwindSafe((case.run)(context.clone())).catch_unwind();
     // Cases do not panic; a backend may.

@@ -8,10 +8,13 @@ use polywire_rabbitmq_node::{Cluster, Node, Setup};
 use tokio::task::spawn_blocking;
 
 /// A shared node. Its operations block, and run on threads of their own.
+///
+/// Clones share the node. The last clone ends the node and removes its data. An operation that
+/// still runs counts as a clone.
 #[derive(Clone)]
 pub(crate) struct Broker {
     node: Arc<Mutex<Node>>,
-    /// The URL of the default virtual host.
+    /// The URL of the default virtual host. The user is `guest`.
     pub(crate) url: String,
     /// The port for AMQP.
     pub(crate) port: u16,
@@ -21,6 +24,8 @@ pub(crate) struct Broker {
 
 impl Broker {
     /// Starts a node with the default configuration.
+    ///
+    /// A start takes about 4 seconds, and at most three minutes.
     pub(crate) async fn start() -> Result<Self> {
         Self::start_with(Setup::new()).await
     }
@@ -37,16 +42,24 @@ impl Broker {
     }
 
     /// Kills the node with SIGKILL, as in a crash.
+    ///
+    /// Returns when the process has ended. The node gets no chance to write to its disk.
     pub(crate) async fn kill(&self) -> Result<()> {
         self.with(Node::kill).await.context("cannot kill the broker")
     }
 
     /// Starts the node again.
+    ///
+    /// Returns when the node answers, after three minutes at most. Does nothing if the node runs.
     pub(crate) async fn restart(&self) -> Result<()> {
         self.with(Node::restart).await.context("cannot start the broker again")
     }
 
     /// Runs `rabbitmqctl`, and returns its output.
+    ///
+    /// # Errors
+    ///
+    /// The output of the command, if it fails.
     pub(crate) async fn ctl<const N: usize>(&self, arguments: [&str; N]) -> Result<String> {
         let arguments = arguments.map(str::to_owned);
         self.with(move |node| node.ctl(&arguments.each_ref().map(String::as_str))).await
@@ -71,6 +84,8 @@ impl Broker {
 }
 
 /// A shared cluster of nodes.
+///
+/// One lock covers all nodes, so operations on different nodes take turns.
 #[derive(Clone)]
 pub(crate) struct Brokers {
     cluster: Arc<Mutex<Cluster>>,
@@ -100,11 +115,15 @@ impl Brokers {
     }
 
     /// Returns the URL with another node first.
+    ///
+    /// Blocks while an operation on a node runs.
     pub(crate) fn url_from(&self, first: usize) -> String {
         self.cluster.lock().unwrap_or_else(PoisonError::into_inner).url_from(first)
     }
 
     /// Runs a blocking operation on one node.
+    ///
+    /// Nodes count from 0. The operation completes even if the future is dropped.
     pub(crate) async fn with<T: Send + 'static>(
         &self,
         node: usize,

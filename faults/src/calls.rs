@@ -17,9 +17,12 @@ use crate::recorder::Recorder;
 pub(crate) const SERVICE: &str = "adding";
 
 /// A load of calls.
+///
+/// Each call adds a million to its own number. So the reply to another call is noticed as a wrong
+/// result.
 #[derive(Clone, Copy)]
 pub(crate) struct Calls {
-    /// The number of calls.
+    /// The number of calls. `usize::MAX` stands for a load that the scenario stops.
     pub(crate) total: usize,
     /// Calls in flight at any time.
     pub(crate) callers: usize,
@@ -34,6 +37,9 @@ const GRACE: Duration = Duration::from_secs(20);
 
 impl Calls {
     /// Makes all calls, or fewer if the recorder is stopped before, and records the end of each.
+    ///
+    /// A caller that fails ends, and the others go on. The report gets the number of late replies,
+    /// and the latest end of a call after its deadline.
     ///
     /// # Errors
     ///
@@ -71,6 +77,8 @@ impl Calls {
     }
 
     /// Makes one call. Returns the time from its deadline to its end, zero if it ended before.
+    ///
+    /// The pause follows the call, and does not count.
     async fn run_one(self, client: &Client<MessagePack>, recorder: &Recorder) -> Result<Duration> {
         let start = Instant::now();
         // The recorder has the outcome.
@@ -89,6 +97,8 @@ impl Calls {
 }
 
 /// Makes one call, and records its end.
+///
+/// The number of the call goes along as an argument, so that the server can report it.
 ///
 /// # Errors
 ///

@@ -14,6 +14,9 @@ use crate::traffic::{Pattern, Traffic};
 use crate::wait::until_some;
 
 /// Jobs and events, and the means to try a call.
+///
+/// Jobs and events flow in the background, at three operations at a time each. Calls are tried on
+/// demand, since the scenario has another load of calls.
 pub(crate) struct Flows {
     calls: Client<MessagePack>,
     /// The timeout of each call.
@@ -52,6 +55,9 @@ impl Flows {
 
     /// Waits until all traffic flows that does not need a certain node.
     ///
+    /// Waits for a call, then for jobs, then for events of the group. Each has the bound of its
+    /// own, so the whole may take six minutes.
+    ///
     /// # Errors
     ///
     /// If that takes longer than the bound of every wait.
@@ -74,6 +80,8 @@ impl Flows {
     }
 
     /// Ends jobs and events, and waits until each that was acknowledged is received.
+    ///
+    /// Exclusive events are not evaluated, since they are lost with their node.
     ///
     /// # Errors
     ///

@@ -18,9 +18,12 @@ use crate::recorder::{Recorder, kind_of};
 pub(crate) const QUEUE: &str = "sums";
 
 /// A load of jobs.
+///
+/// A job is its number. A push with an unknown outcome is repeated with the same number, so a job
+/// may be done twice.
 #[derive(Clone, Copy)]
 pub(crate) struct Jobs {
-    /// The number of jobs.
+    /// The number of jobs. `usize::MAX` stands for a load that the scenario stops.
     pub(crate) total: usize,
     /// Pushes in flight at any time.
     pub(crate) pushers: usize,
@@ -57,6 +60,8 @@ impl Jobs {
     }
 }
 
+/// Pushes one job until the broker acknowledges it, and records each failure by kind. Only the
+/// bound of the scenario limits the attempts.
 async fn push_until_acknowledged(pusher: &Pusher<MessagePack>, recorder: &Recorder) {
     let id = recorder.attempt();
     while let Err(error) = pusher.push(&id).await {

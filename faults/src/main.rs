@@ -16,6 +16,7 @@ use polywire_faults::{Plan, Report, Table, peer, shop_program};
 
 use self::options::Options;
 
+/// Runs a peer, a program of the shop, or the scenarios, by the first argument.
 fn main() -> Result<ExitCode> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let runtime = tokio::runtime::Runtime::new()?;
@@ -32,6 +33,9 @@ fn main() -> Result<ExitCode> {
 }
 
 /// Runs the scenarios one after the other, and prints the counts side by side.
+///
+/// Writes each report to `target/faults`, also that of a failed run. The exit code is a failure if
+/// one of the scenarios has failed. A scenario that cannot run on this machine does not count.
 async fn run(options: &Options) -> Result<ExitCode> {
     let program = std::env::current_exe()?;
     let mut table = Table::default();

@@ -28,6 +28,8 @@ pub(crate) struct Options {
 
 impl Options {
     /// Returns the scenarios in the order of the command line.
+    ///
+    /// Without an id, these are all but the soak.
     pub(crate) fn scenarios(&self) -> &[Scenario] {
         if self.scenarios.is_empty() { Scenario::ALL } else { &self.scenarios }
     }
@@ -43,6 +45,7 @@ impl Options {
     }
 }
 
+/// Parses an id in upper or lower case, or `soak`. The error lists the ids.
 fn scenario(id: &str) -> Result<Scenario, String> {
     if id == "soak" {
         return Ok(Scenario::SOAK);

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// The parameters of a run.
+///
+/// One plan is for one run: one scenario, with one kind of queues. With one seed, the random times
+/// of two runs are the same; those of the machine are not.
 #[derive(Clone, Debug)]
 #[allow(clippy::exhaustive_structs, reason = "made by the programs of this package alone")]
 pub struct Plan {
@@ -12,7 +15,8 @@ pub struct Plan {
     pub size: Size,
     /// The kind of the queues.
     pub mode: Mode,
-    /// The seed of random times: the same seed brings the same times.
+    /// The seed of random times: the same seed brings the same times. The command line has the
+    /// default 2014, and the tests have 1.
     pub seed: u64,
     /// The duration of the soak scenario; the others ignore it.
     pub soak: Duration,
@@ -31,12 +35,14 @@ pub enum Size {
 }
 
 /// The kind of the queues of services and jobs.
+///
+/// Reply queues and exclusive queues are classic in both modes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums)]
 pub enum Mode {
     /// Classic queues, on one node.
     Classic,
-    /// Quorum queues, replicated on all nodes.
+    /// Quorum queues, replicated on all nodes. A scenario without a cluster has a single replica.
     Quorum,
 }
 
@@ -51,6 +57,8 @@ impl Plan {
     }
 
     /// Adds the kind of the queues to a URL.
+    ///
+    /// The URL must not have parameters yet.
     #[must_use]
     pub fn url(&self, broker: &str) -> String {
         format!("{broker}?queue_kind={}", self.mode)

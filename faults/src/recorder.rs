@@ -14,14 +14,22 @@ use tokio::time::{Instant, sleep};
 use crate::wait::{WAIT_MAX, until};
 
 /// Records the operations of a scenario while the scenario runs.
+///
+/// All tasks of a scenario share the recorder. Each part is atomic or has a lock of its own, and no
+/// lock is held across an await. So a summary during the load is a snapshot of each part, and not
+/// of all.
 #[derive(Default)]
 pub(crate) struct Recorder {
     operations: OperationLog,
+    /// Operations with a recorded end.
     ended: AtomicUsize,
+    /// Successful calls whose result was not the expected one.
     wrong: AtomicUsize,
+    /// Set once no operation may start any more.
     stopped: AtomicBool,
     /// Failures by kind.
     failures: Mutex<BTreeMap<String, usize>>,
+    /// Measured values by name.
     figures: Mutex<BTreeMap<&'static str, String>>,
     effects: Mutex<Effects>,
     /// True if effects by process are not kept: they grow with the load.
@@ -31,24 +39,32 @@ pub(crate) struct Recorder {
 /// Effects by process. Bounded by the load.
 #[derive(Default)]
 struct Effects {
+    /// Process and operation of each effect.
     seen: HashSet<(u32, u64)>,
     /// The number of effects of each process.
     counts: BTreeMap<u32, usize>,
+    /// Effects beyond the first of an operation, by process.
     repeated: BTreeMap<u32, usize>,
 }
 
 impl Recorder {
     /// Keeps only the end of each operation and the count of its effects from now on.
+    ///
+    /// The methods about single processes have no answers then.
     pub(crate) fn keep_totals_only(&self) {
         self.totals_only.store(true, Ordering::Relaxed);
     }
 
     /// Records the start of an operation, and returns its number.
+    ///
+    /// Numbers count from 0.
     pub(crate) fn attempt(&self) -> u64 {
         self.operations.attempt()
     }
 
     /// Records the end of a call. A result other than `right` counts as wrong.
+    ///
+    /// A call is acknowledged even with a wrong result, which fails the scenario in the end.
     pub(crate) fn call<T: PartialEq>(&self, id: u64, outcome: &Result<T, CallError>, right: &T) {
         if outcome.as_ref().is_ok_and(|result| result != right) {
             self.wrong.fetch_add(1, Ordering::Relaxed);
@@ -119,11 +135,15 @@ impl Recorder {
     }
 
     /// Records a figure for the report.
+    ///
+    /// A second value of a name replaces the first.
     pub(crate) fn figure(&self, name: &'static str, value: impl Display) {
         lock(&self.figures).insert(name, value.to_string());
     }
 
     /// Returns the operations by outcome, as counted so far.
+    ///
+    /// The time grows with the number of operations.
     pub(crate) fn summary(&self) -> Summary {
         self.operations.summary()
     }
@@ -144,6 +164,8 @@ impl Recorder {
     }
 
     /// Returns a process that carried out an operation.
+    ///
+    /// If there are several, any of them is the answer.
     pub(crate) fn process_of(&self, operation: u64) -> Option<u32> {
         let effects = lock(&self.effects);
         effects.seen.iter().find(|(_, id)| *id == operation).map(|(by, _)| *by)
@@ -176,6 +198,9 @@ impl Recorder {
 
     /// Waits until every acknowledged operation has had its effect.
     ///
+    /// The wait has a bound of two minutes. An operation whose outcome is unknown may have an
+    /// effect or not. Duplicates are not checked here.
+    ///
     /// # Errors
     ///
     /// If an effect is missing, if an operation that certainly failed had an effect, or if a result
@@ -197,6 +222,8 @@ impl Recorder {
 }
 
 /// Returns the kind of an error as the report shows it.
+///
+/// An error that is certainly unsent says so behind its kind.
 pub(crate) fn kind_of(error: &Error) -> String {
     let unsent = if error.is_unsent() { ", unsent" } else { "" };
     format!("{:?}{unsent}", error.kind())

@@ -14,6 +14,8 @@ use crate::plan::Plan;
 use crate::recorder::Recorder;
 
 /// The report of a scenario in one mode.
+///
+/// The report of a failed run has all counts up to the failure.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Report {
@@ -43,6 +45,8 @@ pub struct Report {
 
 impl Report {
     /// Creates the report of a run from its recorder and its outcome.
+    ///
+    /// The reason for which a scenario was not run is no failure.
     pub(crate) fn new(
         scenario: char,
         about: &'static str,
@@ -72,6 +76,8 @@ impl Report {
     }
 
     /// Writes the report into a folder, as JSON.
+    ///
+    /// The file is `SCENARIO-MODE.json`, and replaces that of an earlier run.
     ///
     /// # Errors
     ///
@@ -116,6 +122,7 @@ impl fmt::Display for Report {
 }
 
 impl Report {
+    /// Returns the figures, and the failures with their counts, as one line.
     fn remarks(&self) -> String {
         let figures = self.figures.iter().map(|(name, value)| format!("{name}: {value}"));
         let failures = self.failures.iter().map(|(kind, count)| format!("{count} × {kind}"));

@@ -17,6 +17,9 @@ use crate::scenarios::{
 use crate::{Mode, Plan, Report, Size};
 
 /// A disturbance under load.
+///
+/// A scenario proves its claims by the errors of its run. Each run has a recorder, nodes and
+/// processes of its own, so several may run at the same time.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct Scenario {
@@ -24,7 +27,9 @@ pub struct Scenario {
     pub id: char,
     /// The disturbance, in a phrase.
     pub about: &'static str,
+    /// Kinds of queues in a full run.
     modes: &'static [Mode],
+    /// Kinds of queues in a quick run; none if the scenario is left out.
     quick_modes: &'static [Mode],
     run: Run,
 }
@@ -148,6 +153,8 @@ impl Scenario {
     };
 
     /// Returns the modes that a run of this size covers.
+    ///
+    /// There are none for a scenario that is too long for the size.
     #[must_use]
     pub fn modes_of(&self, size: Size) -> &'static [Mode] {
         match size {
@@ -157,6 +164,9 @@ impl Scenario {
     }
 
     /// Runs the scenario. All its nodes and processes have ended when this returns.
+    ///
+    /// A run fails after its bound: 6 minutes in the quick size, 30 minutes in the full one. The
+    /// duration of the soak comes in addition, for each scenario.
     pub async fn run(&self, plan: &Plan) -> Report {
         let recorder = Arc::new(Recorder::default());
         let start = Instant::now();

@@ -13,6 +13,9 @@ pub const ARGUMENT: &str = "--shop";
 /// Runs the program of the shop with this name, as its own `main` does. All but `load` end with the
 /// standard input as well, so that a run that is killed leaves no process behind.
 ///
+/// Settings come from the environment, as in the programs of their own. `load` ends by itself when
+/// its input ends.
+///
 /// # Errors
 ///
 /// If there is no program with this name.

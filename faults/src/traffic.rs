@@ -19,7 +19,9 @@ use crate::wait::{until, until_some, within};
 /// The messaging pattern of some traffic.
 #[derive(Clone, Copy)]
 pub(crate) enum Pattern {
+    /// Calls of a server, which replies with the number.
     Calls,
+    /// Jobs for one worker.
     Jobs,
     /// Events for a subscriber with an exclusive queue.
     Events,
@@ -28,6 +30,8 @@ pub(crate) enum Pattern {
 }
 
 /// Operations of one pattern. Dropping the traffic ends them.
+///
+/// An operation has 15 seconds to be acknowledged, and 15 more to be received.
 pub(crate) struct Traffic {
     state: Arc<State>,
     sending: JoinSet<()>,
@@ -38,8 +42,11 @@ pub(crate) struct Traffic {
 struct State {
     sender: Sender,
     recorder: Arc<Recorder>,
+    /// Numbers of acknowledged operations. The duration of the scenario bounds both sets.
     acknowledged: Mutex<HashSet<u64>>,
+    /// Numbers of received operations.
     seen: Mutex<HashSet<u64>>,
+    /// Set once no operation may start any more.
     stopped: AtomicBool,
 }
 
@@ -93,6 +100,8 @@ impl Traffic {
 
     /// Waits until an operation that starts after this call is acknowledged and received.
     ///
+    /// Each attempt is an operation of its own, beside those in the background.
+    ///
     /// # Errors
     ///
     /// If that takes longer than two minutes.
@@ -130,6 +139,8 @@ impl State {
     }
 
     /// Carries out an operation. Returns `None` if it is not acknowledged and received in time.
+    ///
+    /// An operation that is received too late counts as received in the end.
     async fn operate(&self) -> Option<()> {
         let id = self.recorder.attempt();
         let acknowledged = match &self.sender {
@@ -204,6 +215,8 @@ impl Receiver {
         })
     }
 
+    /// Receives until the handle ends. Failures of the handle are recorded by kind, and end nothing
+    /// else.
     async fn run(self, state: Arc<State>) {
         match self {
             Self::Server(server) => {

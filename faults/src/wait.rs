@@ -11,6 +11,8 @@ pub(crate) const WAIT_MAX: Duration = Duration::from_mins(2);
 
 /// Waits until a condition holds.
 ///
+/// The condition is looked at every 2 ms.
+///
 /// # Errors
 ///
 /// If the condition does not hold within [`WAIT_MAX`]. `what` describes the condition.
@@ -24,6 +26,9 @@ pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) -> Result<()> {
 }
 
 /// Repeats an attempt until it returns a value.
+///
+/// The next attempt follows after 20 ms. No attempt has a bound of its own: at the bound of the
+/// wait, the attempt is dropped.
 ///
 /// # Errors
 ///
@@ -44,6 +49,8 @@ pub(crate) async fn until_some<T, F: Future<Output = Option<T>>>(
 }
 
 /// Awaits a future.
+///
+/// The future is dropped at the bound.
 ///
 /// # Errors
 ///

@@ -20,6 +20,21 @@ use crate::parse::ServiceTrait;
 /// Generates the trait, its server, and the typed endpoint handles that call it.
 ///
 /// Only names for the user are public; all others are in the scope of a constant.
+///
+/// For the trait `Calculator` with one method for calls:
+///
+/// ```text
+/// pub trait Calculator: Send + Sync + 'static { fn add(…) -> impl Future<…> + Send; }
+/// pub struct CalculatorClient<D, S = Requester>(Client<D, S>);
+/// pub struct CalculatorServer<T, D> { router: Router<D>, service: PhantomData<fn() -> T> }
+/// const _: () = {
+///     struct __add_arguments { a: i64, b: i64 }
+///     impl<D: Dialect> CalculatorClient<D> { … }
+///     impl<T: Calculator, D: Dialect> CalculatorServer<T, D> { … }
+/// };
+/// ```
+///
+/// The `cfg` attributes of the trait stand before each item at this level.
 pub(crate) fn expand(service: &ServiceTrait) -> TokenStream {
     let definition = service::definition(service);
     let ends = ends(service);
@@ -45,6 +60,8 @@ pub(crate) fn expand(service: &ServiceTrait) -> TokenStream {
 }
 
 /// The typed handles for the patterns of the service: the struct of each and its methods.
+///
+/// The first of a pair stands beside the trait, the second within the constant.
 fn ends(service: &ServiceTrait) -> Vec<(TokenStream, TokenStream)> {
     let patterns = service.patterns;
     let mut ends = Vec::new();

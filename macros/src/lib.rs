@@ -1,5 +1,10 @@
 //! The macros of [polywire](https://docs.rs/polywire), which re-exports them: `#[service]` and
 //! `#[derive(Fault)]`.
+//!
+//! Each macro parses its item into data, which rejects the item or not, and then generates code
+//! from the data. The generated code names everything by absolute paths, such as
+//! `::polywire::Client` and `::std::sync::Arc`. So a program must have `polywire` among its
+//! dependencies under this name.
 
 mod expand;
 mod parse;

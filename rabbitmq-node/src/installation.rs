@@ -50,7 +50,7 @@ impl Installation {
         let installation =
             root.map(Path::to_owned).or_else(selected).map_or(Self::Machine, Self::Root);
         if installation.is_there() {
-            return Ok(installation);
+            return installation.canonical();
         }
         let missing = match installation {
             Self::Machine => {
@@ -65,17 +65,41 @@ impl Installation {
         Err(io::Error::new(io::ErrorKind::NotFound, missing))
     }
 
-    /// Returns whether the machine has RabbitMQ.
+    /// Returns the same installation with a path that has no links.
+    fn canonical(self) -> io::Result<Self> {
+        match self {
+            Self::Machine => Ok(self),
+            Self::Root(root) => Ok(Self::Root(root.canonicalize()?)),
+        }
+    }
+
+    /// Returns true if the machine has RabbitMQ.
     pub(crate) fn is_on_machine() -> bool {
         Self::Machine.is_there()
     }
 
     fn is_there(&self) -> bool {
+        self.server().exists()
+    }
+
+    /// Returns the path of the server's program on this machine.
+    fn server(&self) -> PathBuf {
         let server = Path::new(PROGRAMS).join("rabbitmq-server");
         match self {
-            Self::Machine => server.exists(),
-            Self::Root(root) => below(root, &server).exists(),
+            Self::Machine => server,
+            Self::Root(root) => below(root, &server),
         }
+    }
+
+    /// Returns RabbitMQ's own folder, which has its programs and applications.
+    ///
+    /// # Errors
+    ///
+    /// If the program of the server is not in a folder of RabbitMQ's own.
+    pub(crate) fn home(&self) -> io::Result<PathBuf> {
+        let server = self.server().canonicalize()?;
+        let home = server.parent().and_then(Path::parent);
+        home.map(Path::to_owned).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// Returns the folder for the data of nodes.

@@ -20,6 +20,7 @@ mod port_mapper;
 mod ports;
 mod settings;
 mod setup;
+mod trimmed;
 
 pub use self::cluster::Cluster;
 pub use self::installation::ROOT;

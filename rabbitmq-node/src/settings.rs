@@ -14,6 +14,7 @@ use crate::place::Place;
 use crate::port_mapper::PortMapper;
 use crate::ports;
 use crate::setup::Setup;
+use crate::trimmed::trimmed;
 
 /// The folder and the ports of a node.
 pub(crate) struct Settings {
@@ -25,6 +26,8 @@ pub(crate) struct Settings {
     certificates: Option<PathBuf>,
     mapper: Arc<PortMapper>,
     installation: Installation,
+    /// Folder with the applications that the node needs.
+    home: PathBuf,
     place: Place,
 }
 
@@ -41,6 +44,7 @@ impl Settings {
         let tls_port = certificates.is_some().then(ports::free).transpose()?;
         let (port, distribution_port) = (ports::free()?, ports::free()?);
         let place = Place::of(node, setup.network.as_ref())?;
+        let home = trimmed(&installation, &setup.plugins)?;
         let settings = Self {
             folder,
             port,
@@ -49,6 +53,7 @@ impl Settings {
             certificates,
             mapper,
             installation,
+            home,
             place,
         };
         settings.write(setup)?;
@@ -102,6 +107,8 @@ impl Settings {
         let file = |name: &str| self.path_inside(name);
         let address = self.address();
         let [a, b, c, d] = address.octets();
+        let name = self.node_name();
+        let port = self.distribution_port;
         if self.place.hosts().is_some() {
             command.env("ERL_INETRC", file(HOSTS));
         }
@@ -109,7 +116,9 @@ impl Settings {
             // A database that fails writes its core file to the working directory.
             .current_dir(&self.folder)
             .env("HOME", file("home"))
-            .env("RABBITMQ_NODENAME", self.node_name())
+            .env("RABBITMQ_SCRIPTS_DIR", self.installation.path_inside(&self.home.join("sbin")))
+            .env("RABBITMQ_PLUGINS_DIR", self.installation.path_inside(&self.home.join("plugins")))
+            .env("RABBITMQ_NODENAME", &name)
             .env("RABBITMQ_NODE_PORT", self.port.to_string())
             .env("RABBITMQ_NODE_IP_ADDRESS", address.to_string())
             .env("RABBITMQ_DIST_PORT", self.distribution_port.to_string())
@@ -124,9 +133,14 @@ impl Settings {
             .env("RABBITMQ_GENERATED_CONFIG_DIR", file("config"))
             .env("RABBITMQ_ADVANCED_CONFIG_FILE", file("advanced.config"))
             .env("ERL_CRASH_DUMP", file("erl_crash.dump"))
+            // The node has its name from the start: RabbitMQ would start another Erlang, which
+            // takes a second, only to have a port mapper.
             .env(
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-                format!("-kernel inet_dist_use_interface {{{a},{b},{c},{d}}}"),
+                format!(
+                    "-sname {name} -kernel inet_dist_use_interface {{{a},{b},{c},{d}}} \
+                     inet_dist_listen_min {port} inet_dist_listen_max {port}"
+                ),
             )
             // The script becomes the node instead of starting a child: the process to kill is
             // known.

@@ -1,6 +1,9 @@
 //! Limits on message count and bytes.
 
 /// A limit on the number of messages, and on their total bytes.
+///
+/// A publish queue has one for its buffer, and each of its channels another one for unconfirmed
+/// messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bounds {
     /// The most messages.
@@ -12,6 +15,9 @@ pub(crate) struct Bounds {
 impl Bounds {
     /// Returns whether a message of `size` bytes fits in addition to `messages` of `bytes` in
     /// total. A single message always fits, since it could never be sent otherwise.
+    ///
+    /// `messages` and `bytes` describe the content without the new message. A message that reaches
+    /// a limit exactly still fits.
     pub(crate) fn admit(self, messages: usize, bytes: usize, size: usize) -> bool {
         messages == 0 || (messages < self.messages && bytes.saturating_add(size) <= self.bytes)
     }

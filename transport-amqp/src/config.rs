@@ -249,7 +249,7 @@ fn invalid(error: &'static str) -> Error {
 }
 
 /// The bounds of `frame_max` in bytes; 0 stands for the default. AMQP has the smallest. The engine
-/// allocates a buffer of 32 frames for each connection.
+/// allocates two buffers of 32 frames each for a connection.
 const FRAMES: RangeInclusive<u32> = 4096..=1 << 20;
 /// The least `channel_max`; 0 stands for the most. One service with its clients, jobs and events
 /// uses some eight.

@@ -12,6 +12,15 @@
 //! - [`monitor`]: events, log and metrics of the connections.
 //! - [`channel_guard`], [`queue_frame`]: helpers for channels, which are not supervised: the owner
 //!   of a channel opens a new one when the old one is lost.
+//!
+//! # Tasks and ownership
+//!
+//! The transport owns one or two handles, and each handle owns the task of its supervisor. The
+//! supervisor alone replaces the connection and changes the state that the handle watches. The
+//! engine owns the stream of a connection, and with it the filter of [`inbound`].
+//!
+//! Channels belong to consumers, publishers and single operations. After a loss, a consumer or a
+//! publisher opens another channel, at growing pauses.
 
 pub(crate) mod backoff;
 pub(crate) mod broker_version;

@@ -46,6 +46,9 @@ pub enum ConnectionChange {
         port: u16,
     },
     /// The connection is lost, and the transport reconnects.
+    ///
+    /// The kind is `Disconnected`, and the source is the cause, as far as the engine reports one.
+    /// For a broker of the URL, the details name the host and the port.
     Lost(Error),
     /// The connection is established again. Consumers are registered again after this.
     Restored {
@@ -56,11 +59,18 @@ pub enum ConnectionChange {
     },
     /// The broker has stopped accepting messages, for the given reason: it is out of memory or
     /// disk.
+    ///
+    /// RabbitMQ sends the reason with
+    /// [`connection.blocked`](https://www.rabbitmq.com/docs/connection-blocked). Acknowledgements
+    /// still flow, unless the transport has only one connection.
     Blocked(String),
-    /// The broker accepts messages again.
+    /// The broker accepts messages again. Buffered messages are sent from now on, in their order.
     Unblocked,
     /// The broker has refused for longer than [`give_up_after`](crate::AmqpBuilder::give_up_after).
     /// The transport reconnects no more, and all endpoint handles fail with the error.
+    ///
+    /// The end of a connection that the program handed in is also a refusal, with the kind
+    /// `Closed`. No change of this connection follows.
     Refused(Error),
 }
 
@@ -78,6 +88,9 @@ impl fmt::Display for ConnectionRole {
 /// [`Amqp::events`](crate::Amqp::events).
 ///
 /// A stream that is not read keeps the latest 64 events. The stream ends with the transport.
+///
+/// The events of one connection come in the order of its changes. Events that a slow reader has
+/// lost are skipped without a notice.
 ///
 /// ```no_run
 /// # async fn watch(transport: polywire_amqp::Amqp) {

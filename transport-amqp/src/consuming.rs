@@ -18,6 +18,16 @@
 //!
 //! [`replies`] consumes the replies of all requesters, by [`reply_mode`]. [`cancellation`] carries
 //! the calls that clients have abandoned.
+//!
+//! # Tasks and bounds
+//!
+//! - A receiving half has one consumer task, which ends when the half stops. The buffer between
+//!   them holds a window of deliveries and one suspect.
+//! - Each copy of a delivery has a task of its own until the confirm. The window bounds these
+//!   tasks, since the original stays unsettled meanwhile.
+//! - A transport has one task for all replies, unless they are direct, and one for the
+//!   cancellations that it sends.
+//! - A responder has one task that listens to its clients.
 
 pub(crate) mod acker;
 mod active_consumer;

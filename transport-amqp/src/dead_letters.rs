@@ -73,6 +73,8 @@ pub(crate) async fn open(
 
 /// An open dead-letter queue. Dropping the session closes its channel, and the broker requeues what
 /// is unsettled.
+///
+/// The session takes one of the channels that endpoint handles leave, and reserves none.
 struct DeadLetterSession {
     shared: Arc<Shared>,
     channel: Channel,
@@ -86,6 +88,8 @@ struct DeadLetterSession {
     found: u32,
     remaining: u32,
     /// Dead letters that were taken and not settled, by delivery tag.
+    ///
+    /// The bodies stay in memory until they are settled; `found` bounds their number.
     unsettled: BTreeMap<u64, Raw>,
 }
 
@@ -108,6 +112,9 @@ impl DeadLetterSession {
 
     /// Republishes a dead letter to its origin, then acknowledges the dead letter. A missing job
     /// queue is declared again; a missing service or group queue is an error.
+    ///
+    /// An unknown tag is ignored. If the future is dropped between the two steps, the message is in
+    /// both queues.
     async fn redrive_one(&mut self, tag: u64) -> Result<()> {
         let Some(raw) = self.unsettled.get(&tag) else { return Ok(()) };
         let copy = native::encode_redriven(&self.origin.name, raw)?;
@@ -135,6 +142,9 @@ impl DeadLetterSession {
     }
 
     /// Requeues all unsettled dead letters and closes the channel.
+    ///
+    /// One `basic.nack` requeues all: in AMQP 0-9-1, the tag 0 together with `multiple` stands for
+    /// each outstanding message.
     async fn requeue_all(&mut self) -> Result<()> {
         if !self.unsettled.is_empty() {
             let all = BasicNackOptions { multiple: true, requeue: true };

@@ -13,6 +13,8 @@ use polywire_core::{Error, ErrorKind};
 use crate::engine_cause::EngineCause;
 
 /// Converts an error of the engine. `context` names the failed operation: "cannot …".
+///
+/// The error is not marked as unsent: only the caller knows whether a message was written.
 pub(crate) fn failed(context: &'static str, error: &lapin::Error) -> Error {
     Error::new(kind_of(error), context).with_source(EngineCause::of(error))
 }
@@ -58,6 +60,8 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Returns the broker's reason for closing a channel; `None` for any other error.
+///
+/// AMQP calls such a reason a soft error. A hard error closes the connection.
 pub(crate) fn channel_error(error: &lapin::Error) -> Option<&AMQPSoftError> {
     let lapin::ErrorKind::ProtocolError(error) = error.kind() else { return None };
     match error.kind() {
@@ -126,6 +130,10 @@ fn value_in(text: &str) -> String {
 
 /// Maps a reply code to a kind. All errors but the broker's refusals count as a lost connection,
 /// after which the transport reconnects.
+///
+/// - `Denied`: the reply codes 403 (access refused), 405 (resource locked) and 530 (not allowed).
+/// - `Config`: the reply codes 404 (not found) and 406 (precondition failed).
+/// - `Disconnected`: all other reply codes, and all errors of sockets and of the engine.
 pub(crate) fn kind_of(error: &lapin::Error) -> ErrorKind {
     let lapin::ErrorKind::ProtocolError(error) = error.kind() else {
         return ErrorKind::Disconnected;

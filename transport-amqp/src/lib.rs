@@ -2,6 +2,9 @@
 //!
 //! [`Amqp`] is the transport, and [`AmqpBuilder`] its builder. The documentation of [`Amqp`] lists
 //! the queues, exchanges and headers on the broker, for programs that use them without this crate.
+//!
+//! Two features exist. `tls`, which is on by default, adds `amqps` URLs with rustls and ring.
+//! `metrics` records the counter `polywire_reconnects_total` with the `metrics` facade.
 
 mod buffer_bounds;
 mod builder;

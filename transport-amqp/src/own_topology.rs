@@ -16,6 +16,8 @@ impl AmqpBuilder {
     /// differs with its value here (`ours`) and at the broker (`theirs`). A failure after that is
     /// logged, and tried again.
     ///
+    /// A second call replaces the topology of the first.
+    ///
     /// ```
     /// use polywire_amqp::{
     ///     Amqp, BindingDeclaration, ExchangeDeclaration, ExchangeKind, QueueDeclaration,
@@ -49,6 +51,9 @@ impl AmqpBuilder {
     /// group gets all events; a subscriber without a group drops those that its filters do not
     /// match. A subscriber does not notice that the exchange was deleted and declared again by
     /// another program within one check.
+    ///
+    /// Each call sets one channel, and a second call for a channel replaces its exchange. A channel
+    /// without a call has the exchange `polywire.events.CHANNEL`.
     pub fn channel_exchange(
         mut self,
         channel: impl TryInto<Address, Error: Into<Error>>,

@@ -49,6 +49,9 @@ impl AmqpBuilder {
     /// connect timeout at most. If the engine's error says that the broker refuses, the transport
     /// [gives up](AmqpBuilder::give_up_after) in the end; after any other error it goes on.
     ///
+    /// The function runs in a task, which is aborted at the timeout. A panic of the function fails
+    /// the attempt.
+    ///
     /// ```no_run
     /// # use polywire_amqp::Amqp;
     /// use polywire_amqp::lapin::{Connection, ConnectionProperties};

@@ -11,6 +11,9 @@ use crate::wire::native;
 
 /// Opens a sender of events to `channel`, and declares the exchange.
 ///
+/// If the exchange was missing and queues wait for it, their subscribers get up to about 1.5
+/// seconds to declare it first.
+///
 /// # Errors
 ///
 /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) if there is an exchange of another type
@@ -22,6 +25,9 @@ pub(crate) async fn open(shared: &Arc<Shared>, channel: &Address) -> Result<Send
 }
 
 /// The sender of events to one channel.
+///
+/// All senders of an exchange share one channel. Events keep the order of the calls of `send`; one
+/// that is published again comes behind later ones.
 struct EventSender {
     shared: Arc<Shared>,
     events: Arc<EventPublisher>,

@@ -25,6 +25,9 @@ pub(crate) async fn open(shared: &Arc<Shared>, queue: &Address) -> Result<Sender
 }
 
 /// The sender of jobs to one queue.
+///
+/// Jobs keep the order of the calls of `send`. A job that finds the queue deleted is published
+/// again, behind later ones.
 struct JobSender {
     shared: Arc<Shared>,
     queue: QueueSpec,

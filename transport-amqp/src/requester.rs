@@ -41,6 +41,7 @@ pub(crate) fn open(shared: &Arc<Shared>, service: &Address) -> Result<(Sender, R
 /// The sender of requests to one service.
 struct RequestSender {
     shared: Arc<Shared>,
+    /// Queue of the service, which a requester never declares.
     queue: QueueSpec,
     /// Routing key of the cancels for the service.
     cancel_key: ShortString,
@@ -50,6 +51,8 @@ struct RequestSender {
 
 impl RequestSender {
     /// Tells the servers that the caller does not wait any more.
+    ///
+    /// With direct replies, nothing is sent.
     fn cancel(&self, call: CallId, is_expired: bool) {
         let Some(cancels) = self.shared.cancel_sender() else { return };
         let call = Correlation { requester: self.number, call };
@@ -70,6 +73,8 @@ impl Outbound for RequestSender {
         self.cancel(call, true);
     }
 
+    /// Publishes the answer in a task of its own. Outside of a runtime, the answer is lost, and the
+    /// server asks again.
     fn answer(&self, asked: &Asked, is_permitted: bool) {
         let reply_address = self.shared.replies.reply_address();
         match native::encode_answer(asked, self.number, &reply_address, is_permitted) {
@@ -78,6 +83,8 @@ impl Outbound for RequestSender {
         }
     }
 
+    /// Publishes a check that the broker returns if the queue of the server is gone. The requester
+    /// then gets the notice of that.
     fn check(&self, server: &ServerAddress) {
         let (number, checked) = (self.number, server.clone());
         match native::encode_check(server) {

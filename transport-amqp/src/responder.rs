@@ -44,6 +44,9 @@ pub(crate) async fn open(
 }
 
 /// Sends replies to the reply addresses of their requests.
+///
+/// A reply is published at once, also while the consumer of the requests is lost. Core acknowledges
+/// the request after the confirm.
 struct ReplySender {
     shared: Arc<Shared>,
     /// The queue for answers to the questions of this server.
@@ -62,6 +65,10 @@ impl Outbound for ReplySender {
         }
     }
 
+    /// Returns false for a caller that cannot answer: with direct replies, of an earlier version,
+    /// or of another program.
+    ///
+    /// If the caller's queue is gone, the answer is a denial.
     fn ask(&self, question: &Question) -> bool {
         if !native::can_be_asked(&question.reply_to) {
             return false;

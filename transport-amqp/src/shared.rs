@@ -69,6 +69,9 @@ pub(crate) struct Shared {
 impl Shared {
     /// Connects, to publish and to consume, and opens a channel to publish on.
     ///
+    /// The connections are made one after the other: first the one that publishes. The program's
+    /// topology is declared last, and a task keeps it from then on.
+    ///
     /// # Errors
     ///
     /// Those of connecting, or [`ErrorKind::Disconnected`] if opening the channel exceeds the
@@ -148,6 +151,8 @@ impl Shared {
 
     /// Publishes a message in a task of its own, and passes the result to `then`. The deadline of
     /// the message bounds the task. Outside of a runtime, nothing is published.
+    ///
+    /// After the deadline, `then` is not called.
     pub(crate) fn publish_later(
         self: &Arc<Self>,
         message: OutgoingMessage,
@@ -232,6 +237,8 @@ impl Shared {
 
     /// Returns the sender of cancellations. There is none for direct replies, whose reply address
     /// is valid only on the channel that publishes the requests.
+    ///
+    /// The first call starts its task, and panics outside of a runtime.
     pub(crate) fn cancel_sender(&self) -> Option<&CancelSender> {
         let start = || CancelSender::start(self.publishing_connection.clone(), &self.tasks);
         (!self.replies.is_direct()).then(|| self.cancel_sender.get_or_init(start))
@@ -253,6 +260,9 @@ impl Shared {
     }
 
     /// Waits for republished copies, then stops the tasks, deletes private queues and disconnects.
+    ///
+    /// Waits for up to 2 seconds for the copies, 1 second for the queues, and 2 seconds for the
+    /// connections.
     async fn shut_down(&self) {
         // A connection that closes between a copy and its acknowledgement leaves both messages.
         if timeout(REPUBLISH_MAX, self.republishing.wait_idle()).await.is_err() {

@@ -15,8 +15,11 @@ use crate::error::{closed, lock};
 
 /// The background tasks of a transport, and whether the transport is closed. Dropping the set
 /// aborts all of them.
+///
+/// A closed set stays closed. Tasks may still be in it then, until they are aborted.
 #[derive(Default)]
 pub(crate) struct Tasks {
+    /// Handles of the tasks. Those of finished tasks are removed when another one is added.
     handles: Mutex<Vec<AbortHandle>>,
     closed: AtomicBool,
     /// Signal that `closed` was set.

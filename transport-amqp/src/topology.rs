@@ -4,6 +4,9 @@
 //! the arguments of `queue.declare`. [`options_by_queue`] holds the options of all queues of a
 //! transport, and makes a [`queue`] from a name. [`own`] are exchanges, queues and bindings of the
 //! program's own. The names themselves are part of the wire format.
+//!
+//! Declarations go over the consuming connection, which no alarm blocks. The broker closes the
+//! channel of a declaration that it refuses, so most declarations have a channel of their own.
 
 pub(crate) mod argument_value;
 mod arguments;

@@ -52,6 +52,8 @@ impl Amqp {
     ///
     /// Dropping the future closes the connection.
     ///
+    /// Each broker of the URL gets the connect timeout, for each of the two connections.
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::Config`] for a malformed URL, and the errors of [`AmqpBuilder::build`].
@@ -73,6 +75,8 @@ impl Amqp {
 
     /// Returns the state of each connection, followed by each change: connected, lost, restored,
     /// blocked, unblocked, refused.
+    ///
+    /// The streams are independent of one another.
     #[must_use]
     pub fn events(&self) -> ConnectionEvents {
         self.0.monitor.subscribe()
@@ -88,8 +92,9 @@ impl AmqpBuilder {
     ///
     /// - [`ErrorKind::Disconnected`] if no broker answers within the connect timeout,
     /// - [`ErrorKind::Denied`] if the broker refuses the user or the virtual host,
-    /// - [`ErrorKind::Config`] if a certificate cannot be read, or the options of a queue
-    ///   contradict each other.
+    /// - [`ErrorKind::Config`] if a setting is out of its bounds, or a certificate cannot be read,
+    /// - [`ErrorKind::Config`] if the options of a queue contradict each other, or the
+    ///   [topology](Self::topology) differs at the broker.
     ///
     /// The details of a connection error name the host and the port.
     pub async fn build(self) -> Result<Amqp> {
@@ -123,6 +128,9 @@ impl Transport for Amqp {
     /// The queue of the service is not declared, so that a call to a service without a server is
     /// unroutable at once. Dropping the future leaves nothing at the broker but the reply queue,
     /// which expires.
+    ///
+    /// Later requesters share the queue and its consumer. Each has a number, by which its replies
+    /// are routed.
     async fn requester(&self, service: &Address) -> Result<(Sender, Receiver)> {
         self.0.tasks.check_open()?;
         self.0.within_connect_timeout(self.0.start_replies()).await?;
@@ -141,6 +149,8 @@ impl Transport for Amqp {
 
     /// Opens a pusher. Declares the job queue, so that jobs can be pushed before the first puller
     /// exists.
+    ///
+    /// If the future is dropped, the queue may stay.
     async fn pusher(&self, queue: &Address) -> Result<Sender> {
         self.0.tasks.check_open()?;
         self.0.within_connect_timeout(pusher::open(&self.0, queue)).await
@@ -155,6 +165,8 @@ impl Transport for Amqp {
 
     /// Opens a publisher. Declares the exchange of the channel. Events without a bound queue are
     /// dropped by the broker.
+    ///
+    /// If the future is dropped, the exchange may stay.
     async fn publisher(&self, channel: &Address) -> Result<Sender> {
         self.0.tasks.check_open()?;
         self.0.within_connect_timeout(publisher::open(&self.0, channel)).await
@@ -165,6 +177,8 @@ impl Transport for Amqp {
     ///
     /// A new member of a group adds its filters to the bindings of the group's queue. Dropping the
     /// future cancels the consumer.
+    ///
+    /// Each event that is published after the future has resolved is received.
     async fn subscriber(
         &self,
         channel: &Address,
@@ -178,6 +192,9 @@ impl Transport for Amqp {
     /// dead-letter queue.
     ///
     /// Dropping the session returns all unsettled dead letters to the queue.
+    ///
+    /// A source that does not exist and has no dead letters is an error of the kind
+    /// [`ErrorKind::Config`].
     async fn dead_letters(&self, source: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
         self.0.tasks.check_open()?;
         self.0.within_connect_timeout(dead_letters::open(&self.0, source)).await
@@ -192,6 +209,8 @@ impl Transport for Amqp {
     /// Closes the transport within about 5 seconds: deletes the reply queue and the queues of
     /// subscribers without a group, then disconnects. If the future is dropped, closing goes on. A
     /// second call waits for the same end.
+    ///
+    /// From the beginning on, each send fails as [`ErrorKind::Closed`], and each receiver ends.
     async fn close(&self) -> Result<()> {
         self.0.close().await;
         Ok(())

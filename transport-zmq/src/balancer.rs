@@ -31,8 +31,20 @@
 //!
 //! - `peer_endpoints` and `inbound_peers`: peers that come and go. `state`: what all of them share.
 //!
-//! Locks are held for table operations only, never across an await. Where two are held, the order
-//! is `retry`, then `in_flight`.
+//! Locks are held for table operations only, never across an await. Where several are held, the
+//! order is `retry`, `peer_set`, `peer_leave`, then `in_flight` or `outgoing`.
+//!
+//! The tasks of a balancer:
+//!
+//! - a supervisor for each endpoint to connect to, and for a PUSH socket that listens;
+//!
+//! - a task for all inbound peers, once a requester has bound an endpoint;
+//!
+//! - a short task for each peer whose batch waits;
+//!
+//! - a task for the last answers, while the balancer closes.
+//!
+//! The reply stream runs in the task that reads it.
 
 mod balanced_sender;
 #[expect(clippy::module_inception, reason = "this file declares the modules and defines nothing")]

@@ -1,4 +1,7 @@
 //! The configuration of a transport.
+//!
+//! [`ZmqBuilder`] collects the options, and [`ZmqBuilder::build`] checks all of them. The result is
+//! [`Settings`], which never change. The endpoints are kept apart, since they may change later.
 
 mod batching;
 mod builder;

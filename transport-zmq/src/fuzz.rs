@@ -6,6 +6,13 @@ use polywire_core::{Address, Body, Limits};
 use crate::wire::{self, Channel, Frames, SyncMarker};
 
 /// Decodes an envelope. A valid one is encoded again, and must decode to the same message.
+///
+/// The first byte of the input splits the rest into an envelope and a body of frames of 7 bytes.
+/// With 255, all of the rest is the envelope.
+///
+/// # Panics
+///
+/// If the second message differs from the first one, which the fuzzer reports.
 #[allow(clippy::panic, reason = "a fuzzer detects panics")]
 pub fn envelope(bytes: &[u8]) {
     // The first byte is the position at which a body after the envelope begins.
@@ -34,7 +41,11 @@ pub fn envelope(bytes: &[u8]) {
     assert_eq!(message.body.into_bytes(), read.body.into_bytes());
 }
 
-/// Reads the first frame of an event.
+/// Reads the first frame of an event, as a sync marker and as a topic of the channel `a`.
+///
+/// # Panics
+///
+/// If the frame of what was read differs from the input.
 #[allow(clippy::panic, clippy::unwrap_used, reason = "a fuzzer detects panics")]
 pub fn first_frame(bytes: &[u8]) {
     let frame = Bytes::copy_from_slice(bytes);

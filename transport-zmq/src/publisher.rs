@@ -25,6 +25,9 @@ use crate::wire::{self, Channel, Frames, Role, SyncMarker, unique};
 /// When the future resolves, the publisher has the subscriptions of all subscribers that listen at
 /// the endpoints that it connects to.
 ///
+/// The wait for them takes the connect timeout at most. If the future is dropped, the socket is
+/// dropped with it.
+///
 /// # Errors
 ///
 /// `Config` if no endpoint is for servers, or one cannot be bound; `Unsupported` if the engine is
@@ -62,13 +65,20 @@ pub(crate) async fn open(
 }
 
 /// The socket of a publisher, and the task that answers sync markers.
+///
+/// The transport holds the publisher weakly, and the sender strongly.
 struct Publisher {
+    /// The socket, which the answering task holds as well.
     socket: Arc<dyn XPub>,
+    /// The task of [`answer_sync_markers`].
     answering: AbortHandle,
+    /// The time that an endpoint change waits for subscriptions.
     connect_timeout: Duration,
+    /// Set by the first close, so that later events fail.
     closed: AtomicBool,
     /// The runtime of the socket, which accepts events without it.
     runtime: RuntimeWatch,
+    /// The endpoints that the socket has bound, as the transport reports them.
     bind_guard: BindGuard,
 }
 
@@ -89,6 +99,7 @@ impl Publisher {
 }
 
 impl ManagedEndpoint for Publisher {
+    /// Changes an endpoint, and waits for the subscriptions of the subscribers there.
     fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
         let changed = async {
             let real = self.apply(change).await?;
@@ -114,6 +125,9 @@ impl Drop for Publisher {
 }
 
 /// Answers sync markers until the socket is closed.
+///
+/// All answers of one call name the same publisher. An answer waits 100 ms for room at most, and
+/// the next one waits behind it.
 pub(crate) async fn answer_sync_markers(
     socket: Arc<dyn XPub>,
     mut markers: BoxStream<'static, (SyncMarker, u32)>,
@@ -135,6 +149,7 @@ const ANSWER_PATIENCE: Duration = Duration::from_millis(100);
 struct EventSender {
     publisher: Arc<Publisher>,
     channel: Channel,
+    /// Limits on the size of an event, checked before encoding.
     limits: Limits,
 }
 
@@ -159,6 +174,9 @@ impl EventSender {
 }
 
 impl Outbound for EventSender {
+    /// Encodes and sends an event, after waiting for the slowest subscriber.
+    ///
+    /// Dropping the returned value may drop the event. An event without subscribers succeeds.
     fn send(&self, message: Message) -> Sending<'_> {
         match self.encode(message) {
             Ok((first, frames)) => self.publisher.socket.send(first, frames),

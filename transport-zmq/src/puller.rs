@@ -32,6 +32,9 @@ use crate::wire::{self, DecodeFailure, Frames, Role};
 
 /// Opens a puller of `queue`.
 ///
+/// Pushers need not be there: the socket accepts them at any time. If the future is dropped, the
+/// socket is dropped with it.
+///
 /// # Errors
 ///
 /// `Config` if no endpoint is for servers, or one cannot be bound; `Unsupported` if the engine is
@@ -81,6 +84,7 @@ pub(crate) async fn open(
 
 /// The socket of a puller.
 struct Puller {
+    /// The socket, which the transport closes and the receiver stops.
     socket: Arc<dyn Pull>,
     /// The endpoints that the socket has bound.
     bind_guard: BindGuard,
@@ -89,6 +93,7 @@ struct Puller {
 }
 
 impl ManagedEndpoint for Puller {
+    /// Changes an endpoint. A stopped or closed puller changes nothing.
     fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
         let changed = async {
             if self.closed.load(Ordering::Acquire) {
@@ -116,7 +121,9 @@ struct JobReceiver {
     puller: Arc<Puller>,
     /// The messages from the socket, which end when it is stopped or closed.
     jobs: BoxStream<'static, Frames>,
+    /// The queue, whose jobs alone are yielded.
     queue: Address,
+    /// Limits on the size of a job.
     limits: Limits,
     /// Estimates of the time that jobs with a time to live were on their way.
     waiting_times: WaitingTimes,
@@ -130,6 +137,8 @@ struct JobReceiver {
 
 impl JobReceiver {
     /// Notes that a canary has arrived. One of another process is dropped.
+    ///
+    /// The body of a canary is its number in decimal digits.
     fn complete(&self, canary: &Message) {
         let text = canary.body.as_slice().and_then(|body| std::str::from_utf8(body).ok());
         if let Some(number) = text.and_then(|text| text.parse().ok()) {
@@ -139,6 +148,8 @@ impl JobReceiver {
 
     /// Decodes a job. Returns `None` for a message that is no job of this queue, and an error for a
     /// malformed message that may be one.
+    ///
+    /// The stream goes on after an error. A canary completes its sender's wait, and is not yielded.
     fn read(&self, frames: Frames) -> Option<Result<Delivery>> {
         let sent = wire::sent_at(&frames);
         match wire::decode(frames, &self.limits) {

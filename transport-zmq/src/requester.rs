@@ -13,8 +13,9 @@ use crate::config::Settings;
 use crate::endpoint::{BoundEndpoints, EndpointSet, ManagedEndpoint};
 use crate::wire::Role;
 
-/// Opens a requester of `service`. Waits up to one second until its peers are connected; a request
-/// waits longer, see [`Balancer::send`](crate::balancer::Balancer::send).
+/// Opens a requester of `service`. Waits up to one second, or the connect timeout if that is
+/// shorter, until its peers are connected. A request waits longer, see
+/// [`Balancer::send`](crate::balancer::Balancer::send).
 ///
 /// Returns the handle that the transport manages, and the two halves. If the future is dropped, the
 /// sockets are closed.

@@ -16,8 +16,12 @@
 //!
 //! - `slow_peers`: the policy for callers that do not read.
 //!
+//! The socket has one task, which runs `Dispatcher::run`. The task sends batches and queued
+//! refusals, takes leave, and reads requests unless a sole responder reads them itself.
+//!
 //! Locks are held for table operations only, never across an await. Where two are held, the order
-//! is services, then a queue.
+//! is services, then a queue or the unsent refusals. The lock of the received messages comes before
+//! that of the reply batches.
 
 mod canary_sender;
 mod cancellation_queue;

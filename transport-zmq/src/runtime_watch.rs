@@ -9,6 +9,8 @@ use tokio::task::AbortHandle;
 /// a task that never ends by itself shows whether the runtime lives.
 ///
 /// Without its runtime, an engine still accepts messages, and nothing sends them.
+///
+/// The value owns one idle task, which is aborted when the value is dropped.
 #[derive(Debug)]
 pub(crate) struct RuntimeWatch(Option<AbortHandle>);
 

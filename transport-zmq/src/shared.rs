@@ -23,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) bound: BoundEndpoints,
     /// The endpoint handles that are open.
     pub(crate) open: OpenEndpoints,
+    /// The endpoints that the next handle is opened with. Written only while `changes` is
+    /// write-locked.
     endpoints: Mutex<EndpointSets>,
     /// Read-locked while a handle is opened, write-locked while endpoints change: no handle misses
     /// a change.
@@ -68,6 +70,13 @@ impl Shared {
 
     /// Returns the socket of all servers, and opens it first if needed. To be called while
     /// [`opening`](Self::opening) is held.
+    ///
+    /// Concurrent callers wait for the one that opens the socket. If that one fails or is dropped,
+    /// the next caller tries again.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ServerSocket::open`], and `Closed` if the transport is closed meanwhile.
     pub(crate) async fn server(&self) -> Result<&Arc<ServerSocket>> {
         let open = || async {
             let server = ServerSocket::open(&self.settings, &self.serving(), &self.bound).await?;
@@ -79,6 +88,9 @@ impl Shared {
 
     /// Adds an endpoint to every open handle and to those that are opened later, or removes it.
     /// Returns the real endpoints of the handles that changed.
+    ///
+    /// The open handles change one after the other. If one fails, additions to the handles before
+    /// it are undone, and handles that are opened later do not get the endpoint.
     ///
     /// # Errors
     ///

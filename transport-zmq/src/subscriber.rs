@@ -38,6 +38,9 @@ use crate::wire::{self, Channel, Frames, Role, SyncMarker};
 ///
 /// When the future resolves, every publisher that is connected by then has its subscriptions.
 ///
+/// Publishers that do not answer within the connect timeout are not waited for. If the future is
+/// dropped, the socket is dropped with it.
+///
 /// # Errors
 ///
 /// `Config` if no endpoint is for clients, or one cannot be bound; `Unsupported` for a group, and
@@ -98,8 +101,11 @@ pub(crate) async fn open(
 
 /// The socket of a subscriber, and its subscriptions.
 struct Subscriber {
+    /// The socket, which `subscriptions` uses as well.
     socket: Arc<dyn Sub>,
+    /// The filters, and their synchronization with the publishers.
     subscriptions: Arc<Subscriptions>,
+    /// The endpoints that the socket has bound, as the transport reports them.
     bind_guard: BindGuard,
     /// Stopped, dropped or closed. The filters may outlive the receiver, and hold this value.
     closed: AtomicBool,
@@ -118,6 +124,8 @@ impl Subscriber {
 }
 
 impl ManagedEndpoint for Subscriber {
+    /// Changes an endpoint, and waits until the connected publishers have all subscriptions. A
+    /// closed subscriber changes nothing.
     fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
         let changed = async {
             if self.closed.load(Ordering::Acquire) {
@@ -152,10 +160,15 @@ impl FilterControl for SubscriberFilters {
 }
 
 /// The receiver of a subscriber.
+///
+/// Dropping the receiver closes the socket, although filters may hold it.
 struct EventReceiver {
     subscriber: Arc<Subscriber>,
+    /// The reader of the socket, shared with the subscriptions.
     buffer: Arc<EventBuffer>,
+    /// The channel, whose events alone are yielded.
     channel: Channel,
+    /// Limits on the size of an event.
     limits: Limits,
     /// Estimates of the time that events with a time to live were on their way.
     waiting_times: WaitingTimes,
@@ -166,6 +179,9 @@ struct EventReceiver {
 impl EventReceiver {
     /// Decodes an event. Returns `None` for an event of another channel, and for a late answer to a
     /// sync marker.
+    ///
+    /// An event that cannot be decoded is an error, with its topic. The stream goes on after an
+    /// error. Other kinds of messages are dropped.
     fn read(&self, first: &Bytes, frames: Frames) -> Option<Result<Delivery>> {
         let topic = match self.channel.topic(first) {
             Some(Ok(topic)) => topic,
@@ -199,6 +215,8 @@ impl EventReceiver {
     }
 
     /// Closes the socket in a task of its own.
+    ///
+    /// Without a runtime, the future is dropped, and the socket ends with its last reference.
     fn close_socket(&self) {
         let close = self.subscriber.close();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {

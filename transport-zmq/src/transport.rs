@@ -156,8 +156,8 @@ impl Zmq {
     ///
     /// Calls in flight there fail as [`Disconnected`](polywire_core::ErrorKind::Disconnected), with
     /// an unknown outcome. Jobs that the transport has accepted are still sent until the
-    /// [linger](ZmqBuilder::linger) time ends. If the future is dropped, some handles may be
-    /// disconnected and others not.
+    /// [linger](ZmqBuilder::linger) time ends. The future waits for these jobs, one pusher after
+    /// the other. If the future is dropped, some handles may be disconnected and others not.
     ///
     /// # Errors
     ///
@@ -175,9 +175,9 @@ impl ZmqBuilder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] for a malformed endpoint, for none at all, and for a bound of 0.
-    /// [`ErrorKind::Unsupported`] if the engine is not compiled in, naming its feature, or does not
-    /// support one of the settings.
+    /// [`ErrorKind::Config`] for a malformed endpoint, for none at all, for a bound that is too
+    /// small, and for a heartbeat out of its range. [`ErrorKind::Unsupported`] if the engine is not
+    /// compiled in, naming its feature, or does not support one of the settings.
     ///
     /// [`ErrorKind::Config`]: polywire_core::ErrorKind::Config
     /// [`ErrorKind::Unsupported`]: polywire_core::ErrorKind::Unsupported
@@ -260,6 +260,11 @@ impl Transport for Zmq {
         self.0.bound.health().reporter().reader()
     }
 
+    /// Closes all endpoint handles at the same time, and waits until their sockets have lingered.
+    /// Never fails.
+    ///
+    /// If the future is dropped, queued messages may be lost. A later call returns at once, and
+    /// does not wait for the sockets of an earlier one.
     async fn close(&self) -> Result<()> {
         self.0.bound.health().reporter().set_connection(ConnectionState::Closed);
         self.0.open.close().await;

@@ -2,6 +2,9 @@
 //!
 //! Each endpoint becomes a [`ZmqBuilder::endpoint`], and each option a method of the builder.
 //! Options of security go to [`security_options`], since several of them belong together.
+//!
+//! The text is taken as it is, without percent-decoding. So the path of a socket file in a URL has
+//! neither a comma nor a question mark, and a value has no `&`.
 
 #[cfg(feature = "engine-omq")]
 mod curve_options;
@@ -19,11 +22,15 @@ use crate::config::{Engine, ZmqBuilder};
 use crate::endpoint::Side;
 use crate::error::config;
 
-/// Parses a URL into a builder.
+/// Parses a URL into a builder, and reads the secrets that its options name.
+///
+/// Endpoints and bounds are checked by [`ZmqBuilder::build`]. Empty options are skipped. If an
+/// option is given twice, the last value counts; of a security option, the first.
 ///
 /// # Errors
 ///
-/// `Config` for a malformed URL, with the part that is wrong. Secrets are left out of the error.
+/// `Config` for a malformed URL, with the part that is wrong, and for a secret that cannot be read.
+/// Secrets are left out of the error.
 pub(crate) fn parse(url: &str) -> Result<ZmqBuilder> {
     let (scheme, rest) = match url.split_once("://") {
         Some(("zmq+tcp", rest)) => ("tcp", rest),
@@ -50,7 +57,8 @@ pub(crate) fn parse(url: &str) -> Result<ZmqBuilder> {
     Ok(builder)
 }
 
-/// Returns an option without its value if that may be a secret.
+/// Returns an option without its value if that may be a secret. All names that begin with `curve_`
+/// or `plain_` count, so that a misspelled option reveals nothing either.
 fn shown(option: &str) -> String {
     match option.split_once('=') {
         Some((name, _)) if name.starts_with("curve_") || name.starts_with("plain_") => {

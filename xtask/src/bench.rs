@@ -16,6 +16,9 @@ pub(crate) struct BenchOptions {
 }
 
 /// Builds the benchmark, and runs it. Its figures and its page lie in `target/bench`.
+///
+/// The program for other libraries is built only with `--peers`. Standard output has the table, and
+/// standard error a line for each measurement.
 pub(crate) fn run(shell: &Shell, options: &BenchOptions) -> Result<()> {
     let folder = shell.create_dir("target/bench")?;
     let arguments = &options.arguments;

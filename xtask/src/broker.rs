@@ -60,6 +60,10 @@ pub(crate) struct Broker {
 impl Broker {
     /// Prepares a version, unless that was done before.
     ///
+    /// The version of the machine is installed by `apt-get` if it is missing. Another version is
+    /// unpacked below `target/brokers`, which needs root and takes minutes; later calls find the
+    /// folder.
+    ///
     /// # Errors
     ///
     /// If its packages cannot be installed: the tests of AMQP are not skipped.
@@ -144,6 +148,9 @@ fn install_if_missing(shell: &Shell) -> Result<()> {
 }
 
 /// Installs Debian's package. The package starts no service where a policy denies it.
+///
+/// Uses `sudo` without a prompt unless the user is root. A failed update of the package lists fails
+/// the installation, too.
 fn install(shell: &Shell) -> Result<()> {
     println!("rabbitmq-server is missing: installing Debian's package");
     let _quiet = shell.push_env("DEBIAN_FRONTEND", "noninteractive");

@@ -1,5 +1,9 @@
 //! The conformance matrix: the suite on every backend, side by side, and its copy in
 //! docs/conformance.md.
+//!
+//! The test binaries of the suite write a report of each backend into `target/conformance/reports`,
+//! and this task reads the reports. The matrix of the last run stays in `target/conformance` as
+//! JSON, Markdown and HTML.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -61,6 +65,13 @@ pub(crate) fn run(shell: &Shell, options: &ConformanceOptions) -> Result<()> {
 }
 
 /// Runs the suite on every backend, prints the matrix, and keeps it in `target/conformance`.
+///
+/// A test binary that fails does not end the run, so that the matrix shows all backends. The node
+/// of the broker ends with the run.
+///
+/// # Errors
+///
+/// If a backend has not reported or is not conformant, or if the node cannot be prepared.
 fn measure(shell: &Shell, version: BrokerVersion) -> Result<Matrix> {
     let broker = Broker::prepare(shell, version)?;
     let _environment = broker.push_environment(shell);
@@ -81,6 +92,8 @@ fn measure(shell: &Shell, version: BrokerVersion) -> Result<Matrix> {
 pub(crate) const REPORTS: &str = "POLYWIRE_CONFORMANCE_REPORTS";
 
 /// Creates an empty folder for reports: the reports of another run would count for this run.
+///
+/// Removes `target/conformance` with the matrix of the run before.
 pub(crate) fn fresh_reports(shell: &Shell) -> Result<PathBuf> {
     let folder = shell.current_dir().join("target/conformance");
     shell.remove_path(&folder)?;
@@ -100,6 +113,8 @@ fn last(shell: &Shell) -> Result<Matrix> {
     Ok(matrix)
 }
 
+/// Reads the reports of the known backends, in the order of the matrix, and keeps the matrix.
+/// Conformance is not checked here.
 fn collect(shell: &Shell) -> Result<Matrix> {
     let folder = shell.current_dir().join("target/conformance");
     let reports = Matrix::read(folder.join("reports"))?.reports().to_vec();
@@ -112,6 +127,7 @@ fn collect(shell: &Shell) -> Result<Matrix> {
     Ok(matrix)
 }
 
+/// Writes the matrix in each of its forms into `folder`, in place of older files.
 fn keep(folder: &Path, matrix: &Matrix) -> Result<()> {
     fs::write(folder.join("matrix.json"), matrix.to_json()?)?;
     fs::write(folder.join("matrix.md"), matrix.to_markdown())?;
@@ -135,6 +151,7 @@ fn check_conformance(matrix: &Matrix) -> Result<()> {
 /// The backends in the order of the matrix.
 const BACKENDS: [&str; 5] = ["memory", "zmq-omq", "zmq-zeromq", "amqp", "amqp-quorum"];
 
+/// Fails unless the page shows this matrix. White space around the matrix does not count.
 fn check(page: &Path, matrix: &Matrix) -> Result<()> {
     let text = fs::read_to_string(page)?;
     let shown = &text[matrix_range(&text)?];
@@ -146,6 +163,7 @@ fn check(page: &Path, matrix: &Matrix) -> Result<()> {
     Ok(())
 }
 
+/// Replaces the matrix in the page, and leaves the rest of the page as it is.
 fn write(page: &Path, matrix: &Matrix) -> Result<()> {
     let mut text = fs::read_to_string(page)?;
     text.replace_range(matrix_range(&text)?, &format!("\n{}", matrix.to_markdown()));
@@ -155,6 +173,8 @@ fn write(page: &Path, matrix: &Matrix) -> Result<()> {
 }
 
 /// Finds the matrix in the page.
+///
+/// The range lies between two HTML comments, which are not part of the range.
 fn matrix_range(text: &str) -> Result<std::ops::Range<usize>> {
     const START: &str = "<!-- conformance -->\n";
     const END: &str = "<!-- /conformance -->";
@@ -166,6 +186,9 @@ fn matrix_range(text: &str) -> Result<std::ops::Range<usize>> {
 }
 
 /// Runs the suite many times at once on the backends that need no broker.
+///
+/// Each backend runs `rounds` suites on one runtime. The first test program that fails ends the
+/// task.
 fn stress(shell: &Shell, rounds: usize) -> Result<()> {
     let _rounds = shell.push_env("POLYWIRE_CONFORMANCE_STRESS", rounds.to_string());
     for arguments in ALONE {

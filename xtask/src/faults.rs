@@ -39,6 +39,8 @@ enum SoakTransport {
 }
 
 /// Runs the named scenarios of AMQP, or all; or the tests of ZeroMQ that take minutes.
+///
+/// The tests of ZeroMQ are ignored ones of `polywire-zmq`, which need no broker.
 pub(crate) fn run(shell: &Shell, options: &FaultOptions) -> Result<()> {
     if let [first, arguments @ ..] = options.arguments.as_slice()
         && first == "zmq"
@@ -57,6 +59,8 @@ pub(crate) fn run(shell: &Shell, options: &FaultOptions) -> Result<()> {
 }
 
 /// Runs the scenario without an end of its own.
+///
+/// The program starts and restarts its own nodes of the version.
 pub(crate) fn soak(shell: &Shell, options: &SoakOptions) -> Result<()> {
     let SoakTransport::Amqp { minutes } = &options.transport;
     let minutes = minutes.to_string();

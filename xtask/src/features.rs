@@ -33,6 +33,9 @@ const FOREIGN: [(&str, &[&str]); 4] = [
 
 /// Lints each set of features, and checks the dependencies of four of them.
 ///
+/// Two test programs run in builds with fewer features, since the errors for absent features exist
+/// only there.
+///
 /// # Errors
 ///
 /// If a set has an error or a warning, or brings a foreign dependency along.
@@ -70,6 +73,9 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
 }
 
 /// Returns all sets of the facade's features, and those of core.
+///
+/// Of the facade's six features, each of the 64 sets is there, the empty one included. A set is a
+/// list with commas, as `--features` takes it.
 fn sets() -> Vec<String> {
     let subset = |set: u32| {
         let chosen = (0..FEATURES.len()).filter(|bit| set >> bit & 1 == 1);

@@ -62,6 +62,8 @@ fn main() -> ExitCode {
     }
 }
 
+/// Runs a task in the root of the workspace, wherever cargo was called. An error ends the process
+/// with code 1.
 fn run(task: &Task) -> Result<()> {
     let shell = Shell::new()?;
     shell.change_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));

@@ -25,6 +25,8 @@ pub(crate) struct Program {
 pub(crate) const EVERYTHING: [&str; 3] = ["--locked", "--workspace", "--all-features"];
 
 /// Builds all test programs, and the examples with them.
+///
+/// An example among the programs has `is_test` unset.
 pub(crate) fn build_tests(shell: &Shell) -> Result<Vec<Program>> {
     build(shell, &["test", "--no-run"])
 }
@@ -34,6 +36,8 @@ pub(crate) fn build_examples(shell: &Shell) -> Result<Vec<Program>> {
     build(shell, &["build", "--examples"])
 }
 
+/// Runs cargo, and returns the programs that cargo names in its messages, those that were fresh
+/// included. Warnings and errors of the compiler go to standard error.
 fn build(shell: &Shell, command: &[&str]) -> Result<Vec<Program>> {
     let format = "--message-format=json-render-diagnostics";
     let messages = cmd!(shell, "cargo {command...} {EVERYTHING...} {format}").read()?;
@@ -49,6 +53,7 @@ fn build(shell: &Shell, command: &[&str]) -> Result<Vec<Program>> {
     Ok(programs)
 }
 
+/// Reads a `compiler-artifact` message of cargo, whose executable is at `path`.
 fn program(message: &Value, path: &str, workspace: &std::path::Path) -> Result<Program> {
     let text =
         |value: &Value| value.as_str().map(str::to_owned).context("a name in cargo's output");

@@ -19,6 +19,8 @@ const PUBLISHED: [&str; 8] = [
 const OLDEST: &str = "1.93";
 
 /// A check with the tool that it needs.
+///
+/// Checks run in the order of the list, and one that fails does not end the others.
 struct ReleaseCheck {
     name: &'static str,
     /// A command that succeeds if the tool is installed.
@@ -111,6 +113,7 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
     if failed.is_empty() { Ok(()) } else { bail!("not fit for a release: {}", failed.join(", ")) }
 }
 
+/// Returns the options that select the published crates.
 fn selection() -> Vec<&'static str> {
     PUBLISHED.into_iter().flat_map(|package| ["--package", package]).collect()
 }
@@ -122,6 +125,8 @@ fn passed(command: &Cmd<'_>) -> Result<Ran> {
 }
 
 /// Compares the published crates with those of the last release.
+///
+/// The last release is the highest tag that begins with `v`.
 fn semantic_versions(shell: &Shell) -> Result<Ran> {
     let tags = cmd!(shell, "git tag --list v* --sort -version:refname").read()?;
     let Some(last) = tags.lines().next() else {
@@ -142,6 +147,8 @@ fn oldest_compiler(shell: &Shell) -> Result<Ran> {
 }
 
 /// Checks a copy of the workspace whose lock file has the oldest versions that manifests allow.
+///
+/// The copy lies in `target`, so that the lock file of the workspace stays as it is.
 fn oldest_dependencies(shell: &Shell) -> Result<Ran> {
     let copy = shell.current_dir().join("target/oldest-dependencies");
     shell.remove_path(&copy)?;

@@ -9,6 +9,8 @@ use anyhow::{Context, Result, ensure};
 /// An empty folder, removed when dropped.
 pub(crate) struct TemporaryFolder(PathBuf);
 
+/// The number of the next folder of this process; the id of the process makes names unique on the
+/// machine.
 static LAST: AtomicU32 = AtomicU32::new(0);
 
 impl TemporaryFolder {

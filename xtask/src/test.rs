@@ -37,6 +37,10 @@ pub(crate) struct TestOptions {
 
 /// Builds all tests, runs them a few at a time, and prints the counts.
 ///
+/// One node serves all test programs, and ends with the task. Test programs get a folder for
+/// temporary files of their own, which must be empty when they have ended. With `--quick`, no node
+/// is started, and the programs that need one are left out by name.
+///
 /// # Errors
 ///
 /// If a test fails, leaves files in the temporary folder, or if the conformance matrix in
@@ -95,6 +99,9 @@ pub(crate) fn run(shell: &Shell, options: &TestOptions) -> Result<()> {
 }
 
 /// Prepares a version, and returns the job of the suite on it.
+///
+/// A node of the version runs briefly here: it proves that the version starts, and states its
+/// number. `None` if the suite is not among the programs.
 fn suite_on(shell: &Shell, version: BrokerVersion, programs: &[Program]) -> Result<Option<Job>> {
     let broker = Broker::prepare(shell, version)?;
     let stated = broker.start()?.ctl(&["version"])?;
@@ -109,6 +116,8 @@ fn suite_on(shell: &Shell, version: BrokerVersion, programs: &[Program]) -> Resu
 }
 
 /// Runs `cargo test` with some arguments, and with a node.
+///
+/// Neither the reports of the suite nor the temporary folder are checked.
 fn run_some(shell: &Shell, options: &TestOptions) -> Result<()> {
     let arguments = &options.arguments;
     let broker = Broker::prepare(shell, options.broker)?;

@@ -12,6 +12,9 @@ pub(super) struct Counts(BTreeMap<String, (Option<ServerStats>, Option<WorkStats
 
 /// Counts of all endpoints of this process that have ended. The metrics outlive a component: a
 /// counter would stand still otherwise, until its endpoint has counted as far as the one before.
+///
+/// Grows with the number of different names alone. The lock is taken inside of that of a list of
+/// endpoints, and never around it.
 static ENDED: Mutex<Counts> = Mutex::new(Counts(BTreeMap::new()));
 
 impl Counts {

@@ -14,6 +14,9 @@ use super::counts::Counts;
 use crate::transport::AppTransport;
 
 /// A server, a worker or a listener that can be bound any number of times.
+///
+/// Holds the name, the options and the service from one bind to the next. The service is shared by
+/// all binds, so its state outlives a stop of consuming.
 #[async_trait]
 pub(super) trait Endpoint: Send + Sync {
     /// Returns the name of the service, the queue or the channel.
@@ -23,6 +26,14 @@ pub(super) trait Endpoint: Send + Sync {
     fn kind(&self) -> &'static str;
 
     /// Binds to the transport. Dropping the future closes what was opened so far.
+    ///
+    /// The handle drains, and the future serves until then. Nothing is served before the future is
+    /// polled.
+    ///
+    /// # Errors
+    ///
+    /// The errors of binding, such as [`ErrorKind::Config`](polywire_core::ErrorKind::Config) for a
+    /// name without a URL.
     async fn bind(&self, transport: &AppTransport) -> Result<(EndpointHandle, Serving)>;
 }
 
@@ -55,6 +66,7 @@ impl EndpointHandle {
 /// A server.
 pub(super) struct ServerEndpoint<F, S> {
     pub(super) name: String,
+    /// Applied anew at each bind.
     pub(super) options: F,
     pub(super) service: Arc<S>,
 }
@@ -83,6 +95,7 @@ where
 pub(super) struct WorkerEndpoint<D, F, S> {
     pub(super) name: String,
     pub(super) dialect: D,
+    /// Applied anew at each bind.
     pub(super) options: F,
     pub(super) service: Arc<S>,
 }
@@ -112,6 +125,7 @@ where
 pub(super) struct ListenerEndpoint<D, F, S> {
     pub(super) name: String,
     pub(super) dialect: D,
+    /// Applied anew at each bind.
     pub(super) options: F,
     pub(super) service: Arc<S>,
 }

@@ -16,6 +16,9 @@ use polywire_core::{Dialect, Service};
 )]
 pub trait IntoService<D, M> {
     /// Makes a service whose arguments are encoded in `dialect`.
+    ///
+    /// A handler decodes its job or event in `dialect`. A service is returned as it is, with the
+    /// dialects that it was built with.
     fn into_service(self, dialect: D) -> impl Service;
 }
 

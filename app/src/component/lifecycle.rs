@@ -6,6 +6,10 @@ use tokio::time::Instant;
 use crate::exit::Exit;
 
 /// The phase of a component. Only this file changes it.
+///
+/// A phase is never entered twice, and the order never turns back: starting, serving, stopping,
+/// ended. A component may stop while it starts. Waits see each change, since they subscribe before
+/// they look.
 pub(crate) struct Lifecycle {
     phase: watch::Sender<Phase>,
     /// Set when the drain shall not wait any longer.
@@ -57,12 +61,16 @@ impl Lifecycle {
     }
 
     /// Requests the end. The first request decides.
+    ///
+    /// In a component that stops or has ended, nothing happens, and `cause` is dropped.
     pub(crate) fn request_stop(&self, cause: Option<Exit>) {
         let stop = Phase::Stopping(Stop { since: Instant::now(), cause });
         self.advance(stop, |phase| matches!(phase, Phase::Starting | Phase::Serving));
     }
 
     /// Ends the wait for running handlers.
+    ///
+    /// Has no effect before the drain begins, and then ends the drain at once.
     pub(crate) fn hurry(&self) {
         self.is_hurried.send_replace(true);
     }
@@ -79,6 +87,9 @@ impl Lifecycle {
     }
 
     /// Waits for a request to stop.
+    ///
+    /// Resolves at once in a component that stops. After the end, returns a stop without a cause.
+    /// If the future is dropped, nothing is lost.
     pub(crate) async fn stop_requested(&self) -> Stop {
         let mut phases = self.phase.subscribe();
         loop {
@@ -103,6 +114,8 @@ impl Lifecycle {
         }
     }
 
+    /// Enters `next` if `from` holds for the current phase, as one step. Wakes waiting tasks only
+    /// then.
     fn advance(&self, next: Phase, from: impl Fn(&Phase) -> bool) {
         self.phase.send_if_modified(|phase| {
             let may = from(phase);

@@ -8,6 +8,9 @@ use super::lifecycle::Lifecycle;
 use crate::exit::{BoxError, Exit};
 
 /// The tasks. Their number is bounded by the program, which spawns them.
+///
+/// A task that ends stays in the set until the next one is spawned. Dropping the set aborts the
+/// tasks that are left.
 pub(super) struct Tasks {
     lifecycle: Arc<Lifecycle>,
     running: Mutex<JoinSet<()>>,
@@ -49,10 +52,12 @@ impl Tasks {
 struct FailOnDrop {
     lifecycle: Arc<Lifecycle>,
     name: String,
+    /// Set until the task has returned.
     is_armed: bool,
 }
 
 impl FailOnDrop {
+    /// Requests the end of the component with [`Exit::Failed`]. The first failure decides.
     fn fail(&self, error: Arc<dyn std::error::Error + Send + Sync>) {
         self.lifecycle.request_stop(Some(Exit::Failed { name: self.name.clone(), error }));
     }

@@ -32,10 +32,12 @@ use super::optional::Optional;
 #[derive(Clone)]
 pub struct Layers {
     is_traced: bool,
+    /// Has no effect without the feature `metrics`.
     is_measured: bool,
     is_logged: bool,
     codes: Vec<Code>,
     kinds: Vec<String>,
+    /// Layers of the program, from the innermost one to the outermost one.
     own: Vec<Arc<dyn Fn(AnyService) -> AnyService + Send + Sync>>,
 }
 
@@ -107,6 +109,10 @@ impl Layers {
     }
 
     /// Wraps the service of an endpoint.
+    ///
+    /// From the outside: the trace, the metrics, the log of failures, the layers of the program,
+    /// the service. The type of the service is erased only if the program has layers. Without them,
+    /// a request costs no further allocation.
     pub(crate) fn wrap<S: Service>(&self, role: Role, name: &str, service: S) -> impl Service {
         let service = match self.own.split_first() {
             None => Wrapped::Plain(service),
@@ -163,6 +169,8 @@ fn metrics(role: Role, name: &str) -> Metrics {
 }
 
 /// A service as it is, or within the layers of the program.
+///
+/// Keeps both cases in one type, which [`Layers::wrap`] returns.
 enum Wrapped<S> {
     Plain(S),
     Erased(AnyService),

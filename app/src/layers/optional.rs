@@ -4,6 +4,8 @@ use polywire_core::middleware::Middleware;
 use polywire_core::{CallError, Reply, Request, Service};
 
 /// A middleware, or nothing.
+///
+/// Gives the wrapped service one type, whichever layers the program leaves out.
 #[derive(Clone)]
 pub(super) struct Optional<M>(pub(super) Option<M>);
 

@@ -1,4 +1,15 @@
 //! Answers to probes.
+//!
+//! | path | status |
+//! |---|---|
+//! | `/live` | 200 |
+//! | `/ready` | 200; 503 with the reason |
+//! | `/metrics` | 200; 404 without a writer of metrics |
+//! | `/canary` | 200; 503 with the reason; 501 without canaries; 429 during another one |
+//! | others | 404 |
+//!
+//! Before the first connection, `/ready` and `/canary` answer 503. Methods other than GET and HEAD
+//! get 405. `/canary` answers GET alone, and HEAD gets 404 there.
 
 use std::time::Duration;
 
@@ -32,6 +43,9 @@ pub(super) async fn canary(component: Option<&Component>) -> Answer {
 
 /// Returns the answer with the outcomes by endpoint. A transport may have canaries for some
 /// endpoints alone.
+///
+/// Endpoints without canaries neither pass nor fail. If no transport knows its health, or no
+/// endpoint has canaries, the status is 501. A component without endpoints passes.
 fn canaries(is_known: bool, outcomes: Vec<(String, Result<CanaryEcho>)>) -> Answer {
     let (mut body, mut is_ok, mut has_none) = (String::new(), true, !outcomes.is_empty());
     for (endpoint, outcome) in outcomes {
@@ -89,6 +103,7 @@ pub(super) fn answer(
     }
 }
 
+/// Returns the reason for which the component is not ready; `None` if it is.
 fn unreadiness(component: Option<&Component>) -> Option<String> {
     match component {
         None => Some("waiting for the broker".to_owned()),

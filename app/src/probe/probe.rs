@@ -21,11 +21,15 @@ use super::render::Render;
 use crate::component::Component;
 
 /// A port that answers probes about a component. Dropping it closes the port.
+///
+/// One task accepts connections, and each connection has a task of its own. All of them end with
+/// the port.
 pub(crate) struct Probe {
     state: Arc<State>,
     task: JoinHandle<()>,
 }
 
+/// State that the port and its connections share.
 struct State {
     /// `None` before the first connection to the broker.
     component: Mutex<Option<Component>>,
@@ -73,6 +77,9 @@ impl Probe {
     }
 
     /// Answers about this component from now on.
+    ///
+    /// Replaces the component of the attempt to start before. The probe keeps the component alive
+    /// until the port is closed.
     pub(crate) fn watch(&self, component: &Component) {
         *self.state.lock() = Some(component.clone());
     }
@@ -94,12 +101,15 @@ impl Drop for Probe {
 
 impl State {
     // No code panics while it holds the lock.
+    /// Locks the component. The lock is never held across an await.
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Component>> {
         self.component.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Accepts connections, and tidies up. Aborting the task drops all connections.
+///
+/// Never returns. After a failed accept, accepting and upkeep pause for 100 ms.
 async fn serve(listener: TcpListener, state: Arc<State>) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
@@ -134,6 +144,9 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
 }
 
 /// Answers the one request of a connection.
+///
+/// Closes the connection after the answer, or after 10 s. The component is the one of the moment at
+/// which the request arrives.
 async fn converse(stream: TcpStream, state: Arc<State>) {
     let service = service_fn(|request: Request<Incoming>| {
         let (state, component) = (state.clone(), state.lock().clone());

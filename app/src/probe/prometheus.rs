@@ -8,6 +8,9 @@ use polywire_core::{Error, ErrorKind, Result};
 use super::render::Render;
 
 /// The recorder that this file has installed.
+///
+/// A recorder cannot be removed from a process, so each later app reuses this one. The lock is held
+/// while the recorder is installed: two apps never install one each.
 static INSTALLED: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
 
 /// Buckets of durations in seconds.

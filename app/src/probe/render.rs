@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 /// Writer of the metrics. Clones are the same writer.
+///
+/// The text is written in the task of a connection, the upkeep runs in the task that accepts.
+/// Neither function may block.
 #[derive(Clone)]
 pub(crate) struct Render {
     text: Arc<dyn Fn() -> String + Send + Sync>,

@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 /// Parses a duration: a whole number and a unit, `ms`, `s`, `m` or `h`.
+///
+/// Returns `None` for any other text, such as a fraction, a sign, a space or a number alone. A
+/// number of milliseconds beyond 64 bits is no duration, either. The bound of a setting is checked
+/// by the caller.
 pub(super) fn parse(text: &str) -> Option<Duration> {
     let digits = text.find(|character: char| !character.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);

@@ -26,9 +26,11 @@ use crate::url_variable::{URL_VARIABLE, url_variable, variable_name};
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub(crate) service: String,
+    /// The URL of all names without one of their own, or the source of that URL.
     pub(crate) url: Option<Secret>,
     /// URLs of single names, as they are written in variables.
     pub(crate) routes: Vec<(String, Secret)>,
+    /// At most [`TIME_MAX`], or `error` is set.
     pub(crate) grace: Duration,
     /// `None` waits without a limit.
     pub(crate) start_wait: Option<Duration>,
@@ -36,6 +38,8 @@ pub struct Settings {
     /// The variables of the environment with our prefix that no setting has.
     pub(crate) unknown: Vec<String>,
     /// The first setting that is malformed.
+    ///
+    /// Stays even if the setting is corrected by a later call.
     pub(super) error: Option<Error>,
 }
 
@@ -64,6 +68,9 @@ impl Settings {
     }
 
     /// Sets the URL of the transport, or the source of a URL: `file:PATH` or `env:NAME`.
+    ///
+    /// A later call replaces the URL. The source is read at each start, and line breaks at its end
+    /// are removed. [`check`](Self::check) does not read it.
     #[must_use]
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.url = Some(Secret::new(url));
@@ -75,6 +82,9 @@ impl Settings {
     ///
     /// Over a broker, one URL is enough. Over ZeroMQ, where peers connect to each other, each name
     /// has its own.
+    ///
+    /// The names of variables decide: a later call for a name that gives the same variable replaces
+    /// the URL. All URLs of a component are of one kind of transport.
     #[must_use]
     pub fn url_of(mut self, name: &str, url: impl Into<String>) -> Self {
         let name = variable_name(name);
@@ -92,6 +102,9 @@ impl Settings {
     }
 
     /// Sets for how long the start waits for the broker, at most 24 hours. The default is 1 minute.
+    ///
+    /// The time counts from the first attempt, and includes the setup. With zero, there is one
+    /// attempt, which ends at its first await that does not resolve at once.
     #[must_use]
     pub fn start_wait(mut self, wait: Duration) -> Self {
         self.start_wait = Some(wait);
@@ -129,6 +142,13 @@ impl Settings {
     }
 
     /// Returns the URLs, with the names that they are for. A URL that names its source is read.
+    ///
+    /// The common URL comes first, then those of single names in their order.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] as of [`check`](Self::check), for a source that cannot be read, and
+    /// for URLs of different kinds of transports. The error names the variable, and never a URL.
     pub(crate) fn urls(&self) -> Result<Vec<(Option<String>, Secret)>> {
         self.check()?;
         let common = self.url.iter().map(|url| (None, url));
@@ -152,6 +172,7 @@ impl Settings {
         Ok(urls)
     }
 
+    /// Records an error if `time` is beyond [`TIME_MAX`], unless there is one already.
     fn checked(mut self, setting: &'static str, time: Duration) -> Self {
         if time > TIME_MAX && self.error.is_none() {
             let error = config("cannot start: the setting is out of bounds");
@@ -163,6 +184,9 @@ impl Settings {
 }
 
 /// Reads a URL from its source, if it names one.
+///
+/// A source begins with `file:` or `env:`. Any other text is the URL itself, which is not parsed
+/// here.
 fn resolved(url: &Secret) -> Result<Secret> {
     match url.reveal().split_once(':') {
         Some(("file" | "env", _)) => url.reveal().parse::<SecretSource>()?.read(),
@@ -171,6 +195,8 @@ fn resolved(url: &Secret) -> Result<Secret> {
 }
 
 /// Returns the kind of a URL's transport. One component has the capabilities of one kind.
+///
+/// The kind is the scheme up to a `+`; `amqps` counts as `amqp`.
 fn kind(url: &Secret) -> &str {
     let scheme = url.reveal().split(':').next().unwrap_or_default();
     if scheme == "amqps" { "amqp" } else { scheme.split('+').next().unwrap_or_default() }

@@ -37,6 +37,8 @@ impl Settings {
         self.with_variables(&all)
     }
 
+    /// Applies variables in their order. Names that are not Unicode are ignored; a value that is
+    /// not Unicode is an error if its variable is a setting. The first error is kept.
     fn with_variables(mut self, variables: &[(OsString, OsString)]) -> Self {
         for (name, value) in variables {
             let Some(name) = name.to_str().filter(|_| !value.is_empty()) else { continue };
@@ -62,6 +64,8 @@ impl Settings {
     }
 }
 
+/// A function that sets one setting from the text of a variable. The error says what to write
+/// instead.
 type Apply = fn(&mut Settings, &str) -> Result<(), &'static str>;
 
 /// The variables. No error contains a value: a secret may have got into the wrong variable.
@@ -101,6 +105,8 @@ const VARIABLES: [(&str, Apply); 5] = [
 const DURATION: &str = "write a time such as 250ms, 25s, 2m or 1h, at most 24h";
 
 /// Parses an address. A port alone is one of the loopback interface.
+///
+/// An IPv6 address is written in brackets, as `[::1]:9464`. Names of hosts are not resolved.
 fn address(text: &str) -> Option<SocketAddr> {
     let on_loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
     text.parse().ok().map(on_loopback).or_else(|| text.parse().ok())

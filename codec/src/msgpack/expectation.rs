@@ -14,11 +14,20 @@ use serde::de::{
 };
 
 /// The text of the latest expectation, such as `f64` or `struct Item`.
+///
+/// One string serves a whole pass, and is overwritten by each value. Decoding ends at the first
+/// mismatch, so the text that stays is the expectation of the value that failed. The text is the
+/// output of the visitor's `expecting`.
 pub(super) type Expectation = RefCell<String>;
 
 /// A deserializer, visitor, seed or access of values, whose expectations are recorded.
+///
+/// Each value that is handed down is wrapped again, so that the recording covers all levels.
+/// Borrows of the text end before an inner visitor runs, so nested values never borrow the text
+/// twice.
 pub(super) struct Recording<'a, T> {
     inner: T,
+    /// Shared by all wrappers of one pass.
     latest: &'a Expectation,
 }
 
@@ -28,7 +37,10 @@ impl<'a, T> Recording<'a, T> {
         Self { inner, latest }
     }
 
-    /// Records what `visitor` expects, and wraps it.
+    /// Records the expectation of `visitor`, and wraps the visitor.
+    ///
+    /// Replaces the expectation of the value before. The capacity of the string is kept, so most
+    /// values cost no allocation.
     fn visit<'de, V: Visitor<'de>>(latest: &'a Expectation, visitor: V) -> Recording<'a, V> {
         let mut text = latest.borrow_mut();
         text.clear();
@@ -39,6 +51,10 @@ impl<'a, T> Recording<'a, T> {
     }
 }
 
+/// Methods of a deserializer: each records the expectation of its visitor, and calls the method of
+/// the same name on the inner deserializer.
+///
+/// The arguments before the visitor, such as the names of fields, go on unchanged.
 macro_rules! deserialize {
     ($($method:ident($($argument:ident: $type:ty),*);)+) => {
         $(fn $method<V: Visitor<'de>>(
@@ -51,6 +67,8 @@ macro_rules! deserialize {
     };
 }
 
+/// Every method is forwarded by name. The default methods would lead to `deserialize_any`, and so
+/// lose the type that was asked for.
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Recording<'_, D> {
     type Error = D::Error;
 
@@ -93,6 +111,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Recording<'_, D> {
     }
 }
 
+/// Methods of a visitor for values without inner values, which go on unchanged.
 macro_rules! visit {
     ($($method:ident: $type:ty;)+) => {
         $(fn $method<E: serde::de::Error>(self, value: $type) -> Result<V::Value, E> {
@@ -101,6 +120,8 @@ macro_rules! visit {
     };
 }
 
+/// A value that contains others is wrapped, so that these are recorded as well. Text and bytes that
+/// are borrowed from the body stay borrowed.
 impl<'de, V: Visitor<'de>> Visitor<'de> for Recording<'_, V> {
     type Value = V::Value;
 
@@ -160,6 +181,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Recording<'_, V> {
     }
 }
 
+/// Wraps the deserializer that the inner seed gets.
 impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Recording<'_, S> {
     type Value = S::Value;
 
@@ -168,6 +190,7 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Recording<'_, S> {
     }
 }
 
+/// Wraps the seed of each element. The size hint is that of the inner access.
 impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Recording<'_, A> {
     type Error = A::Error;
 
@@ -183,6 +206,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Recording<'_, A> {
     }
 }
 
+/// Wraps the seeds of keys and of values. The size hint is that of the inner access.
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for Recording<'_, A> {
     type Error = A::Error;
 
@@ -202,6 +226,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Recording<'_, A> {
     }
 }
 
+/// Wraps the seed of the variant's name, and the access of its content.
 impl<'a, 'de, A: EnumAccess<'de>> EnumAccess<'de> for Recording<'a, A> {
     type Error = A::Error;
     type Variant = Recording<'a, A::Variant>;
@@ -215,6 +240,8 @@ impl<'a, 'de, A: EnumAccess<'de>> EnumAccess<'de> for Recording<'a, A> {
     }
 }
 
+/// A variant with fields has a visitor, whose expectation is recorded. A variant without content
+/// has none.
 impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Recording<'_, A> {
     type Error = A::Error;
 

@@ -2,6 +2,10 @@
 //!
 //! `rmp-serde` counts arrays and maps, and not the variants of enums: a body of nested variants
 //! would exhaust the stack.
+//!
+//! A variant with content is a map of one entry, so counting arrays and maps in the bytes counts
+//! variants, too. The markers are those of the
+//! [specification](https://github.com/msgpack/msgpack/blob/master/spec.md).
 
 use rmp::Marker;
 
@@ -12,6 +16,9 @@ use crate::readable::DEPTH_MAX;
 ///
 /// A body that has few bytes of the markers of arrays and maps cannot be nested deep. Only other
 /// bodies are walked through, without an allocation.
+///
+/// The time is linear in the number of bytes. Only the first value counts: data after that is an
+/// error of its own.
 pub(super) fn is_too_deep(bytes: &[u8]) -> bool {
     let depth_max = usize::from(DEPTH_MAX);
     bytes.len() > depth_max
@@ -20,11 +27,17 @@ pub(super) fn is_too_deep(bytes: &[u8]) -> bool {
 }
 
 /// Returns `true` for each byte that is a marker of an array or a map, or an equal byte of data.
+///
+/// The ranges are fixmap and fixarray, then array 16, array 32, map 16 and map 32.
 fn may_open(byte: u8) -> bool {
     matches!(byte, 0x80..=0x9f | 0xdc..=0xdf)
 }
 
-/// Walks through the first value. Returns nothing if the bytes end too early.
+/// Walks through the first value, and returns true at the first level beyond [`DEPTH_MAX`].
+///
+/// Returns nothing if the bytes end within the value, which the decoder reports. The stack of open
+/// values is an array of 1 KiB: an announced number of elements costs no memory, however large it
+/// is.
 fn walk(mut bytes: &[u8]) -> Option<bool> {
     // Number of values that are left in each open array or map; the first is that of the value.
     let mut left = [0_u64; DEPTH_MAX as usize + 1];
@@ -60,6 +73,9 @@ fn walk(mut bytes: &[u8]) -> Option<bool> {
 }
 
 /// Reads the length of the data after the marker of a plain value.
+///
+/// Consumes the bytes of the length where the format has one. Values that consist of their marker
+/// have no data. Returns nothing if the bytes end within the length.
 fn data_len(marker: Marker, bytes: &mut &[u8]) -> Option<u64> {
     Some(match marker {
         Marker::U8 | Marker::I8 => 1,
@@ -84,6 +100,9 @@ fn data_len(marker: Marker, bytes: &mut &[u8]) -> Option<u64> {
 }
 
 /// Reads a big-endian number of up to 4 bytes.
+///
+/// Consumes the bytes of the number. Returns nothing, and consumes nothing, if fewer than `len`
+/// bytes are left.
 fn number(bytes: &mut &[u8], len: usize) -> Option<u64> {
     let (number, rest) = bytes.split_at_checked(len)?;
     *bytes = rest;

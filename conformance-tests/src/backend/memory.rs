@@ -10,6 +10,8 @@ use super::{Backend, Space};
 pub struct MemoryBackend;
 
 /// A namespace in memory. Each transport is a [peer](Memory::peer) of the others.
+///
+/// Serving and calling transports are alike.
 #[derive(Debug)]
 pub struct MemorySpace(Memory);
 

@@ -138,6 +138,8 @@ pub async fn early_reply_does_not_end_the_handler(context: &TestContext) -> Verd
 }
 
 /// The servers that got a request, in their order.
+///
+/// Shared by all servers of a case, and filled before a server decides.
 #[derive(Clone, Default)]
 struct AskedServers(Arc<Mutex<Vec<&'static str>>>);
 
@@ -155,6 +157,8 @@ impl AskedServers {
 
 /// A service whose method `film` accepts a request that names this server or `any`, and
 /// declines others.
+///
+/// The reply is the name of the server, and the reason of a refusal names the server.
 fn choosy(name: &'static str, asked: &AskedServers) -> Router<MessagePack> {
     let asked = asked.clone();
     Router::new(MessagePack).method("film", move |addressee: String| {

@@ -32,10 +32,13 @@ const CALLS_MAX: u64 = 64;
 struct Begun(Arc<Mutex<Vec<u64>>>);
 
 impl Begun {
+    /// Adds a call that begins.
     fn note(&self, call: u64) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(call);
     }
 
+    /// Returns the calls that have begun, in the order of their numbers. A call that began twice is
+    /// there twice.
     fn sorted(&self) -> Vec<u64> {
         let mut begun = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         begun.sort_unstable();
@@ -44,6 +47,8 @@ impl Begun {
 }
 
 /// A service whose method `wait` runs at most once: it begins, and then waits for a permit.
+///
+/// The reply says if the request was redelivered. A handler without a permit never ends.
 fn once(begun: &Begun, gate: &Arc<Semaphore>) -> Router<MessagePack> {
     let (begun, gate) = (begun.clone(), gate.clone());
     let wait = move |context: Context, n: u64| {
@@ -58,6 +63,10 @@ fn once(begun: &Begun, gate: &Arc<Semaphore>) -> Router<MessagePack> {
 }
 
 /// Ends the process of a server: its handlers and its connections.
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), if the transport does not close within 30 s.
 async fn die(server: RunningServer) -> Verdict {
     let transport = server.transport.clone();
     drop(server);
@@ -65,6 +74,11 @@ async fn die(server: RunningServer) -> Verdict {
 }
 
 /// The outcome of a call that must be interrupted, and the time since `died`.
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), if the call ended with anything but
+/// [`Code::Interrupted`], or later than [`TOLD_MAX`].
 fn interrupted(outcome: &Result<bool, CallError>, died: Instant) -> Verdict<Duration> {
     let told_after = died.elapsed();
     let code = outcome.as_ref().err().and_then(CallError::fault).map(|fault| fault.code);
@@ -83,6 +97,8 @@ fn interrupted(outcome: &Result<bool, CallError>, died: Instant) -> Verdict<Dura
 /// the other one are answered. The other one may get the requests again, and must not run them.
 ///
 /// Catches redelivered requests that run again, and callers that wait for their deadline.
+///
+/// Needs the capability `interruption`.
 pub async fn begun_call_is_interrupted_and_not_run_again(context: &TestContext) -> Verdict {
     context.require("interruption", |can| can.interruption).await?;
     let (begun, begun_elsewhere) = (Begun::default(), Begun::default());
@@ -123,6 +139,8 @@ pub async fn begun_call_is_interrupted_and_not_run_again(context: &TestContext) 
 /// there is no other server.
 ///
 /// Catches backends that learn of a death only by the redelivery of the request.
+///
+/// Needs the capability `interruption`.
 pub async fn begun_call_is_interrupted_without_another_server(context: &TestContext) -> Verdict {
     context.require("interruption", |can| can.interruption).await?;
     let (begun, never) = (Begun::default(), Arc::new(Semaphore::new(0)));
@@ -143,7 +161,7 @@ pub async fn begun_call_is_interrupted_without_another_server(context: &TestCont
 ///
 /// Catches servers that settle a request before it begins, or when it is delivered.
 ///
-/// Needs the capability `settlement`.
+/// Needs the capabilities `interruption` and `settlement`.
 pub async fn request_that_was_not_begun_runs_elsewhere(context: &TestContext) -> Verdict {
     context.require("interruption", |can| can.interruption).await?;
     context.require("settlement", |can| can.settlement).await?;
@@ -176,7 +194,7 @@ pub async fn request_that_was_not_begun_runs_elsewhere(context: &TestContext) ->
 ///
 /// Catches callers that permit each server that asks.
 ///
-/// Needs the capability `settlement`.
+/// Needs the capabilities `interruption` and `settlement`.
 pub async fn redelivered_call_that_had_begun_is_interrupted(context: &TestContext) -> Verdict {
     context.require("interruption", |can| can.interruption).await?;
     context.require("settlement", |can| can.settlement).await?;
@@ -208,7 +226,7 @@ pub async fn redelivered_call_that_had_begun_is_interrupted(context: &TestContex
 ///
 /// Catches backends whose servers cannot ask the caller before they begin.
 ///
-/// Needs the capability `settlement`.
+/// Needs the capabilities `interruption` and `settlement`.
 pub async fn unmarked_call_is_interrupted_too(context: &TestContext) -> Verdict {
     context.require("interruption", |can| can.interruption).await?;
     context.require("settlement", |can| can.settlement).await?;

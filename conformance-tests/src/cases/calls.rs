@@ -124,6 +124,8 @@ pub async fn nested_methods_are_found(context: &TestContext) -> Verdict {
 ///
 /// The calls are awaited in another order than they were started in.
 ///
+/// Both handlers end only after the first call was sent.
+///
 /// Catches replies that are delivered to the call that waits first.
 pub async fn calls_in_flight_can_be_awaited_later(context: &TestContext) -> Verdict {
     let gate = Arc::new(Semaphore::new(0));
@@ -230,6 +232,8 @@ pub async fn client_of_any_service_reaches_each(context: &TestContext) -> Verdic
 /// a client does not learn at once that a service is unknown, a second awaited call stands for the
 /// one-way call.
 ///
+/// The call that waits for too long has a timeout of 300 ms.
+///
 /// Catches backends that remember a service as unroutable.
 pub async fn call_waits_for_the_first_server(context: &TestContext) -> Verdict {
     const LATE: &str = "late";
@@ -307,6 +311,8 @@ pub async fn abandoned_call_leaves_nothing_behind(context: &TestContext) -> Verd
 }
 
 /// Shuffles numbers by Knuth's multiplicative hash.
+///
+/// The low four bits of the result decide on the number of yields.
 fn shuffled(n: u64) -> u64 {
     n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40
 }

@@ -25,6 +25,9 @@ use crate::wait::{PATIENCE, eventually, in_time};
 /// The remaining time at the back server lies between two measurements at the front server. Baggage
 /// and the trace arrive; a plain header does not. The stack of calls names both methods.
 ///
+/// The times are compared in milliseconds, with a slack of 20 ms for rounding. The call has a
+/// timeout of 7 s.
+///
 /// Catches wires that lose headers, in which core carries the trace, the baggage and the stack of
 /// calls.
 pub async fn context_is_handed_on(context: &TestContext) -> Verdict {
@@ -162,6 +165,8 @@ pub async fn deadline_stops_the_whole_chain(context: &TestContext) -> Verdict {
 }
 
 /// The longest time between the stops of the handlers of a chain, and after the end of its call.
+///
+/// The best of several attempts counts, so that a busy machine does not fail a case.
 const STOPS_WITHIN: Duration = Duration::from_millis(100);
 
 /// The largest difference between the deadlines along a chain, beyond the transit of the requests.

@@ -23,11 +23,15 @@ use crate::verdict::{OrFail, Verdict, ensure};
 use crate::wait::{PATIENCE, eventually, in_time};
 
 /// The longest transit of a message, on a machine that is busy with something else.
+///
+/// A case that must not depend on the speed of the machine waits for this time.
 const TRANSIT_MAX: Duration = Duration::from_secs(2);
 
 /// A request whose deadline has passed never reaches the handler.
 ///
 /// The server is bound and starts serving only after the call has timed out.
+///
+/// The call has a timeout of 100 ms. A second call shows that the server has processed the queue.
 ///
 /// Catches backends that compute the deadline anew when a queued request is received.
 pub async fn expired_request_never_starts(context: &TestContext) -> Verdict {
@@ -164,6 +168,8 @@ pub async fn deadline_travels(context: &TestContext) -> Verdict {
 /// The time that its handler has left differs by less than 100 ms from the time that its caller has
 /// left at that moment.
 ///
+/// The deadline of the call is 20 s. Both remaining times are noted in the report.
+///
 /// Catches wires that say how much time is left, and not since when.
 pub async fn time_in_a_queue_counts(context: &TestContext) -> Verdict {
     const TIMEOUT: Duration = Duration::from_secs(20);
@@ -205,6 +211,9 @@ pub async fn time_in_a_queue_counts(context: &TestContext) -> Verdict {
 ///
 /// The responder has no deadline of its own in this case: it holds the request, and waits for the
 /// notification. That of a dropped call differs.
+///
+/// The first call expires after 2 s. The second one is dropped long before its deadline of 10
+/// minutes.
 ///
 /// Catches backends that notify a server of dropped calls alone, or without the reason.
 ///

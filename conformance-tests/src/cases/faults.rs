@@ -24,6 +24,9 @@ use crate::wait::{PATIENCE, in_time};
 /// Checked with every code, with text beyond ASCII, with binary details, and with a fault without
 /// any text.
 ///
+/// The text holds a line break, quotes and characters of three bytes; the details hold a zero byte
+/// and bytes that are no UTF-8.
+///
 /// Catches wires that drop a field of a fault, that confuse an empty field with a missing one, or
 /// that carry text only.
 pub async fn faults_cross_whole(context: &TestContext) -> Verdict {

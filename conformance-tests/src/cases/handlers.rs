@@ -23,6 +23,9 @@ const BRIEF: Duration = Duration::from_millis(300);
 /// The deadline of one caller passes, and another caller cancels. The handlers of two ordinary
 /// calls, whose callers do the same, show when the server has noticed.
 ///
+/// Without the capability `cancellation`, the ordinary handler of the caller that cancels goes on,
+/// and only the passed deadline is counted.
+///
 /// Catches backends that take an abandoned request away from its server.
 pub async fn uncancelled_handler_outlives_its_caller(context: &TestContext) -> Verdict {
     let handlers = Handlers::default();
@@ -61,6 +64,8 @@ pub async fn uncancelled_handler_outlives_its_caller(context: &TestContext) -> V
 /// A drain waits for an uncancelled handler whose caller has gone.
 ///
 /// A second server shares the service. It gets the later calls, and not the request that runs.
+///
+/// The ordinary call has a deadline of 3 s, so its handler stops without cancellation as well.
 ///
 /// Catches backends that redeliver the running requests of a server that stops to receive.
 pub async fn drain_waits_for_an_uncancelled_handler(context: &TestContext) -> Verdict {
@@ -107,6 +112,8 @@ pub async fn drain_waits_for_an_uncancelled_handler(context: &TestContext) -> Ve
 /// A method that was missing is added, and then replaced. The handler that runs when its method is
 /// removed ends as if nothing had happened, and later calls get a fault.
 ///
+/// The price of 7 is 14 by the first method, and 21 by the one in its place.
+///
 /// Catches backends that remember the methods of a server, or its answers.
 pub async fn methods_change_while_the_server_runs(context: &TestContext) -> Verdict {
     let (gate, begun) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -149,9 +156,13 @@ pub async fn methods_change_while_the_server_runs(context: &TestContext) -> Verd
 #[derive(Clone, Default)]
 struct Handlers(Arc<Counts>);
 
+/// Counts of the method `transfer` alone. The statistics of the server show the other handlers.
 struct Counts {
+    /// Each permit ends one handler.
     gate: Semaphore,
+    /// Handlers that have begun, those that have ended included.
     begun: AtomicUsize,
+    /// Handlers that have come to their end. A handler that is dropped does not count.
     ended: AtomicUsize,
 }
 
@@ -190,10 +201,12 @@ impl Handlers {
 }
 
 impl Counts {
+    /// Returns the number of handlers of `transfer` that have begun.
     fn begun(&self) -> usize {
         self.begun.load(Ordering::SeqCst)
     }
 
+    /// Returns the number of handlers of `transfer` that have ended by themselves.
     fn ended(&self) -> usize {
         self.ended.load(Ordering::SeqCst)
     }

@@ -30,6 +30,8 @@ const LOST: Duration = Duration::from_secs(2);
 /// A server, a puller and a subscriber are each reported as consuming when `bind` returns. The
 /// entry of a dropped puller is gone. A closed transport is not ready.
 ///
+/// The puller and the subscriber are checked where the backend has `pipeline` and `pubsub`.
+///
 /// Catches handles that are reported late, never, or after their end.
 pub async fn bound_handles_consume(context: &TestContext) -> Verdict {
     let transport = context.serving().await?;
@@ -64,6 +66,8 @@ pub async fn bound_handles_consume(context: &TestContext) -> Verdict {
 ///
 /// A handler runs when the drain is requested. The health is not ready from that moment on, while
 /// the handler runs, and after the drain.
+///
+/// The call that runs is answered after the drain was requested.
 ///
 /// Catches receivers that do not let core report drains, and readiness that follows the end.
 pub async fn drain_turns_readiness_off_first(context: &TestContext) -> Verdict {
@@ -106,6 +110,8 @@ pub async fn drain_turns_readiness_off_first(context: &TestContext) -> Verdict {
 ///
 /// Canaries go to a server and to a worker. No counter counts them. The canary of a server that is
 /// bound and never polled does not come back.
+///
+/// A backend without canaries reports them as unsupported, and does not run the case.
 ///
 /// Catches canaries that are delivered, counted, lost, or answered without passing the receiver.
 pub async fn canary_comes_back_and_reaches_no_handler(context: &TestContext) -> Verdict {
@@ -152,6 +158,8 @@ pub async fn canary_comes_back_and_reaches_no_handler(context: &TestContext) -> 
 /// server consumes again.
 ///
 /// Catches a health that does not notice a lost link, or stays off.
+///
+/// Needs the hook `sever`.
 pub async fn cut_link_turns_readiness_off_and_on(context: &TestContext) -> Verdict {
     off_and_on(context, Hook::Sever, false).await
 }
@@ -161,10 +169,17 @@ pub async fn cut_link_turns_readiness_off_and_on(context: &TestContext) -> Verdi
 /// The health of a client's transport and that of a server's are off while the broker is away.
 ///
 /// Catches a health that does not notice a dead broker, or stays off.
+///
+/// Needs the hook `kill-broker`.
 pub async fn dead_broker_turns_readiness_off_and_on(context: &TestContext) -> Verdict {
     off_and_on(context, Hook::KillBroker, true).await
 }
 
+/// Checks that the health turns off under a disturbance and on after it, and that a call is
+/// answered then.
+///
+/// `lasts` is true for a disturbance that ends with healing. The server's health must turn off
+/// under such a disturbance as well. Under a short one, the server may need no link of its own.
 async fn off_and_on(context: &TestContext, hook: Hook, lasts: bool) -> Verdict {
     context.require_hook(hook)?;
     let server = context.serve(echo()).await?;
@@ -197,6 +212,10 @@ async fn off_and_on(context: &TestContext, hook: Hook, lasts: bool) -> Verdict {
 }
 
 /// Returns the health of a transport that reports it.
+///
+/// # Errors
+///
+/// [`Failure::NotRun`], naming `health`, if the transport reports none.
 fn known(transport: &AnyTransport) -> Verdict<HealthReader> {
     let health = transport.health();
     if health.current().is_known() {
@@ -206,6 +225,8 @@ fn known(transport: &AnyTransport) -> Verdict<HealthReader> {
 }
 
 /// Checks that this many handles are bound, and that all of them consume.
+///
+/// `when` names the moment in the sentence of the failure.
 fn expect(health: &Health, handles: usize, when: &str) -> Verdict {
     let counts = (health.consuming(), health.bound());
     ensure!(counts == (handles, handles), "once {when}, the health is: {health}");
@@ -214,6 +235,11 @@ fn expect(health: &Health, handles: usize, when: &str) -> Verdict {
 }
 
 /// Checks that the canaries of a transport come back by way of their own handles.
+///
+/// # Errors
+///
+/// [`Failure::NotRun`], naming `canaries`, if the backend has none. [`Failure::Failed`], if a
+/// canary is lost, comes back by way of another handle, or counts as a delivery.
 async fn came_back(transport: &AnyTransport, of: &str) -> Verdict {
     let report = transport.health().canary(PATIENCE).await;
     let errors = report.endpoints.iter().filter_map(|endpoint| endpoint.outcome.as_ref().err());
@@ -228,6 +254,8 @@ async fn came_back(transport: &AnyTransport, of: &str) -> Verdict {
 }
 
 /// Waits until the health is as expected.
+///
+/// Waits for up to [`PATIENCE`]. A new stream yields the current health first.
 async fn until(
     changes: &mut HealthChanges,
     what: &str,

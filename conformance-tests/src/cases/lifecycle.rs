@@ -17,6 +17,8 @@ use crate::verdict::{Failure, OrFail, Verdict, ensure};
 use crate::wait::{eventually, in_time};
 
 /// The bound for anything that is to end at once, on a machine that is busy with something else.
+///
+/// Half of the timeout of a call, so that an end by a timeout is not taken for a prompt one.
 const PROMPT: Duration = Duration::from_secs(15);
 
 /// Closing twice is closing once, and operations after it fail as closed.
@@ -113,6 +115,8 @@ pub async fn close_ends_serving(context: &TestContext) -> Verdict {
 ///
 /// A drained server yields [`Ended::Drained`], a server whose transport is closed
 /// [`Ended::Closed`].
+///
+/// Each server answers a call before its end.
 ///
 /// Catches streams that yield an error when they are closed or stopped, and streams that end by
 /// themselves.

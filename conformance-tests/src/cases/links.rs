@@ -184,6 +184,8 @@ pub async fn suppressed_duplicate_is_run_once_whatever_is_cut(context: &TestCont
 }
 
 /// The size of a message that a network does not carry in one packet.
+///
+/// In bytes.
 const WHOLE: usize = 100_000;
 
 /// A service whose method `measure` counts bodies of another size.
@@ -206,6 +208,8 @@ fn counting(log: &Arc<OperationLog>) -> Router<MessagePack> {
 
 /// Calls from 16 tasks while the link is cut again and again. Every acknowledged call must have
 /// run.
+///
+/// The summary of the log is noted in the report, unless a cut fails.
 async fn call_over_cuts(context: &TestContext, log: &OperationLog) -> Verdict {
     let client = context.client().await?;
     let over = AtomicBool::new(false);

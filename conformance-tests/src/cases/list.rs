@@ -11,6 +11,9 @@ use crate::case::Case;
 ///
 /// Each line is the set, the function and the sentence of a case. A case of the set `minimum`
 /// belongs to the minimum set. A case of the set `optional` asks for a capability or a hook.
+///
+/// The order of the list is the order of reports. The id of a case is `GROUP.FUNCTION`, and `GROUP`
+/// is its module in [`cases`](crate::cases).
 #[doc(hidden)]
 #[macro_export]
 macro_rules! each_case {

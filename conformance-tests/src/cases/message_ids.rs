@@ -18,6 +18,8 @@ use crate::wait::PATIENCE;
 /// Checked with a call and with a one-way call, each with and without a chosen id. The chosen ids
 /// are not ASCII, and as long as an id may be.
 ///
+/// The four messages without a chosen id must have four different ones.
+///
 /// Catches backends that drop the id of a message.
 pub async fn id_of_a_call_reaches_its_handler(context: &TestContext) -> Verdict {
     let (seen, mut sees) = mpsc::unbounded_channel();
@@ -135,11 +137,17 @@ pub async fn id_of_a_job_stays_through_its_attempts(context: &TestContext) -> Ve
 }
 
 /// Returns the id that the next handler got.
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), if no handler runs within 30 s.
 async fn handled(sees: &mut UnboundedReceiver<Option<MessageId>>) -> Verdict<Option<MessageId>> {
     let seen = timeout(PATIENCE, sees.recv()).await.or_fail("the handler runs in time")?;
     seen.or_fail("the handler runs")
 }
 
+/// Checks that a message came with the expected id. `of` names the message in the sentence of the
+/// failure.
 fn expect_id(expected: &str, came: Option<MessageId>, of: &str) -> Verdict {
     let came = came.map(|id| id.to_string());
     ensure!(
@@ -149,6 +157,7 @@ fn expect_id(expected: &str, came: Option<MessageId>, of: &str) -> Verdict {
     Ok(())
 }
 
+/// Checks that no two messages have one id.
 fn ensure_all_differ(ids: &[MessageId]) -> Verdict {
     let differ = ids.iter().enumerate().all(|(at, id)| !ids[..at].contains(id));
     ensure!(differ, "different messages have one id: {ids:?}");

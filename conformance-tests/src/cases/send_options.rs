@@ -111,7 +111,7 @@ pub async fn reserved_header_is_refused(context: &TestContext) -> Verdict {
 /// A job that has not begun within its time to live never runs.
 ///
 /// It waits behind a job that occupies the only place of the puller, until its second has passed. A
-/// job without a time to live waits behind it, and arrives without a deadline.
+/// job with a time to live of a minute waits behind it, and arrives without a deadline.
 ///
 /// Catches backends that lose the time to live, or count it anew when the job arrives.
 ///
@@ -171,6 +171,9 @@ pub async fn expired_job_is_kept_if_it_asks(context: &TestContext) -> Verdict {
 
 /// An event that its subscriber has not taken within its time to live is dropped.
 ///
+/// The subscriber does not read for two seconds. An event with a time to live of a minute arrives
+/// after that.
+///
 /// Catches backends that lose the time to live, or count it anew when the event arrives.
 ///
 /// Needs the capability `pubsub`.
@@ -187,17 +190,24 @@ pub async fn expired_event_is_dropped(context: &TestContext) -> Verdict {
 }
 
 /// Returns the headers that the next handler got.
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), if no handler runs within 30 s.
 async fn handled(sees: &mut UnboundedReceiver<Headers>) -> Verdict<Headers> {
     let seen = timeout(PATIENCE, sees.recv()).await.or_fail("the handler runs in time")?;
     seen.or_fail("the handler runs")
 }
 
+/// Checks that the header of these cases arrived. `of` names the message in the sentence of the
+/// failure.
 fn expect_header(headers: &Headers, of: &str) -> Verdict {
     let came = headers.get(NAME);
     ensure!(came == Some(VALUE), "the header of {of} came as {came:?}");
     Ok(())
 }
 
+/// Checks that a message was refused before it was sent, by an error that names the header.
 fn expect_refusal(outcome: Result<(), Error>, name: &str, of: &str) -> Verdict {
     let Err(error) = outcome else {
         return Err(crate::Failure::new(format!("{of} with {name} was sent")));

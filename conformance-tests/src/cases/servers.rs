@@ -27,6 +27,8 @@ use crate::wait::{eventually, in_time};
 ///
 /// Three servers with a window of 8 must all become full.
 ///
+/// A call is started every 2 ms, until 24 requests run at once. No handler ends before.
+///
 /// Catches backends that deliver everything to the server that came first, or that is the fastest.
 pub async fn competing_servers_share(context: &TestContext) -> Verdict {
     const WINDOW: usize = 8;
@@ -56,6 +58,8 @@ pub async fn competing_servers_share(context: &TestContext) -> Verdict {
 /// No more requests run at once than the window allows.
 ///
 /// 200 concurrent calls meet a window of 4. More than one of them must run at a time, too.
+///
+/// Each handler yields ten times, so that others could begin meanwhile.
 ///
 /// Catches windows that are ignored, and windows of one.
 pub async fn window_bounds_the_work(context: &TestContext) -> Verdict {
@@ -89,6 +93,8 @@ pub async fn window_bounds_the_work(context: &TestContext) -> Verdict {
 ///
 /// A call after the start of draining is answered by another server, or fails as unavailable,
 /// unroutable or disconnected.
+///
+/// Four requests run when the drain begins, and are answered by the server that drains.
 ///
 /// Catches backends that close the sending half together with the receiving half, so that replies
 /// are lost.
@@ -135,6 +141,9 @@ pub async fn draining_server_finishes_and_refuses(context: &TestContext) -> Verd
 /// While a server drains, other servers get the new requests.
 ///
 /// The draining server must refuse none of the 40 calls that follow.
+///
+/// The other server has a window of 1 and is full meanwhile, so that the draining one has time to
+/// receive by mistake.
 ///
 /// Catches responders that keep consuming after they were stopped.
 ///

@@ -3,6 +3,8 @@
 use tokio::task::{AbortHandle, JoinHandle};
 
 /// A task that is aborted when this handle is dropped, so that it ends with its case.
+///
+/// Dropping does not wait for the end of the task.
 pub(super) struct AbortOnDrop(AbortHandle);
 
 impl AbortOnDrop {

@@ -5,6 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use crate::report::{Entry, Report};
 
 /// The entries of all backends, in the order in which their cases ended.
+///
+/// Each entry has the name of its backend. Tests run on several threads, and add under the lock.
 #[derive(Default)]
 pub(super) struct EntryCollector(Mutex<Vec<(String, Entry)>>);
 
@@ -16,6 +18,8 @@ impl EntryCollector {
 
     /// Prints the notes of a backend, and writes its report if the environment names a folder.
     /// Returns false if the report cannot be written.
+    ///
+    /// Called once for each backend, when all tests have ended.
     pub(super) fn report(&self, backend: &str) -> bool {
         let report = self.report_of(backend);
         for entry in &report.entries {
@@ -29,6 +33,7 @@ impl EntryCollector {
             .is_ok()
     }
 
+    /// Returns the entries of one backend as a report, in the order of the suite.
     fn report_of(&self, backend: &str) -> Report {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own = all.iter().filter(|(of, _)| of == backend);

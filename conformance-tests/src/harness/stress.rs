@@ -16,6 +16,9 @@ pub(super) fn rounds() -> Option<usize> {
 
 /// Runs the suites, each in all rounds at once, and prints the counts. Returns true if no case
 /// failed.
+///
+/// The suites run one after the other on one runtime, and the rounds of each run at once. A case
+/// that was not run does not count as failed.
 pub(super) fn passes(suites: &[Suite], rounds: usize, arguments: &Arguments) -> bool {
     if rounds == 0 {
         // Otherwise no case would run, and the run would pass.
@@ -36,10 +39,15 @@ pub(super) fn passes(suites: &[Suite], rounds: usize, arguments: &Arguments) -> 
 }
 
 /// The filters of the command line, for one backend.
+///
+/// Filters are compared as parts of a name, so `--exact` has no effect here.
 #[derive(Clone)]
 struct CaseFilter {
+    /// The first part of the names of its tests.
     backend: String,
+    /// `None` picks all cases.
     filter: Option<String>,
+    /// Any one of them leaves a case out.
     skip: Vec<String>,
 }
 

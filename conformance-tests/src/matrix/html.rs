@@ -32,6 +32,8 @@ pub(super) fn page(reports: &[Report]) -> String {
 }
 
 /// The table, with a row for each group and for each case.
+///
+/// A row for a group stands before the first case of the group.
 fn table(reports: &[Report]) -> Markup {
     let mut group = String::new();
     html! {
@@ -83,6 +85,8 @@ fn case(Row { first, cells }: &Row<'_>) -> Markup {
 }
 
 /// The cell of an entry.
+///
+/// The sentence of a failure is below the table, where it has room.
 fn outcome(entry: &Entry) -> Markup {
     html! {
         @match &entry.outcome {
@@ -94,6 +98,8 @@ fn outcome(entry: &Entry) -> Markup {
 }
 
 /// The failures and the notes, backend by backend.
+///
+/// Texts are escaped by `maud`, since sentences hold what a peer sent.
 fn remarks(reports: &[Report]) -> Markup {
     let entries = reports
         .iter()

@@ -7,6 +7,8 @@ use crate::report::{Entry, Outcome, Report};
 const LEGEND: &str = "● belongs to the minimum set. Words in a cell name the capability or the hook that is missing, so that the case was not run.";
 
 /// Formats the table and its legend.
+///
+/// The last row says which backends are conformant.
 pub(super) fn table(reports: &[Report]) -> String {
     let backends = reports.iter().map(|report| report.backend.clone());
     let rule = reports.iter().map(|_| "---".to_owned());
@@ -30,6 +32,8 @@ fn case(Row { first, cells }: &Row<'_>) -> String {
 }
 
 /// The cell of an entry.
+///
+/// Never a duration or a note, which differ from run to run.
 fn word(entry: &Entry) -> String {
     match &entry.outcome {
         Outcome::Passed => "✓".to_owned(),

@@ -21,6 +21,8 @@ pub struct Summary {
     /// Acknowledged operations without an effect.
     pub lost: usize,
     /// Effects beyond the first of their operation.
+    ///
+    /// For instance, an operation with three effects adds 2. Operations with any outcome count.
     pub duplicated: usize,
     /// Effects of operations that were never begun, or had failed for sure.
     pub unexpected: usize,
@@ -28,6 +30,8 @@ pub struct Summary {
 
 impl Summary {
     /// Counts an operation with this outcome and this many effects.
+    ///
+    /// An indeterminate operation may have an effect or none: only its duplicates count.
     pub(super) fn add(&mut self, outcome: OperationOutcome, effects: usize) {
         self.attempted += 1;
         self.duplicated += effects.saturating_sub(1);

@@ -14,11 +14,14 @@ use crate::hook::Direction;
 
 /// A connection from a client to the target.
 pub(super) struct Connection {
+    /// The socket that the proxy has accepted.
     pub(super) client: TcpStream,
+    /// The socket that the proxy has opened to its target.
     pub(super) server: TcpStream,
     /// The number of [severings](ProxyRules::severed) before the connection began.
     pub(super) severed: u64,
     pub(super) rules: watch::Receiver<ProxyRules>,
+    /// Shared by all connections: a cut is made by the first one with a message.
     pub(super) cuts: Arc<PendingCuts>,
 }
 
@@ -27,6 +30,8 @@ const CHUNK_MAX: usize = 16 << 10;
 
 impl Connection {
     /// Forwards until both sides have ended or the connection is cut. Both sockets close then.
+    ///
+    /// One task runs both directions. Dropping the future closes both sockets.
     pub(super) async fn run(mut self) {
         // Nagle's algorithm would add a delay of our own. An error shows in the pumps.
         let _ = self.client.set_nodelay(true).and(self.server.set_nodelay(true));
@@ -48,6 +53,8 @@ impl Connection {
 }
 
 /// One direction of a connection.
+///
+/// Bytes are never reordered: a chunk is forwarded, or discarded, before the next one is read.
 struct Pump<'a> {
     direction: Direction,
     severed: u64,
@@ -61,6 +68,9 @@ struct Pump<'a> {
 
 impl Pump<'_> {
     /// Forwards until the end of the stream, which is passed on. A cut is an error.
+    ///
+    /// A black hole discards chunks as they are read, so the sender never blocks. The end of the
+    /// stream waits until the direction is healed.
     async fn run(mut self) -> io::Result<()> {
         let mut chunk = vec![0; CHUNK_MAX];
         loop {
@@ -104,6 +114,9 @@ impl Pump<'_> {
     }
 
     /// Forwards a chunk after its delay, or half of it if a cut was requested.
+    ///
+    /// The delay is that of the moment at which the chunk was read. A sever during the delay ends
+    /// the connection without the chunk.
     async fn forward(&mut self, chunk: &[u8]) -> io::Result<()> {
         let delay = self.rules.borrow().delay_of(chunk.len());
         if !delay.is_zero() {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use crate::hook::Direction;
 
 /// The disturbances that last until the proxy is healed. The default is none.
+///
+/// Each connection looks at the rules before each chunk, through a watch channel.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ProxyRules {
     /// The delay of each chunk.
@@ -28,6 +30,8 @@ impl ProxyRules {
     }
 
     /// Returns the delay of a chunk of this size.
+    ///
+    /// The delay of a chunk, and the time that its bytes take at the given bandwidth, add up.
     pub(super) fn delay_of(&self, size: usize) -> Duration {
         let narrow = self
             .bytes_per_second

@@ -15,10 +15,14 @@ use crate::recorder::Recorder;
 use crate::wait::within;
 
 /// A process whose effects are recorded. Dropping the peer kills the process.
+///
+/// The process runs the same program as the scenario, with the first argument [`ARGUMENT`].
 pub(crate) struct Peer {
-    /// The number of the process in the recorder.
+    /// The number of the process in the recorder. Peers count from 1, over all scenarios of this
+    /// process.
     pub(crate) number: u32,
     process: Child,
+    /// Task that records the effects, and ends with the output of the process.
     reading: JoinHandle<()>,
 }
 
@@ -27,6 +31,9 @@ static LAST: AtomicU32 = AtomicU32::new(1);
 
 impl Peer {
     /// Starts a peer, and waits until it is ready. Each operation takes the peer `work_ms`.
+    ///
+    /// The peer is ready when its consumer is registered. After two minutes, the start fails and
+    /// the process is killed.
     pub(crate) async fn start(
         plan: &Plan,
         role: PeerRole,
@@ -74,6 +81,8 @@ impl Peer {
 }
 
 /// Records the effects that a peer prints. Output in the pipe outlives the peer.
+///
+/// Each complete line ends with a dot, so a cut number is not taken for another one.
 async fn read(mut lines: Lines<BufReader<ChildStdout>>, by: u32, recorder: Arc<Recorder>) {
     while let Ok(Some(line)) = lines.next_line().await {
         // The last line of a killed peer may be incomplete.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 pub const ARGUMENT: &str = "--peer";
 
 /// The line that a peer prints when it is ready. Each later line is the number of an operation that
-/// the peer has carried out.
+/// the peer has carried out. A dot ends each number.
 pub(super) const READY: &str = "ready";
 
 /// Returns whether a job ends the process of each [fragile worker](PeerRole::FragileWorker) that
@@ -18,20 +18,23 @@ pub(crate) fn is_poison(id: u64) -> bool {
 /// The part of a peer in a scenario.
 #[derive(Clone, Copy)]
 pub(crate) enum PeerRole {
-    /// A server of the service.
+    /// A server of the service. Reports a call after its work and before the reply.
     Server,
-    /// A server that suppresses duplicates.
+    /// A server that suppresses duplicates. Each call is reported as by the plain server.
     CarefulServer,
-    /// A server with a narrow window, which counts a call when the call begins.
+    /// A server with a narrow window, which counts a call when the call begins. The window is 4.
     NarrowServer,
     /// A server as the narrow one, which begins no call twice.
     OnceServer,
-    /// A worker on the queue.
+    /// A worker on the queue. The window is 256. A job is reported after its work and before it is
+    /// acknowledged.
     Worker,
-    /// A worker whose process some jobs end.
+    /// A worker whose process some jobs end. The window is 16. A job has four attempts, without a
+    /// pause.
     FragileWorker,
     /// A worker that fails at each job once. Its time is the delay of the retry. A delay below ten
-    /// seconds comes with a short lease of the queue for the waiting jobs.
+    /// seconds comes with a short lease of the queue for the waiting jobs. The window is 16, and a
+    /// job has four attempts.
     RetryingWorker,
 }
 

@@ -16,6 +16,9 @@ use crate::jobs::QUEUE;
 
 /// Runs the peer that the arguments describe, until the standard input ends.
 ///
+/// The arguments are the role, the URL, and a time in milliseconds. The time is that of the work,
+/// or for the retrying worker the delay. The first line on the standard output is `ready`.
+///
 /// # Errors
 ///
 /// If the arguments are wrong, or if the peer cannot connect or bind.
@@ -51,6 +54,8 @@ pub async fn run(arguments: &[String]) -> Result<()> {
     }
 }
 
+/// Serves the method `add` with the default window. Each call is reported after its work, before
+/// the reply.
 async fn serve(server: Server, work: Duration) -> Result<()> {
     print(READY);
     let router =
@@ -81,6 +86,7 @@ async fn serve_narrow(
     Ok(())
 }
 
+/// Works on jobs, 256 at a time, and reports each job after its work.
 async fn work_off(amqp: &Amqp, work: Duration) -> Result<()> {
     let worker = Worker::bind(amqp, QUEUE, MessagePack).window(Window::new(256)).await?;
     print(READY);
@@ -95,6 +101,8 @@ async fn work_off(amqp: &Amqp, work: Duration) -> Result<()> {
     Ok(())
 }
 
+/// Works on jobs, 16 at a time. After the report of a poison job, the process aborts with all jobs
+/// beside it unsettled.
 async fn work_until_poisoned(amqp: &Amqp, work: Duration) -> Result<()> {
     let worker = Worker::bind(amqp, QUEUE, MessagePack).window(Window::new(16));
     let worker = worker.retries(Retries::at_once(4)).await?;
@@ -111,6 +119,8 @@ async fn work_until_poisoned(amqp: &Amqp, work: Duration) -> Result<()> {
     Ok(())
 }
 
+/// Fails the first attempt at each job, and reports the second one. The delay of the retry has no
+/// jitter, and does not grow.
 async fn work_at_the_second_attempt(amqp: &Amqp, delay: Duration) -> Result<()> {
     let retries = Retries::new(4).immediate(0).backoff(delay, delay).jitter(0.0);
     let worker = Worker::bind(amqp, QUEUE, MessagePack).window(Window::new(16)).retries(retries);
@@ -140,6 +150,8 @@ fn print(line: &str) {
 }
 
 /// Waits for the end of the standard input, in a thread that the runtime does not wait for.
+///
+/// The thread stays blocked if the future is dropped, and ends with the process.
 pub(crate) async fn input_ended() {
     let (sender, ended) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {

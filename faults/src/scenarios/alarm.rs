@@ -19,6 +19,7 @@ use crate::wait::{until, until_some, within};
 
 /// Jobs that are unsettled when the alarm begins.
 const HELD: usize = 50;
+/// The queue of these jobs.
 const QUEUE: &str = "held";
 /// The deadline of each call.
 const BRIEF: Duration = Duration::from_secs(3);
@@ -27,6 +28,9 @@ const BRIEF: Duration = Duration::from_secs(3);
 ///
 /// During an alarm, calls must fail at their deadlines, acknowledgements of jobs must reach the
 /// broker, and a transport must close. After the alarm, calls must succeed again.
+///
+/// The load is 20 callers without a pause. At least 200 operations end before each alarm, and after
+/// the last one.
 ///
 /// # Errors
 ///
@@ -51,6 +55,10 @@ pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
 }
 
 /// Sets the alarm, checks which operations go on, and clears the alarm.
+///
+/// A memory limit near zero sets the alarm, and the limit 0.4 clears it. At least 20 calls must
+/// fail at their deadlines meanwhile, and 20 must be answered afterwards. The jobs must be
+/// acknowledged at the broker before the alarm ends.
 async fn alarm(broker: &Broker, url: &str, calling: &Amqp, recorder: &Recorder) -> Result<()> {
     let (working, leaving) = (Amqp::connect(url).await?, Amqp::connect(url).await?);
     let (_puller, held) = hold(&working).await?;
@@ -98,6 +106,8 @@ async fn alarm(broker: &Broker, url: &str, calling: &Amqp, recorder: &Recorder) 
 }
 
 /// Receives jobs, and settles none: they stay with the puller.
+///
+/// The window has the size of the load, so that the puller gets all jobs.
 async fn hold(amqp: &Amqp) -> Result<(Puller<u64>, Vec<Job<u64>>)> {
     let mut jobs: Puller<u64> =
         Puller::bind(amqp, QUEUE, MessagePack).window(Window::new(HELD)).await?;

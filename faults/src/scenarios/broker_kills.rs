@@ -22,6 +22,9 @@ use crate::wait::until;
 ///
 /// Two servers answer. One of them suppresses duplicates, and must carry out no call twice.
 ///
+/// There are 20 callers in a quick run and 100 in a full one, with a deadline of 30 seconds for
+/// each call. The node writes its list of queues to disk before the first kill.
+///
 /// # Errors
 ///
 /// If a call outlasts its deadline, if an acknowledged call had no effect, or if the server that
@@ -47,6 +50,10 @@ pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
 }
 
 /// Kills within the first half of each share of the calls: some are in flight at each kill.
+///
+/// A kill follows within 20 ms after a random call of its share. The node is down for up to a
+/// second, and for the time of its start. The figure is the longest time from a restart to the next
+/// acknowledged call.
 async fn kill_repeatedly(
     broker: &Broker,
     seed: u64,
@@ -75,6 +82,10 @@ async fn kill_repeatedly(
 }
 
 /// Measures the time from now until a call is answered.
+///
+/// # Errors
+///
+/// If no call is acknowledged within two minutes.
 async fn answered_again(recorder: Arc<Recorder>) -> Result<Duration> {
     let start = Instant::now();
     let before = recorder.summary().acknowledged;

@@ -28,6 +28,9 @@ const USER: &str = "turing";
 /// The broker's certificate is replaced while the node runs, so every refusal has the same node.
 /// Each refusal must name the certificate as its reason.
 ///
+/// A login by certificate must work with a certificate alone, and must be denied without one. The
+/// certificate of an impostor names the same user, under an unknown authority.
+///
 /// # Errors
 ///
 /// If an invalid certificate is accepted, if an error has no reason, or if an operation is lost.
@@ -83,6 +86,7 @@ struct TlsTest<'a> {
 }
 
 impl TlsTest<'_> {
+    /// Returns a URL that trusts the authority in the file `AUTHORITY.pem`, with more parameters.
     fn url(&self, authority: &str, more: &str) -> String {
         let (port, at) = (self.broker.tls_port.unwrap_or_default(), self.folder.0.display());
         format!("amqps://guest:guest@localhost:{port}?cacertfile={at}/{authority}.pem{more}")
@@ -97,6 +101,9 @@ impl TlsTest<'_> {
     }
 
     /// Checks that calls succeed, also after a kill of the broker.
+    ///
+    /// There are 100 calls in a quick run and 2,000 in a full one, with a deadline of 60 seconds
+    /// each. The kill comes after half of the calls; at least half of them must succeed.
     async fn works(&self, url: &str) -> Result<()> {
         let _server = Peer::start(self.plan, PeerRole::Server, url, 0, self.recorder).await?;
         let amqp = Amqp::connect(url).await?;
@@ -136,6 +143,8 @@ impl TlsTest<'_> {
     }
 
     /// Replaces the certificate of the running node.
+    ///
+    /// The node reads the file again, since its cache is cleared as well.
     async fn exchange(&self, certificate: &authority::Certificate) -> Result<()> {
         certificate.write(&self.folder.0, "server")?;
         self.broker.ctl(["eval", "ssl:clear_pem_cache()."]).await.map(drop)

@@ -18,8 +18,11 @@ use crate::peer::{Peer, PeerRole};
 use crate::recorder::Recorder;
 use crate::wait::{until, within};
 
+/// Concurrent callers of each transport that is denied.
 const CALLERS: usize = 5;
+/// The deadline of each call.
 const BRIEF: Duration = Duration::from_secs(15);
+/// Time of refusals after which a denied transport gives up.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(1);
 /// Each of the two connections of a transport tries six times.
 const LOGINS_MAX: usize = 12;
@@ -66,6 +69,9 @@ struct CredentialsTest<'a> {
 
 impl CredentialsTest<'_> {
     /// Revokes a user's credentials under calls, and waits until both connections have given up.
+    ///
+    /// The callers go on until each of them got the kind `Denied`. Both connections must report
+    /// their refusal. A server that binds afterwards must fail as `Denied`, too.
     async fn is_denied<const N: usize>(&self, user: &str, revocation: [&str; N]) -> Result<()> {
         self.add(user).await?;
         let amqp = Amqp::builder(&self.url(user))?.give_up_after(GIVE_UP_AFTER).build().await?;
@@ -98,6 +104,8 @@ impl CredentialsTest<'_> {
         Ok(())
     }
 
+    /// Makes calls until one fails as denied. Other failures are recorded, and the next call
+    /// follows.
     async fn call_until_denied(&self, client: &Client<MessagePack>) {
         while !call(client, BRIEF, self.recorder)
             .await
@@ -106,6 +114,8 @@ impl CredentialsTest<'_> {
     }
 
     /// Changes a password under calls; the provider returns the new one from then on.
+    ///
+    /// Each of the two connections has to ask once more, and 50 more calls have to succeed then.
     async fn is_asked_again(&self) -> Result<()> {
         static LAST: AtomicU32 = AtomicU32::new(0);
         let user = format!("renewed-{}", LAST.fetch_add(1, Ordering::Relaxed));
@@ -146,10 +156,12 @@ impl CredentialsTest<'_> {
         within("calls are answered", answering).await
     }
 
+    /// Waits until 100 more operations of any transport have ended.
     async fn some_more_calls(&self) -> Result<()> {
         self.recorder.until_ended(self.recorder.ended() + 100).await
     }
 
+    /// Adds a user with all permissions and the password `first`.
     async fn add(&self, user: &str) -> Result<()> {
         self.broker.ctl(["add_user", user, "first"]).await?;
         self.broker.ctl(["set_permissions", user, ".*", ".*", ".*"]).await.map(drop)
@@ -159,6 +171,7 @@ impl CredentialsTest<'_> {
         format!("amqp://{user}:first@127.0.0.1:{}", self.broker.port)
     }
 
+    /// Returns the number of refused logins of a user, by the log of the node.
     async fn refused_logins(&self, user: &str) -> Result<usize> {
         let refused = format!("login refused: user '{user}'");
         let log = self.broker.with(|node| node.log()).await?;

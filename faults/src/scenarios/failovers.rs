@@ -16,6 +16,7 @@ use crate::flows::Flows;
 use crate::peer::{Peer, PeerRole};
 use crate::recorder::Recorder;
 
+/// Nodes of the cluster. Two of them are a majority, so one may fail.
 const NODES: usize = 3;
 /// The timeout of each call.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -26,6 +27,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 ///
 /// Calls, jobs and events of a group must flow while a node is down. Events of an exclusive queue
 /// must flow again after the restart.
+///
+/// The load is 20 callers, beside jobs and events. Each node writes its list of queues to disk
+/// before the first kill.
 ///
 /// # Errors
 ///
@@ -55,6 +59,9 @@ pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
 
 /// Kills and restarts each node. A transport connects to the first node, and to the next one after
 /// a loss: so the killed node is the one in use.
+///
+/// At least 100 operations end before each kill. The figure is the longest time from a kill until
+/// all traffic flowed over the other nodes.
 async fn kill_in_turn(
     brokers: &Brokers,
     rounds: usize,

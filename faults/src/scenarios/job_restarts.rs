@@ -13,12 +13,16 @@ use crate::jobs::Jobs;
 use crate::peer::{Peer, PeerRole};
 use crate::recorder::Recorder;
 
+/// Kills of the node, each followed by a start.
 const RESTARTS: usize = 2;
 
 /// Runs the scenario: two restarts under 3,000 jobs in a quick run, under 100,000 in a full one.
 ///
 /// Each push is repeated until the broker acknowledges the job, so all jobs must be done in the
 /// end.
+///
+/// The load has 64 pushers, and two workers take 256 jobs at a time each. A kill comes at a random
+/// job in the first three quarters of its share.
 ///
 /// # Errors
 ///

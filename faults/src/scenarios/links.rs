@@ -27,6 +27,9 @@ use crate::traffic::Traffic;
 /// A black hole must be noticed through heartbeats. The report has the longest times until a fault
 /// was noticed and until traffic flowed again.
 ///
+/// Six kinds of handles and five faults make 30 cases. Each case has a proxy, two transports and
+/// names of its own, so that cases do not disturb one another.
+///
 /// # Errors
 ///
 /// If traffic does not flow again within the bound of every wait, or if an operation is lost.
@@ -60,8 +63,10 @@ const AT_A_TIME: usize = 12;
 /// until traffic flowed again.
 #[derive(Clone, Copy, Default)]
 struct Times {
+    /// `None` for a fault whose notice is not measured.
     noticed: Option<Duration>,
     recovered: Duration,
+    /// Faults that were injected.
     rounds: u32,
     /// Rounds in which neither time exceeded twice the heartbeat.
     in_time: u32,
@@ -102,6 +107,9 @@ struct Case<'a> {
 
 impl Case<'_> {
     /// Runs the case, and returns its times.
+    ///
+    /// Traffic has to flow before the first fault, and after each one. The handle under test
+    /// connects through the proxy, and the other side directly.
     async fn run(&self, rounds: u32) -> Result<Times> {
         let proxy = Proxy::start(format!("127.0.0.1:{}", self.broker.port)).await?;
         let near = self.connect(&format!("amqp://guest:guest@{}", proxy.address())).await?;

@@ -46,6 +46,9 @@ const CONFIG: &str = "net_ticktime = 5\ncluster_partition_handling = pause_minor
 /// Traffic must flow within a cut if the clients reach a majority that stays together, and the
 /// nodes of the minority pause. It must flow again after each cut.
 ///
+/// The load is 20 callers, beside jobs and events. The sending transport prefers the first node,
+/// the receiving one the second, and the servers the second and the third.
+///
 /// # Errors
 ///
 /// [`NotRun`] if this machine cannot make network namespaces. If traffic does not flow within the
@@ -107,6 +110,9 @@ struct Cluster {
 
 impl Cluster {
     /// Runs each kind of partition several times.
+    ///
+    /// At least 100 operations end before each cut. The seed decides on the times of flapping, and
+    /// the round on the nodes.
     async fn cut_in_turn(&self, plan: &Plan, recorder: &Recorder) -> Result<()> {
         let mut rng = Rng::with_seed(plan.seed);
         let mut all = BTreeMap::<_, Times>::new();
@@ -123,6 +129,9 @@ impl Cluster {
     }
 
     /// Cuts some links, heals them, and waits until the cluster is whole again.
+    ///
+    /// Without a majority that the clients reach, at least one operation has to fail meanwhile.
+    /// After the cut, all traffic has to flow, that of exclusive queues included.
     async fn cut(
         &self,
         partition: Partition,
@@ -168,6 +177,8 @@ impl Cluster {
     }
 
     /// Cuts and heals links every few seconds.
+    ///
+    /// A cut lasts from 0.5 to 5 seconds, and the pause after it from 0.5 to 3 seconds.
     async fn flap(&self, links: &[(Host, Host)], rng: &mut Rng) -> Result<()> {
         for _ in 0..FLAPS {
             self.cut_links(links).await?;
@@ -190,6 +201,8 @@ impl Cluster {
     }
 
     /// Waits until each node serves clients.
+    ///
+    /// Each node has two minutes.
     async fn until_whole(&self) -> Result<()> {
         for node in 0..NODES {
             let serves = || async {

@@ -19,6 +19,7 @@ use crate::peer::{Peer, PeerRole, is_poison};
 use crate::recorder::Recorder;
 use crate::wait::until_some;
 
+/// Workers at any time. Each is replaced when it has ended.
 const WORKERS: usize = 2;
 /// Long enough that a window of jobs is in progress at each crash.
 const WORK_MS: u64 = 20;
@@ -27,6 +28,9 @@ const WORK_MS: u64 = 20;
 ///
 /// Two workers take 16 jobs at a time, and allow four attempts. A worker that has ended is started
 /// again. A poison job reports that it begins, and ends the process.
+///
+/// The dead letters have to be exactly the poison jobs, each with the reason `Crashed`. All jobs
+/// are pushed before the first worker starts.
 ///
 /// # Errors
 ///
@@ -75,6 +79,8 @@ fn numbers(dead: &[DeadLetter]) -> BTreeSet<u64> {
 }
 
 /// Runs a worker, and another one whenever the last has ended.
+///
+/// Ends only with an error of a start.
 async fn keep_alive(
     plan: &Plan,
     url: &str,

@@ -26,6 +26,9 @@ use crate::recorder::Recorder;
 /// The counts of the report are those of the calls that run at most once. Each server counts a call
 /// when the call begins, so *duplicated* is the number of calls that were begun twice.
 ///
+/// Three servers take four requests at a time each, and work 50 ms on each. A killed server is
+/// replaced at once. The modes run one after the other, with servers of their own.
+///
 /// # Errors
 ///
 /// If a call that runs at most once is begun twice, ends otherwise than answered or interrupted, or
@@ -51,6 +54,7 @@ pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
     load.check(plan).await
 }
 
+/// Servers at any time.
 const SERVERS: usize = 3;
 /// Long enough that calls still run, and requests wait behind them, at each kill.
 const WORK_MS: u64 = 50;
@@ -64,8 +68,11 @@ const TOLD_MAX: Duration = Duration::from_secs(2);
 /// A mode of redelivery.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Redelivery {
+    /// No mark: a redelivered request runs again.
     Default,
+    /// The caller marks the call, and a redelivered request runs again.
     Idempotent,
+    /// The servers mark the method, and every other call is marked as well.
     AtMostOnce,
 }
 
@@ -76,6 +83,7 @@ struct Load {
     callers: usize,
     kills: usize,
     recorder: Arc<Recorder>,
+    /// Number of the next call, which exceeds the total in the end.
     begun: AtomicUsize,
     /// Answered calls whose requests were redelivered.
     ran_elsewhere: AtomicUsize,
@@ -100,6 +108,8 @@ impl Load {
         }
     }
 
+    /// Makes the calls and kills the oldest server again and again. A kill follows the beginning of
+    /// a call at that server by up to 20 ms.
     async fn run(&self, plan: &Plan, url: &str) -> Result<()> {
         let role = match self.mode {
             Redelivery::Default | Redelivery::Idempotent => PeerRole::NarrowServer,
@@ -158,6 +168,10 @@ impl Load {
     }
 
     /// Checks the calls that run at most once.
+    ///
+    /// - No call was begun twice.
+    /// - Each call was answered or interrupted, and at least one was interrupted.
+    /// - The caller learns of the kill within 2 seconds, or within 8 in a quick run.
     async fn check(&self, plan: &Plan) -> Result<()> {
         let recorder = &self.recorder;
         let interrupted = lock(&self.interrupted).clone();

@@ -30,6 +30,9 @@ const PENDING: usize = 50;
 /// Two clients have 50 calls in flight each. Deleting the reply queue of one must fail its calls,
 /// with an error that names the queue, and must not affect the other client.
 ///
+/// The server replies only with a permit, so that all 100 calls are in flight when the queue is
+/// deleted. A later call of the same client must succeed.
+///
 /// # Errors
 ///
 /// If a call fails with another error, if the other client is affected, or if later calls fail.
@@ -87,6 +90,8 @@ fn names_queue(outcome: &Result<i64, CallError>, queue: &str) -> Result<()> {
 }
 
 /// Starts a server that waits for a permit before each reply.
+///
+/// The window is larger than the load.
 async fn serve(amqp: &Amqp, gate: &Arc<Semaphore>, recorder: &Arc<Recorder>) -> Result<Serving> {
     let server = Server::bind(amqp, SERVICE).window(Window::new(4 * PENDING)).await?;
     let (gate, recorder) = (gate.clone(), recorder.clone());
@@ -105,6 +110,8 @@ async fn serve(amqp: &Amqp, gate: &Arc<Semaphore>, recorder: &Arc<Recorder>) -> 
 }
 
 /// Returns the name of the only reply queue.
+///
+/// Only one transport with clients may be connected.
 async fn reply_queue(broker: &Broker) -> Result<String> {
     let queues = broker.ctl(["list_queues", "name"]).await?;
     let found = queues.lines().find(|line| line.starts_with("polywire.reply."));

@@ -15,6 +15,7 @@ use crate::calls::Calls;
 use crate::peer::{Peer, PeerRole};
 use crate::recorder::Recorder;
 
+/// Servers at any time.
 const SERVERS: usize = 3;
 /// Long enough that some requests are in progress at each kill.
 const WORK_MS: u64 = 5;
@@ -23,6 +24,10 @@ const WORK_MS: u64 = 5;
 /// one.
 ///
 /// Three servers answer. Each kill is followed by the start of another server.
+///
+/// There are 20 callers in a quick run and 100 in a full one, with a deadline of 60 seconds for
+/// each call. A kill follows within 20 ms after its share of the calls has ended. The oldest server
+/// is killed.
 ///
 /// # Errors
 ///

@@ -39,6 +39,10 @@ const ORDERS: usize = 20;
 /// password changes under all connections (once, three times). The programs keep their books in
 /// files, which outlive them.
 ///
+/// At least 20 orders are answered after each disturbance. In the end, charges and invoices equal
+/// the answered orders, by number and amount. There are as many mails, and no book has an order
+/// twice.
+///
 /// # Errors
 ///
 /// If an order is not answered; if an answered order is not charged with its amount, not invoiced
@@ -86,17 +90,22 @@ pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
 
 /// The disturbances, one at a time. After each, orders must be answered.
 struct Disturbances<'a> {
+    /// Surroundings of all programs.
     shop: &'a Shop<'a>,
     broker: Broker,
+    /// File of the password, which the programs read for each connection.
     password: &'a Path,
     /// The programs in the order of [`PROGRAMS`].
     programs: Vec<Program>,
+    /// The program that places the orders, and ends with its standard input.
     load: Program,
     rng: Rng,
 }
 
 impl Disturbances<'_> {
     /// Kills a program without a word, and starts it again.
+    ///
+    /// The program is a random one, and keeps its place in the list.
     async fn kill_one(&mut self) -> Result<()> {
         let at = self.rng.usize(..PROGRAMS.len());
         let killed = self.programs.swap_remove(at);
@@ -148,6 +157,10 @@ impl Disturbances<'_> {
     }
 
     /// Waits until more orders are answered.
+    ///
+    /// # Errors
+    ///
+    /// If that takes longer than two minutes, or if the load has ended.
     async fn more_orders(&mut self) -> Result<()> {
         let (books, load) = (self.shop.books, &mut self.load);
         let enough = Ledger::count(books, "customers") + ORDERS;
@@ -172,6 +185,9 @@ fn set_secret(path: &Path, secret: &str) -> Result<()> {
 }
 
 /// Waits until the books agree, and counts: an operation is an order, its effect is the charge.
+///
+/// The amounts are compared once payments, invoices and mails have each answered order, within two
+/// minutes. The figures are recorded in any case, for the report of a failure.
 async fn count(books: &Path, recorder: &Recorder) -> Result<()> {
     let answered = Ledger::read(books, "customers")?;
     let agree = || async {

@@ -18,7 +18,9 @@ use crate::jobs::Jobs;
 use crate::peer::{Peer, PeerRole};
 use crate::recorder::Recorder;
 
+/// Time from one kill of the node to the next.
 const RESTART_EVERY: Duration = Duration::from_secs(20);
+/// Time between two samples of the memory.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// Pause of each caller and pusher between two operations: speed does not matter here.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -26,6 +28,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Runs calls and jobs for the duration of the plan, with a restart of the broker every 20 seconds.
 ///
 /// The memory of the client, the server and the worker is sampled every second.
+///
+/// The load is 20 callers, with a deadline of 30 seconds for each call, and 10 pushers. After a
+/// slow restart, operations have at least 5 seconds until the next kill.
 ///
 /// # Errors
 ///

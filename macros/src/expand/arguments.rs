@@ -8,6 +8,19 @@ use crate::parse::{Argument, ArgumentDefault, Method};
 
 /// The struct of the arguments. Its serde code writes a map and reads maps and arrays. In a map, an
 /// argument may have its position as its name, so that both mix in one call.
+///
+/// For a method `search` whose second argument has a default:
+///
+/// ```text
+/// #[derive(Serialize, Deserialize)]
+/// #[serde(crate = "…", expecting = "the arguments (words, limit)")]
+/// struct __search_arguments {
+///     #[serde(alias = "0")] words: String,
+///     #[serde(default = "__search_default_limit")] #[serde(alias = "1")] limit: u32,
+/// }
+///
+/// fn __search_default_limit() -> u32 { 10 }
+/// ```
 pub(super) fn definition(method: &Method) -> TokenStream {
     let struct_name = ident(method);
     let fields =
@@ -27,6 +40,8 @@ pub(super) fn definition(method: &Method) -> TokenStream {
 }
 
 /// The name of the struct, chosen so that it rarely collides with a type of the user.
+///
+/// For instance `__add_arguments`. Methods differ in their names, so the names of their structs do.
 pub(super) fn ident(method: &Method) -> Ident {
     format_ident!("__{}_arguments", method.ident)
 }
@@ -37,6 +52,8 @@ pub(super) fn parameters(method: &Method) -> impl Iterator<Item = TokenStream> {
 }
 
 /// The expression that builds the struct from the parameters.
+///
+/// For instance `__add_arguments { a, b }`. The parameters are moved.
 pub(super) fn together(method: &Method) -> TokenStream {
     let struct_name = ident(method);
     let fields = method.arguments.iter().map(|argument| &argument.ident);
@@ -44,6 +61,9 @@ pub(super) fn together(method: &Method) -> TokenStream {
 }
 
 /// The type that a handler takes. If no argument is required, the whole struct may be absent.
+///
+/// An absent struct is null on the wire. A method without arguments counts as one whose arguments
+/// are not required.
 pub(super) fn taken(method: &Method) -> TokenStream {
     let struct_name = ident(method);
     match method.arguments.iter().all(|argument| argument.default.is_some()) {
@@ -53,6 +73,12 @@ pub(super) fn taken(method: &Method) -> TokenStream {
 }
 
 /// The statement that fills in the defaults if the struct is absent.
+///
+/// `None` if an argument is required, or if there is no argument. Otherwise:
+///
+/// ```text
+/// let arguments = arguments.unwrap_or_else(|| __page_arguments { limit: __page_default_limit() });
+/// ```
 pub(super) fn filled_in(method: &Method) -> Option<TokenStream> {
     let struct_name = ident(method);
     let fields = method.arguments.iter().map(|argument| &argument.ident);
@@ -63,6 +89,8 @@ pub(super) fn filled_in(method: &Method) -> Option<TokenStream> {
     )
 }
 
+/// The field of an argument. `position` counts from 0, and is the other name of the field on the
+/// wire.
 fn field(method: &Method, argument: &Argument, position: usize) -> TokenStream {
     let (Argument { ident, ty, default }, position) = (argument, position.to_string());
     let serde = default.as_ref().map(|default| match default {
@@ -76,6 +104,8 @@ fn field(method: &Method, argument: &Argument, position: usize) -> TokenStream {
 }
 
 /// The expression for the value of an absent argument.
+///
+/// `None` if the argument is required.
 fn default(method: &Method, argument: &Argument) -> Option<TokenStream> {
     Some(match argument.default.as_ref()? {
         ArgumentDefault::OfType => quote!(::std::default::Default::default()),
@@ -87,6 +117,9 @@ fn default(method: &Method, argument: &Argument) -> Option<TokenStream> {
 }
 
 /// The function that returns a written default.
+///
+/// serde takes the path of a function, not an expression. A string literal is converted by `Into`,
+/// so that it fits a `String`. `None` without a written default.
 fn default_function(method: &Method, argument: &Argument) -> Option<TokenStream> {
     let default = argument.default.as_ref()?;
     let ArgumentDefault::Value(value) = default else { return None };
@@ -99,10 +132,12 @@ fn default_function(method: &Method, argument: &Argument) -> Option<TokenStream>
     })
 }
 
+/// The name of the function for a written default, such as `__search_default_limit`.
 fn default_name(method: &Method, argument: &Argument) -> Ident {
     format_ident!("__{}_default_{}", method.ident, argument.ident)
 }
 
+/// The words of serde's error for a value that is neither a map nor an array.
 fn expecting(method: &Method) -> String {
     let names: Vec<_> =
         method.arguments.iter().map(|argument| argument.ident.unraw().to_string()).collect();

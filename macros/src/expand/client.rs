@@ -16,6 +16,9 @@ pub(super) const CLIENT: End =
     End { suffix: "Client", does: "Calls", to: "service", layered: true, names: true };
 
 /// The methods of the client.
+///
+/// A function for each method, one for each nested service, and `with_timeout`, beside those of
+/// every handle.
 pub(super) fn impls(service: &ServiceTrait) -> TokenStream {
     let methods = service.methods.iter().map(|method| function(method, &service.vis));
     let with_timeout = with_timeout(service);
@@ -23,6 +26,8 @@ pub(super) fn impls(service: &ServiceTrait) -> TokenStream {
     CLIENT.impls(service, &quote!(#(#methods)* #nested #with_timeout))
 }
 
+/// The function that returns the same client with another timeout. The service below must be
+/// `Clone`.
 fn with_timeout(service: &ServiceTrait) -> TokenStream {
     let (vis, below) = (&service.vis, &service.type_parameters.service);
     let doc = doc(&[
@@ -41,6 +46,18 @@ fn with_timeout(service: &ServiceTrait) -> TokenStream {
 }
 
 /// The client function of a method.
+///
+/// For a method with an error type of its own, and a timeout:
+///
+/// ```text
+/// pub async fn withdraw(&self, amount: u64) -> Result<u64, CallError<BankError>> {
+///     self.0.request(Address::from_static("withdraw")?)
+///         .default_timeout(Duration::from_millis(5000))
+///         .declares::<BankError>()
+///         .call(&__withdraw_arguments { amount })
+///         .await
+/// }
+/// ```
 fn function(method: &Method, vis: &Visibility) -> TokenStream {
     let ident = &method.ident;
     let attrs = attributes(&method.attrs);
@@ -65,6 +82,9 @@ fn error(method: &Method) -> TokenStream {
 }
 
 /// The call, as one expression: a variable could collide with a parameter.
+///
+/// The chain ends in `send` for a one-way method and in `call` for others. If the method has an
+/// error type of its own, `declares` precedes `call`.
 fn call(method: &Method) -> TokenStream {
     let (name, arguments) = (&method.options.name, arguments::together(method));
     let timeout = method.options.timeout.map(duration);
@@ -83,6 +103,8 @@ fn call(method: &Method) -> TokenStream {
 }
 
 /// A duration as an expression.
+///
+/// In milliseconds, the finest unit that an option has.
 fn duration(duration: Duration) -> TokenStream {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     quote!(::std::time::Duration::from_millis(#millis))

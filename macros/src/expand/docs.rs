@@ -7,11 +7,16 @@ use syn::{Attribute, Expr, ExprLit, Lit};
 use crate::parse::{Failure, Method, Nested};
 
 /// Doc attributes with these lines.
+///
+/// An empty line separates paragraphs, as in a doc comment.
 pub(super) fn doc(lines: &[&str]) -> TokenStream {
     quote!(#(#[doc = #lines])*)
 }
 
 /// The client's additions to the documentation of a method.
+///
+/// A one-way call promises nothing but the send; another call names its timeout, if the method has
+/// one.
 pub(super) fn of_call(method: &Method) -> TokenStream {
     let name = method.options.name.value();
     if method.options.oneway {
@@ -71,6 +76,10 @@ pub(super) fn of_nested(nested: &Nested, suffix: &str) -> TokenStream {
 }
 
 /// Appends to the method's own documentation, which may list its faults already.
+///
+/// `summary` stands first if the method has no documentation. If the method has a section
+/// `# Errors`, `errors` continues the section, and `promise` follows; otherwise the section comes
+/// last.
 fn ending(method: &Method, summary: &str, promise: &str, errors: &str) -> TokenStream {
     let texts: Vec<_> = method.attrs.iter().filter_map(text).collect();
     let first = if texts.is_empty() { summary } else { "" };
@@ -81,6 +90,8 @@ fn ending(method: &Method, summary: &str, promise: &str, errors: &str) -> TokenS
 }
 
 /// The text of a doc comment.
+///
+/// `None` for any other attribute, and for a text that a macro such as `include_str!` makes.
 fn text(attr: &Attribute) -> Option<String> {
     let meta = attr.meta.require_name_value().ok().filter(|meta| meta.path.is_ident("doc"))?;
     match &meta.value {

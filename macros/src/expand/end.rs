@@ -9,6 +9,9 @@ use super::send_options;
 use crate::parse::{Nested, ServiceTrait, TypeParameters};
 
 /// A typed endpoint handle to generate.
+///
+/// Three constants exist: the client, the pusher and the publisher. The typed handle is a struct
+/// around the untyped one, so each function of the handle is one expression on `self.0`.
 pub(super) struct End {
     /// The suffix of the type's name, which is also the name of the wrapped handle.
     pub(super) suffix: &'static str,
@@ -17,6 +20,8 @@ pub(super) struct End {
     /// The name of the parameter that says where to connect.
     pub(super) to: &'static str,
     /// True if calls may go through middleware.
+    ///
+    /// Such a handle has a second type parameter, the service below.
     pub(super) layered: bool,
     /// True if the names of methods are prefixed by the name of a nested service. Topics are not.
     pub(super) names: bool,
@@ -28,17 +33,27 @@ impl End {
         format_ident!("{}{}", service.ident, self.suffix)
     }
 
+    /// The name of the untyped handle, in the crate `polywire`.
     fn inner(&self) -> Ident {
         format_ident!("{}", self.suffix)
     }
 
     /// The generic arguments of the type.
+    ///
+    /// `<D, S>` for a layered handle, and `<D>` for others.
     fn parameters(&self, names: &TypeParameters) -> TokenStream {
         let TypeParameters { dialect, service, .. } = names;
         if self.layered { quote!(<#dialect, #service>) } else { quote!(<#dialect>) }
     }
 
     /// The struct of the handle.
+    ///
+    /// For instance:
+    ///
+    /// ```text
+    /// #[derive(Clone)]
+    /// pub struct CalculatorClient<D, S = Requester>(Client<D, S>);
+    /// ```
     pub(super) fn definition(&self, service: &ServiceTrait) -> TokenStream {
         let ServiceTrait { vis, ident, .. } = service;
         let names = &service.type_parameters;
@@ -68,6 +83,17 @@ impl End {
     }
 
     /// The methods of every handle, and the given functions.
+    ///
+    /// ```text
+    /// impl<D: Dialect> CalculatorClient<D> { async fn connect(…) -> Result<Self> }
+    /// impl<D: Dialect, S: Service> CalculatorClient<D, S> { fn with_message_id(…) … functions }
+    /// impl<D, S> From<Client<D, S>> for CalculatorClient<D, S> { … }
+    /// impl<D, S> AsRef<Client<D, S>> for CalculatorClient<D, S> { … }
+    /// impl<D, S> Debug for CalculatorClient<D, S> { … }
+    /// ```
+    ///
+    /// `connect` has no parameter for the service below, so that a program need not name the type
+    /// of a plain client.
     pub(super) fn impls(&self, service: &ServiceTrait, functions: &TokenStream) -> TokenStream {
         let names = &service.type_parameters;
         let (name, inner, parameters) = (self.name(service), self.inner(), self.parameters(names));
@@ -109,6 +135,8 @@ impl End {
     }
 
     /// The function that returns the same handle with an id for what it sends.
+    ///
+    /// Fails at once if the id is invalid, before anything is sent.
     fn with_message_id(&self, vis: &Visibility, names: &TypeParameters) -> TokenStream {
         let (inner, below) = (self.inner(), &names.service);
         let bound = self.layered.then(|| quote!(#below: ::std::clone::Clone,));
@@ -139,6 +167,16 @@ impl End {
         service.nested.iter().map(|nested| self.accessor(nested, service)).collect()
     }
 
+    /// For a service `Loans`, nested under `loans`:
+    ///
+    /// ```text
+    /// pub fn loans(&self) -> Result<LoansClient<D, S>> where S: Clone {
+    ///     Ok(From::from(self.0.nested(Address::from_static("loans")?)?))
+    /// }
+    /// ```
+    ///
+    /// A publisher clones its handle instead, since topics have no prefix, and the function cannot
+    /// fail.
     fn accessor(&self, nested: &Nested, service: &ServiceTrait) -> TokenStream {
         let (vis, names) = (&service.vis, &service.type_parameters);
         let (ident, name, end, parameters) =
@@ -160,6 +198,8 @@ impl End {
         }
     }
 
+    /// The function that connects a handle without options. Options are those of the untyped
+    /// handle, which `From` converts.
     fn connect(&self, vis: &Visibility, names: &TypeParameters) -> TokenStream {
         let TypeParameters { dialect, target, .. } = names;
         let (inner, to) = (self.inner(), format_ident!("{}", self.to));
@@ -187,6 +227,8 @@ impl End {
 }
 
 /// The attributes of a method or nested service that the generated function repeats.
+///
+/// The others, such as `#[must_use]` or `#[allow]`, belong to the method of the trait alone.
 pub(super) fn attributes(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
     let carried_over = |attr: &&Attribute| {
         ["cfg", "deprecated", "doc"].iter().any(|kept| attr.path().is_ident(kept))

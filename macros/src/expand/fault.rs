@@ -7,6 +7,18 @@ use syn::{Field, Fields, Index, Member};
 use crate::parse::{Case, ErrorType, is_skipped};
 
 /// Generates both conversions.
+///
+/// ```text
+/// const _: () = {
+///     struct __Insufficient_details { missing: u64 }
+///     impl Declared for BankError {
+///         fn into_fault(self) -> Fault { … match self { … } }
+///         fn from_fault<D: Dialect>(fault: &Received<'_, D>) -> Option<Self> { … }
+///     }
+/// };
+/// ```
+///
+/// A kind without an arm is no variant of this type, and `from_fault` returns `None`.
 pub(crate) fn expand(error: &ErrorType) -> TokenStream {
     let ident = &error.ident;
     let details = error.cases.iter().filter_map(details);
@@ -41,6 +53,8 @@ pub(crate) fn expand(error: &ErrorType) -> TokenStream {
 }
 
 /// The struct of the fields that are sent, if there are any.
+///
+/// The fields keep their serde attributes, so renames and defaults work in the details.
 fn details(case: &Case) -> Option<TokenStream> {
     let name = details_name(case)?;
     let cfgs = &case.cfgs;
@@ -62,12 +76,20 @@ fn details(case: &Case) -> Option<TokenStream> {
     })
 }
 
+/// `None` if no field is sent: the variant is opaque, or has no fields but skipped ones.
 fn details_name(case: &Case) -> Option<Ident> {
     let travels = !case.opaque && traveling(case).next().is_some();
     travels.then(|| format_ident!("__{}_details", case.ident))
 }
 
 /// The match arm that converts a variant into a fault.
+///
+/// ```text
+/// Self::Insufficient { missing, .. } => {
+///     fault.code = Code::Application;
+///     fault.with_kind("BankError.Insufficient").with_value(__Insufficient_details { missing })
+/// }
+/// ```
 fn to_fault(error: &ErrorType, case: &Case, fault: &Ident) -> TokenStream {
     let Case { cfgs, code, kind, permanent, .. } = case;
     let permanent = permanent.then(|| quote!(.permanent()));
@@ -91,6 +113,15 @@ fn to_fault(error: &ErrorType, case: &Case, fault: &Ident) -> TokenStream {
 }
 
 /// The match arm that converts a fault into a variant.
+///
+/// Details that cannot be decoded end in `None`, as an unknown kind does:
+///
+/// ```text
+/// "BankError.Insufficient" => {
+///     let __Insufficient_details { missing } = fault.details().ok()?;
+///     Some(Self::Insufficient { missing })
+/// }
+/// ```
 fn from_fault(error: &ErrorType, case: &Case, fault: &Ident) -> TokenStream {
     let Case { cfgs, kind, .. } = case;
     let path = path(error, case);
@@ -118,6 +149,9 @@ fn path(error: &ErrorType, case: &Case) -> TokenStream {
 }
 
 /// The details with each field in a variable, as an expression or a pattern.
+///
+/// Unnamed fields are numbered anew in the details, and keep the variables of their places in the
+/// variant.
 fn whole(case: &Case, details: &Ident) -> TokenStream {
     // Skipped fields are not in the details.
     let fields = traveling(case).enumerate().map(|(place, (member, _))| match member {
@@ -136,6 +170,8 @@ fn traveling(case: &Case) -> impl Iterator<Item = (Member, &Field)> {
 }
 
 /// A field and its variable.
+///
+/// For instance `missing`, or `0: field0`.
 fn in_variable(member: &Member) -> TokenStream {
     match member {
         Member::Named(ident) => quote!(#ident),

@@ -24,6 +24,13 @@ pub(super) fn impls(service: &ServiceTrait) -> TokenStream {
     PUBLISHER.impls(service, &quote!(#(#methods)* #nested))
 }
 
+/// The event has the topic of the method, and its arguments as the body:
+///
+/// ```text
+/// pub async fn paid(&self, order: u64) -> Result<()> {
+///     self.0.publish(Address::from_static("orders.paid")?, &__paid_arguments { order }).await
+/// }
+/// ```
 fn function(method: &Method, service: &ServiceTrait) -> TokenStream {
     let (vis, ident, topic) = (&service.vis, &method.ident, &method.options.topic);
     let attrs = attributes(&method.attrs);

@@ -19,6 +19,11 @@ pub(super) fn impls(service: &ServiceTrait) -> TokenStream {
     PUSHER.impls(service, &quote!(#(#methods)* #nested))
 }
 
+/// ```text
+/// pub async fn resize(&self, name: String) -> Result<()> {
+///     self.0.push_call(Address::from_static("resize")?, &__resize_arguments { name }).await
+/// }
+/// ```
 fn function(method: &Method, service: &ServiceTrait) -> TokenStream {
     let (vis, ident, name) = (&service.vis, &method.ident, &method.options.name);
     let attrs = attributes(&method.attrs);

@@ -7,20 +7,33 @@ use syn::Visibility;
 use super::docs::doc;
 
 /// An option, as a function of the untyped handle: `with_…`.
+///
+/// The function has the name, the parameters and the documentation of its namesake on the untyped
+/// handle, and returns the typed handle:
+///
+/// ```text
+/// pub fn with_ttl(&self, ttl: Duration) -> Self { Self(self.0.with_ttl(ttl)) }
+/// ```
 struct SendOption {
     name: &'static str,
     /// The property of all that the handle sends, as a phrase of the documentation.
     gives: &'static str,
+    /// The parameters after `&self`, with their types.
     parameters: TokenStream,
+    /// The expressions that are passed on, one for each parameter.
     arguments: TokenStream,
 }
 
 /// Returns the functions that return the same handle with an option. `inner` is the name of the
 /// untyped handle.
+///
+/// `inner` is `Pusher` or `Publisher`. A client has options of each call instead.
 pub(super) fn functions(inner: &Ident, vis: &Visibility) -> TokenStream {
     options(inner).iter().map(|option| function(option, inner, vis)).collect()
 }
 
+/// A new option needs a reserved name as well, in `parse/method.rs`: a method of that name would
+/// collide with the function.
 fn options(inner: &Ident) -> Vec<SendOption> {
     let text = quote!(impl ::std::convert::Into<::std::string::String>);
     let mut options = vec![

@@ -9,6 +9,13 @@ use super::docs::doc;
 use crate::parse::{Failure, Method, Nested, ServiceTrait, TypeParameters};
 
 /// The struct of the server.
+///
+/// The implementation of the trait is in the closures of the router; the phantom keeps its type. As
+/// `fn() -> T`, the phantom leaves the server `Send` and `Sync` for every `T`:
+///
+/// ```text
+/// pub struct CalculatorServer<T, D> { router: Router<D>, service: PhantomData<fn() -> T> }
+/// ```
 pub(super) fn definition(service: &ServiceTrait) -> TokenStream {
     let ServiceTrait { vis, ident, patterns, .. } = service;
     let server = name(service);
@@ -41,6 +48,19 @@ pub(super) fn definition(service: &ServiceTrait) -> TokenStream {
 }
 
 /// The methods of the server.
+///
+/// ```text
+/// pub fn new(service: T, dialect: D) -> Self {
+///     let service = Arc::new(service);
+///     let router = Router::new(dialect.clone());
+///     let router = { let handler = …; router.method("add", handler) };
+///     let router = { let nested = <T as Bank>::loans(&service); … };
+///     Self { router, service: PhantomData }
+/// }
+/// ```
+///
+/// Each method and each nested service is one statement, so that its `cfg` attributes can stand
+/// before the statement.
 pub(super) fn impls(service: &ServiceTrait) -> TokenStream {
     let (server, vis, ident) = (name(service), &service.vis, &service.ident);
     let new = doc(&[
@@ -81,6 +101,16 @@ fn name(service: &ServiceTrait) -> Ident {
 }
 
 /// The statement that adds a method to the router.
+///
+/// In a service for calls or jobs, the name leads to the method; in a service for events, the topic
+/// does. A service for both has both:
+///
+/// ```text
+/// let router = {
+///     let handler = uncancelled(|arguments| …);
+///     router.method("charge", at_most_once(handler.clone())).on("cards.charged", handler)
+/// };
+/// ```
 fn registration(service: &ServiceTrait, method: &Method) -> TokenStream {
     let (name, topic, cfgs) = (&method.options.name, &method.options.topic, method.cfgs());
     let mut handler = handler(service, method);
@@ -111,6 +141,9 @@ fn registration(service: &ServiceTrait, method: &Method) -> TokenStream {
 }
 
 /// The statement that adds a nested service to the router.
+///
+/// Calls the function of the trait once, when the server is created. The nested server has the same
+/// dialect.
 fn nesting(service: &ServiceTrait, nested: &Nested) -> TokenStream {
     let (service, target) = (&service.ident, &service.type_parameters.target);
     let (ident, name, server, cfgs) =
@@ -126,6 +159,15 @@ fn nesting(service: &ServiceTrait, nested: &Nested) -> TokenStream {
 }
 
 /// The closure that runs a method.
+///
+/// ```text
+/// move |arguments: __add_arguments| {
+///     let service = Arc::clone(&service);
+///     async move { <T as Calculator>::add(&service, arguments.a, arguments.b).await }
+/// }
+/// ```
+///
+/// The closure owns a handle of the implementation, and each call clones the handle.
 fn handler(service: &ServiceTrait, method: &Method) -> TokenStream {
     let (service, target) = (&service.ident, &service.type_parameters.target);
     let ident = &method.ident;
@@ -148,6 +190,9 @@ fn handler(service: &ServiceTrait, method: &Method) -> TokenStream {
 }
 
 /// The handler's result, converted from the method's result.
+///
+/// A method that returns nothing succeeds with `()`. A [`Fault`](Failure::Fault) is passed on, and
+/// a declared error is converted by `Declared::into_fault`.
 fn outcome(method: &Method, call: &TokenStream) -> TokenStream {
     match &method.answer.failure {
         Failure::Never => quote! {
@@ -169,6 +214,8 @@ fn outcome(method: &Method, call: &TokenStream) -> TokenStream {
     }
 }
 
+/// `Service`, which forwards requests to the router, and `Debug`. Neither needs `Calculator` of
+/// `T`.
 fn service_impls(server: &Ident, names: &TypeParameters) -> TokenStream {
     let name = server.to_string();
     let TypeParameters { dialect, target, .. } = names;

@@ -8,6 +8,18 @@ use super::{arguments, client, publisher, pusher};
 use crate::parse::{Method, Nested, ServiceTrait};
 
 /// The trait, with futures that are `Send`.
+///
+/// An `async fn` of a public trait has a future that may not be `Send`, so each method becomes a
+/// plain function:
+///
+/// ```text
+/// pub trait Calculator: Send + Sync + 'static {
+///     fn add(&self, a: i64, b: i64) -> impl Future<Output = (Result<i64, Fault>)> + Send;
+///     fn loans(&self) -> impl Loans;
+/// }
+/// ```
+///
+/// An implementation may still write `async fn add`.
 pub(super) fn definition(service: &ServiceTrait) -> TokenStream {
     let ServiceTrait { attrs, vis, ident, supertraits, methods, nested, .. } = service;
     let doc = doc(&["", &others(service)]);
@@ -38,6 +50,8 @@ fn others(service: &ServiceTrait) -> String {
     others + "."
 }
 
+/// The method of the trait, with the attributes of the user. A method without a return type has the
+/// output `()`.
 fn method(method: &Method) -> TokenStream {
     let Method { attrs, ident, .. } = method;
     let parameters = arguments::parameters(method);

@@ -6,8 +6,10 @@ use super::types;
 
 /// A parameter of a method.
 pub(crate) struct Argument {
+    /// The name, which is also the name on the wire.
     pub(crate) ident: Ident,
     pub(crate) ty: Type,
+    /// `None` for a required argument. An `Option` has the default of its type.
     pub(crate) default: Option<ArgumentDefault>,
 }
 
@@ -49,6 +51,7 @@ impl ArgumentDefault {
     }
 }
 
+/// Parses `#[arg(default)]` or `#[arg(default = …)]`. An empty `#[arg()]` counts as the first.
 fn parse_default(attr: &Attribute) -> Result<ArgumentDefault> {
     let refusal = "an argument has no attributes but `#[arg(default)]` and `#[arg(default = …)]`";
     if !attr.path().is_ident("arg") {
@@ -67,6 +70,7 @@ fn parse_default(attr: &Attribute) -> Result<ArgumentDefault> {
     Ok(default)
 }
 
+/// Returns the name of an argument, and rejects `mut`, `ref` and patterns.
 fn plain_name(pat: &Pat) -> Result<Ident> {
     match pat {
         Pat::Ident(pat)

@@ -36,6 +36,8 @@ pub(crate) struct Case {
 }
 
 /// The options of `#[fault(…)]`.
+///
+/// The options of an enum hold for its variants, which add their own.
 #[derive(Default)]
 struct Said {
     code: Option<Ident>,
@@ -76,6 +78,8 @@ impl ErrorType {
 }
 
 impl Case {
+    /// The code of the variant wins over that of the enum. A variant without a `kind` of its own
+    /// has the kind of the enum, a dot, and the name of the variant.
     fn parse(variant: Variant, enum_name: &str, of_all: &Said) -> Result<Self> {
         let Variant { attrs, ident, fields, .. } = variant;
         let mut said = Said::parse(&attrs)?;
@@ -116,6 +120,8 @@ fn check_fields(fields: &Fields) -> Result<()> {
     .map(drop)
 }
 
+/// Rejects empty kinds, and a kind that an earlier variant has. A variant under `cfg` may repeat a
+/// kind.
 fn check_kinds(cases: &[Case]) -> Result<()> {
     let mut taken = HashSet::new();
     all(cases.iter().map(|case| {

@@ -3,6 +3,8 @@
 use syn::{Error, Generics, Result};
 
 /// Rejects generic parameters and `where` clauses with `message`.
+///
+/// The error points at the parameters, or at the clause.
 pub(super) fn check_not_generic(generics: &Generics, message: &str) -> Result<()> {
     if !generics.params.is_empty() {
         return Err(Error::new_spanned(&generics.params, message));

@@ -22,6 +22,8 @@ pub(crate) struct Method {
 }
 
 impl Method {
+    /// Parses a function of the trait, and rejects what cannot be called from elsewhere: default
+    /// bodies, generics, receivers other than `&self`, arguments that are patterns.
     pub(super) fn parse(function: TraitItemFn, patterns: Patterns) -> Result<Self> {
         let TraitItemFn { attrs, modifiers, sig, default, .. } = function;
         modifiers.require_empty()?;
@@ -91,6 +93,8 @@ fn check_receiver(receiver: &Receiver) -> Result<()> {
 }
 
 /// The names of the typed handles' own functions.
+///
+/// The names are reserved in every service, also where its handles lack the function.
 const RESERVED: [&str; 8] = [
     "connect",
     "with_header",

@@ -24,6 +24,8 @@ pub(crate) struct Nested {
 
 impl Nested {
     /// True if the function is meant to return a service.
+    ///
+    /// The bounds are checked later, so that the error can say what a nested service is.
     pub(super) fn is_one(function: &TraitItemFn) -> bool {
         function.sig.asyncness.is_none() && promised(&function.sig).is_some()
     }
@@ -77,6 +79,8 @@ impl Nested {
 }
 
 /// The trait after `-> impl`.
+///
+/// `None` for any other return type.
 fn promised(sig: &Signature) -> Option<impl Iterator<Item = &TypeParamBound>> {
     match &sig.output {
         ReturnType::Type(_, output) => match &**output {
@@ -87,6 +91,7 @@ fn promised(sig: &Signature) -> Option<impl Iterator<Item = &TypeParamBound>> {
     }
 }
 
+/// Returns the path of the nested trait, which must be the only bound and have no arguments.
 fn service(sig: &Signature) -> Result<Path> {
     let refusal = || {
         Err(Error::new_spanned(

@@ -22,6 +22,8 @@ pub(crate) struct Patterns {
 
 impl Patterns {
     /// Parses the arguments of `#[service(…)]`. No pattern means `call`.
+    ///
+    /// `at_most_once` and `uncancelled` need the pattern `call`. A repeated argument is an error.
     pub(super) fn parse(options: &TokenStream) -> Result<Self> {
         let mut patterns = Self::default();
         let mut of_calls = None;
@@ -59,8 +61,12 @@ impl Patterns {
 /// The options of a method.
 pub(crate) struct Options {
     /// Its name on the wire.
+    ///
+    /// The default is the name of the function.
     pub(crate) name: LitStr,
     /// The topic of its events.
+    ///
+    /// The default is the name on the wire.
     pub(crate) topic: LitStr,
     /// The timeout of a call, unless the client has one.
     pub(crate) timeout: Option<Duration>,
@@ -78,6 +84,8 @@ pub(crate) struct Options {
 }
 
 /// The options as they are parsed.
+///
+/// Nothing has a default yet, so that a repeated option is recognized.
 #[derive(Default)]
 struct Said {
     name: Option<LitStr>,
@@ -97,6 +105,9 @@ struct Said {
 
 impl Options {
     /// Parses the `#[method(…)]` of a function.
+    ///
+    /// Several attributes on one function add up. The options of the service are merged in here; a
+    /// method that is `idempotent` keeps that mark in a service that is `at_most_once`.
     pub(super) fn parse(attrs: &[Attribute], function: &Ident, patterns: Patterns) -> Result<Self> {
         let mut said = Said::default();
         for attr in attrs.iter().filter(|attr| is_ours(attr)) {
@@ -138,6 +149,7 @@ pub(super) fn is_ours(attr: &Attribute) -> bool {
 }
 
 impl Said {
+    /// Records one option, and rejects unknown, repeated and contradicting ones.
     fn note(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
         let option = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
         let known = match option.as_str() {
@@ -215,6 +227,8 @@ fn check_calls(option: Option<Span>, patterns: Patterns) -> Result<()> {
 }
 
 /// Parses a duration such as `250ms`.
+///
+/// The unit is `ms`, `s`, `m` or `h`, and the number whole and above zero.
 fn timeout(text: &LitStr) -> Result<Duration> {
     let value = text.value();
     let digits = value.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -262,6 +276,8 @@ fn check_name(what: &str, name: &LitStr) -> Result<()> {
     }
 }
 
+/// Returns the reason for which a name is no address, by the rules of `Address::new` in core. A
+/// change there needs one here, since this crate does not depend on core.
 fn flaw(name: &str) -> Option<&'static str> {
     if name.len() > 200 {
         return Some("it is longer than 200 bytes");

@@ -70,6 +70,7 @@ impl ServiceTrait {
     }
 }
 
+/// Rejects traits with modifiers, with `unsafe`, and with generics.
 fn check_plain(item: &ItemTrait) -> Result<()> {
     item.modifiers.require_empty()?;
     if let Some(token) = item.unsafety {
@@ -91,6 +92,8 @@ enum Member {
 }
 
 impl Member {
+    /// A function that is not async and returns `impl Trait` is a nested service; any other
+    /// function is a method.
     fn parse(item: TraitItem, patterns: Patterns) -> Result<Self> {
         match item {
             TraitItem::Fn(function) if Nested::is_one(&function) => {

@@ -21,6 +21,9 @@ pub(crate) struct TypeParameters {
 
 impl TypeParameters {
     /// Chooses names that are not in `item`.
+    ///
+    /// `item` holds the names in attributes, bodies and groups as well. More names than needed are
+    /// avoided, which does no harm.
     pub(super) fn beside(item: &TokenStream) -> Self {
         let mut taken = HashSet::new();
         collect_names(item.clone(), &mut taken);

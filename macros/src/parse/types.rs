@@ -28,6 +28,9 @@ pub(crate) enum Failure {
 
 impl Answer {
     /// Parses the return type of a method, for a service with the pattern `call`.
+    ///
+    /// In a service for calls, a method that is not one-way needs a written result. Every other
+    /// method may have no return type.
     pub(super) fn parse(sig: &Signature, called: bool, oneway: bool) -> Result<Self> {
         let answered = called && !oneway;
         let ReturnType::Type(_, output) = &sig.output else {
@@ -69,6 +72,8 @@ pub(super) fn is_option(ty: &Type) -> bool {
     is_named(ty, "Option")
 }
 
+/// True if the last segment of the path is `name`: an alias is not recognized, and a type of the
+/// user with this name is.
 fn is_named(ty: &Type, name: &str) -> bool {
     match ty {
         // A type that a macro_rules macro passes on is in a group.
@@ -78,6 +83,8 @@ fn is_named(ty: &Type, name: &str) -> bool {
     }
 }
 
+/// Returns the two types of a written `Result<_, _>`; `None` for any other type, aliases with one
+/// parameter included.
 fn parts(output: &Type) -> Option<(Type, Type)> {
     let path = match output {
         // A type that a macro_rules macro passes on is in a group.
@@ -97,6 +104,9 @@ fn parts(output: &Type) -> Option<(Type, Type)> {
 }
 
 /// Checks a type that is sent.
+///
+/// Rejects references, lifetimes other than `'static`, `impl Trait` and `Self`, at any depth of the
+/// type.
 pub(super) fn check(ty: &Type) -> Result<()> {
     let mut flaw = None;
     Flaws(&mut flaw).visit_type(ty);

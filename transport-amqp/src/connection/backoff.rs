@@ -5,7 +5,11 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 /// Pauses that double from one attempt to the next, from 0.1 to 5 seconds.
+///
+/// Each task that retries owns one, so the tasks of a transport back off independently. The random
+/// part is not stored: [`pause`] adds it to each wait.
 pub(crate) struct Backoff {
+    /// Length of the next wait, before the random part.
     pause: Duration,
     max: Duration,
 }

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The first two numbers of the version that a broker states.
+///
+/// The order is that of the numbers: 3.13 comes before 4.0. The value 0.0 stands for an unknown
+/// version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct BrokerVersion(u16, u16);
 
@@ -18,6 +21,10 @@ impl BrokerVersion {
     }
 
     /// Finds the version in the payload of `connection.start`, among the broker's properties.
+    ///
+    /// `None` if the broker states no version, or one that is not understood. In AMQP 0-9-1 the
+    /// properties are a field table. The search looks for the name `version`, behind the byte of
+    /// its length, with a long string as the value.
     pub(super) fn in_start(payload: &[u8]) -> Option<Self> {
         const NAME: &[u8] = b"\x07versionS";
         let at = payload.windows(NAME.len()).position(|window| window == NAME)? + NAME.len();
@@ -27,6 +34,9 @@ impl BrokerVersion {
     }
 
     /// Parses a version with at least two numbers.
+    ///
+    /// The text behind the second number is ignored. `None` if one of the two numbers has a suffix,
+    /// as in `4.0-rc`.
     fn parse(text: &str) -> Option<Self> {
         let mut numbers = text.split('.');
         let mut next = || numbers.next()?.parse().ok();
@@ -41,6 +51,10 @@ impl fmt::Display for BrokerVersion {
 }
 
 /// The version of the broker at the other end of a connection, which may change with a reconnect.
+///
+/// Clones share the value. The frame filter of a connection sets it when `connection.start`
+/// arrives. Both numbers are in one atomic, so that no reader sees the half of a change. A lost
+/// connection leaves the last value in place.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CurrentVersion(Arc<AtomicU32>);
 

@@ -19,8 +19,14 @@ use crate::error::closed;
 use crate::url::BrokerAddress;
 
 /// The broker addresses of the URL, and the index of the next one to try.
+///
+/// The supervisor of a connection owns the value. So the two connections of a transport move
+/// through the list independently.
 pub(super) struct Brokers {
+    /// Addresses in the order of the URL, at least one. For a connection of the program, the only
+    /// entry holds the name of the source in place of a host.
     all: Vec<BrokerAddress>,
+    /// Index of the current broker, which advances only after a failed attempt.
     next: usize,
     /// Version of the broker that was reached last.
     pub(super) version: CurrentVersion,
@@ -41,6 +47,8 @@ impl Brokers {
 
     /// Connects to the current broker, or takes a connection of the program. After a failure, the
     /// next broker becomes the current one. The errors are those of [`connect`].
+    ///
+    /// If the future is dropped, the current broker stays the same.
     pub(super) async fn connect(
         &mut self,
         config: &Config,
@@ -63,6 +71,9 @@ impl Brokers {
     }
 
     /// Tries each broker once.
+    ///
+    /// Each attempt has the whole connect timeout. With several silent brokers, the total time is a
+    /// multiple of the timeout.
     ///
     /// # Errors
     ///

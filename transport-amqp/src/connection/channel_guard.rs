@@ -10,6 +10,8 @@ use crate::connection::queue_frame::queue_frame;
 /// Dropping the guard before [`done`](Self::done) closes the channel. The broker may have
 /// registered the consumer already, and would hold back a window of deliveries for a consumer that
 /// settles none. The engine keeps such a channel open.
+///
+/// The frame that closes the channel is queued; the drop does not wait for the broker.
 pub(crate) struct ChannelGuard {
     channel: Channel,
     is_done: bool,

@@ -14,6 +14,8 @@ use crate::error::{kind_of, reply_text};
 use crate::url::BrokerAddress;
 
 /// The part of an attempt that has begun.
+///
+/// The stages follow one another in this order. A plain connection leaves the stage of TLS at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// The host is resolved and connected.
@@ -72,10 +74,17 @@ pub(super) fn timed_out(stage: Stage, limit: Duration) -> String {
 }
 
 /// Returns the kind and the description of a failed AMQP handshake.
+///
+/// Only the kind `Denied` counts towards [`give_up_after`](crate::AmqpBuilder::give_up_after). The
+/// supervisor retries after any other kind without a limit.
 pub(super) fn no_handshake(error: &lapin::Error, uri: &AMQPUri) -> (ErrorKind, String) {
     (kind_of(error), handshake_cause(error, uri))
 }
 
+/// Describes a failed AMQP handshake in terms of the broker's reply or of the socket's error.
+///
+/// RabbitMQ refuses a login with the reply code 403, and a virtual host with 530. The two cases of
+/// a virtual host differ by their texts alone. An unknown text is passed on unchanged.
 fn handshake_cause(error: &lapin::Error, uri: &AMQPUri) -> String {
     let (user, vhost) = (&uri.authority.userinfo.username, &uri.vhost);
     match error.kind() {

@@ -15,6 +15,9 @@ use polywire_core::{Error, ErrorKind, Result};
 use tokio::task::{JoinError, JoinSet};
 
 /// A user name with a password or a token. [`Debug`](fmt::Debug) shows neither.
+///
+/// Only the broker checks the user and the password: a refused login is an error of the kind
+/// `Denied`.
 #[derive(Clone)]
 pub struct Credentials {
     user: String,
@@ -42,6 +45,8 @@ impl From<Credentials> for AMQPUserInfo {
 }
 
 /// Function that returns the credentials for each new connection.
+///
+/// Clones share the function. The supervisors of both connections may call it at the same time.
 #[derive(Clone)]
 pub(crate) struct CredentialsProvider(
     Arc<dyn Fn() -> BoxFuture<'static, Result<Credentials>> + Send + Sync>,
@@ -58,6 +63,9 @@ impl CredentialsProvider {
     }
 
     /// Calls the function. Its errors and its panics fail the attempt to connect.
+    ///
+    /// The function has no time limit here; the caller sets one. Dropping the future stops the
+    /// function at its next await.
     pub(crate) async fn ask(&self) -> Result<Credentials> {
         let ask = self.0.clone();
         // A task of its own ends with any panic, also one of a destructor. The set stops the task

@@ -33,6 +33,10 @@ use crate::url::BrokerAddress;
 /// Connects to a broker. The broker lists the connection under a name that contains the role.
 /// Its version goes to `version`. The stream takes part in `search`.
 ///
+/// The provider of the credentials and the attempt itself have the connect timeout each. The files
+/// for TLS are read for each attempt, so a renewed certificate takes effect with the next
+/// connection.
+///
 /// # Errors
 ///
 /// [`ErrorKind::Disconnected`] if the broker does not answer within the connect timeout,
@@ -80,6 +84,9 @@ pub(crate) async fn connect(
 type Failure = (ErrorKind, String);
 
 /// Connects over TCP, then TLS, then AMQP. Dropping the future shuts the socket down.
+///
+/// `filter` wraps the stream behind TLS, so that the engine reads checked frames only. `progress`
+/// holds the stage that has begun.
 async fn establish(
     uri: AMQPUri,
     tls: Option<TlsConnector>,
@@ -111,6 +118,8 @@ async fn establish(
 }
 
 /// The stage that an attempt has reached, for the error of one that takes too long.
+///
+/// The value outlives the attempt, whose future the timeout has dropped by then.
 #[derive(Default)]
 struct Progress(AtomicU8);
 
@@ -164,6 +173,9 @@ fn tls_connector(_: &Config) -> Result<Option<TlsConnector>> {
 }
 
 /// Resolves the host and connects to the first address that accepts. Fails with a description.
+///
+/// The addresses are tried one after the other. No address has a time limit of its own: the connect
+/// timeout bounds all of them.
 async fn connect_tcp(
     uri: &AMQPUri,
     runtime: &Runtime<Tokio>,

@@ -18,6 +18,7 @@ use tracing::subscriber::NoSubscriber;
 /// The log of the engine for one connection: dropped, or that of the program.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EngineLog {
+    /// Set if the program has a subscriber, and the most verbose level in use is below `trace`.
     is_silent: bool,
 }
 
@@ -40,6 +41,9 @@ impl EngineLog {
     }
 
     /// Sets this log for the current thread until it ends, if it is the engine's own.
+    ///
+    /// On any other thread, the method does nothing: the log of the program's own threads stays as
+    /// it is.
     pub(super) fn set_for_engine_thread(self) {
         thread_local! {
             static SILENCE: RefCell<Option<DefaultGuard>> = const { RefCell::new(None) };
@@ -54,6 +58,9 @@ impl EngineLog {
 const ENGINE_THREAD: &str = "lapin-io-loop";
 
 /// Tokio as the engine's executor, with the engine's log in its tasks.
+///
+/// Each task of the engine follows the log that was decided when its connection was made. Blocking
+/// functions keep the log of the program.
 #[derive(Clone, Debug)]
 pub(super) struct EngineExecutor {
     pub(super) tokio: Tokio,

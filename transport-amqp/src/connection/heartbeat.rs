@@ -22,6 +22,8 @@ impl Heartbeat {
     /// RabbitMQ needs up to three intervals to notice a silent peer, and the engine two and a half.
     /// Three negotiated intervals are shorter than two requested ones, which leaves time to
     /// reconnect. AMQP has no interval below one second.
+    ///
+    /// Ten requested seconds become 6, and sixty become 39.
     pub(crate) fn negotiated(self) -> u16 {
         match self.seconds {
             0 => 0,
@@ -33,6 +35,9 @@ impl Heartbeat {
 
     /// Returns the longest pause between two attempts to reconnect. A short heartbeat asks for a
     /// fast reaction to a lost connection, and so for a fast reconnect.
+    ///
+    /// `Backoff::up_to` limits the result to 5 seconds at most. So a heartbeat that is left to the
+    /// broker has no influence.
     pub(crate) fn pause_max(self) -> Duration {
         match self.seconds {
             0 => Duration::MAX,

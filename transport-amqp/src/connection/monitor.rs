@@ -17,6 +17,9 @@ use crate::connection_events::{
 use crate::error::lock;
 
 /// Broadcasts, logs and counts the changes of all connections, and keeps their current state.
+///
+/// Clones share everything. The supervisors publish, and the transport subscribes. One lock covers
+/// a change of the state, of the health and of the broadcast, so all three have the same order.
 #[derive(Clone)]
 pub(crate) struct ConnectionMonitor {
     /// Events for all streams.
@@ -34,7 +37,7 @@ struct LatestChanges {
     link: Option<ConnectionChange>,
     /// Set while the broker accepts no messages.
     blocked: Option<ConnectionChange>,
-    /// The latest failure to reconnect.
+    /// The latest failure to reconnect. The next change of the link clears it.
     attempt: Option<Error>,
 }
 
@@ -74,6 +77,9 @@ impl ConnectionMonitor {
     }
 
     /// Logs and broadcasts a change.
+    ///
+    /// The call never waits for a slow stream: beyond 64 unread events, the stream loses the
+    /// oldest.
     pub(crate) fn publish(&self, role: ConnectionRole, change: ConnectionChange) {
         match &change {
             // The supervisor logs each established connection, with the time that it took.
@@ -107,6 +113,8 @@ impl ConnectionMonitor {
 
     /// Notes that an attempt to reconnect has failed. A refusal is a change of the health at once,
     /// although the supervisor tries again.
+    ///
+    /// No event is broadcast.
     pub(crate) fn attempt_failed(&self, role: ConnectionRole, error: &Error) {
         let mut states = lock(&self.states);
         if let Some(state) = of_role(&mut states, role) {
@@ -151,6 +159,8 @@ fn of_role(
 }
 
 /// Returns the state that all connections make up. The worst one counts.
+///
+/// A refusal is worse than a lost connection, and a lost connection is worse than an alarm.
 fn connection_state(states: &[(ConnectionRole, LatestChanges)]) -> ConnectionState {
     let states = || states.iter().map(|(_, state)| state);
     let refusal = |state: &LatestChanges| match &state.link {

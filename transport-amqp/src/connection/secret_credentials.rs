@@ -20,6 +20,9 @@ impl SecretCredentials {
     /// Returns the function that reads the sources for each new connection, or `None` without a
     /// source. `stated` has the parts without a source.
     ///
+    /// The sources are read again for each connection, on a thread for blocking work. So a changed
+    /// file takes effect without a restart.
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::Config`] if a source cannot be read now, so that a wrong path is an error of

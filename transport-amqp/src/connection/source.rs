@@ -23,9 +23,11 @@ pub(crate) enum ConnectionSource {
     /// The brokers of the URL.
     #[default]
     Url,
-    /// A function of the program, which makes each connection.
+    /// A function of the program, which makes each connection. The transport calls the function
+    /// again after each loss.
     Function(ConnectFunction),
-    /// A connection that the program has made. It has no successor.
+    /// A connection that the program has made. It has no successor, and the transport never
+    /// closes it.
     Given(Arc<Connection>),
 }
 
@@ -75,6 +77,9 @@ impl ConnectFunction {
 
     /// Calls the function, for up to `limit`, the connect timeout.
     ///
+    /// The function runs on a task of its own. At the limit, and if the future is dropped, the task
+    /// is aborted.
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::Denied`] if the broker refuses; [`ErrorKind::Disconnected`] for any other
@@ -105,6 +110,8 @@ impl ConnectFunction {
 
 /// Returns the error of an attempt whose function has failed. An error of the engine keeps its
 /// meaning: a broker that refuses is not asked for ever.
+///
+/// Any other error counts as a lost connection, after which the transport tries again.
 fn cannot_connect(cause: Box<dyn StdError + Send + Sync>) -> Error {
     let text = "cannot connect with the function of the program";
     match cause.downcast::<lapin::Error>() {
@@ -116,6 +123,8 @@ fn cannot_connect(cause: Box<dyn StdError + Send + Sync>) -> Error {
 }
 
 /// Returns the error after the end of a connection that the program has made.
+///
+/// The supervisor takes this error for final.
 pub(super) fn ended() -> Error {
     let text = "cannot go on: the connection that the program handed in has ended";
     Error::new(ErrorKind::Closed, text)

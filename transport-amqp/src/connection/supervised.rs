@@ -24,6 +24,9 @@ use crate::url::BrokerAddress;
 /// A connection in one role, supervised by a task that reconnects whenever the connection is lost.
 ///
 /// Dropping the handle aborts the task.
+///
+/// All endpoint handles of a transport share the value in an `Arc`. The methods only read the
+/// state, which the supervisor alone changes.
 pub(crate) struct SupervisedConnection {
     /// State as the supervisor last saw it.
     state: watch::Receiver<ConnectionState>,
@@ -34,6 +37,9 @@ pub(crate) struct SupervisedConnection {
     /// Wakes the supervisor for a check.
     suspicion: Arc<Notify>,
     /// Channels that endpoint handles may still keep open.
+    ///
+    /// The first connection fixes the number: its `channel_max`, less 32 channels or half of them,
+    /// if that is fewer.
     handle_channels: Arc<Semaphore>,
     /// Set for a connection that belongs to the program, which may use it for other things.
     is_given: bool,
@@ -43,6 +49,8 @@ pub(crate) struct SupervisedConnection {
 
 impl SupervisedConnection {
     /// Connects to the first broker that accepts, and starts the supervisor.
+    ///
+    /// The brokers of the URL are tried one after the other, each for the connect timeout.
     ///
     /// # Errors
     ///
@@ -99,6 +107,9 @@ impl SupervisedConnection {
     /// Reserves channels for an endpoint handle, until the permit is dropped. Some channels of the
     /// connection stay reserved for declarations and other short uses.
     ///
+    /// The call does not wait. A permit stands for a number and not for open channels, so it stays
+    /// valid over a reconnect.
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::Config`] if handles use all other channels that the broker allows.
@@ -133,6 +144,9 @@ impl SupervisedConnection {
     /// Runs `setup` over this connection, and fails as soon as the connection is lost, or has not
     /// answered in time. The engine may never resolve a request that was made in the moment of the
     /// loss, and RabbitMQ 4 answers for a queue on a node that is down once the node is back.
+    ///
+    /// While the connection is down, the call first waits without a limit. On an error of the
+    /// connection, `setup` is dropped, so each setup has to clean up in its drop.
     ///
     /// # Errors
     ///

@@ -29,15 +29,20 @@ use crate::url::BrokerAddress;
 /// State of a supervised connection.
 #[derive(Clone)]
 pub(super) enum ConnectionState {
-    /// Connected, as far as is known.
+    /// Connected, as far as is known. The status of the connection itself may already say
+    /// otherwise.
     Up(Arc<Connection>),
     /// Lost, and reconnecting.
     Down,
-    /// No more reconnects: the broker refused for too long.
+    /// No more reconnects: the broker refused for too long. The state is final, and the supervisor
+    /// has ended.
     Refused(Error),
 }
 
 /// Supervisor of one connection: the sending sides of everything that the handle watches.
+///
+/// Each connection has one supervisor, which runs as a task of its own. When the task is aborted
+/// while the connection is down, each wait for a channel fails as `Closed`.
 pub(super) struct Supervisor {
     /// Settings for each attempt to reconnect.
     pub(super) config: Config,
@@ -58,6 +63,10 @@ pub(super) struct Supervisor {
 impl Supervisor {
     /// Watches the connection and reconnects, until the broker has refused for too long. The handle
     /// aborts the task on close and on drop.
+    ///
+    /// The handle sees each new state before the monitor broadcasts the change. A connection that
+    /// lasted less than 5 seconds is followed by a pause; after any other loss, the first attempt
+    /// follows at once.
     pub(super) async fn run(mut self, mut connection: Arc<Connection>) {
         let mut backoff = Backoff::up_to(self.config.heartbeat().pause_max());
         loop {
@@ -87,6 +96,8 @@ impl Supervisor {
     }
 
     /// Waits until the connection is lost. Returns the cause, if the engine reported any.
+    ///
+    /// Alarms are published meanwhile. An end by the engine goes to the search for fatal messages.
     async fn until_lost(&self, connection: &Connection) -> Error {
         let mut events = Box::pin(connection.events_listener());
         let (mut reason, mut alarm) = (None, AlarmLog::default());
@@ -175,6 +186,9 @@ impl Supervisor {
     ///
     /// A refusal may pass. The broker's authentication backend may be unreachable for a moment, or
     /// dead connections may still count against a connection limit.
+    ///
+    /// A failure that is no refusal starts the time of `give_up_after` anew. So with several
+    /// brokers, a single unreachable broker keeps the transport trying.
     async fn reconnect(
         &mut self,
         backoff: &mut Backoff,

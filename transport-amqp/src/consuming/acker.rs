@@ -14,16 +14,23 @@ use crate::error::lock;
 ///
 /// Channels are numbered by generation. A receipt of an earlier generation settles nothing: the
 /// broker has requeued its delivery.
+///
+/// The consumer task sets the channel, and receipts settle on any thread. The lock is held while a
+/// frame is queued, so that no frame goes to the next channel.
 #[derive(Default)]
 pub(crate) struct ChannelAcker {
+    /// Generation and channel; `None` before the first registration.
     channel: Mutex<Option<(u64, Arc<Channel>)>>,
-    /// The first generation whose channel is not known to be lost.
+    /// The first generation whose channel is not known to be lost. Read without the lock, for each
+    /// delivery.
     first_live: AtomicU64,
 }
 
 impl ChannelAcker {
     /// Replaces the channel, and returns its generation. Receipts of the previous channel settle
     /// nothing any more.
+    ///
+    /// The first generation is 0.
     pub(crate) fn set_channel(&self, channel: Arc<Channel>) -> u64 {
         let mut current = lock(&self.channel);
         let generation = current.as_ref().map_or(0, |(generation, _)| generation + 1);
@@ -43,6 +50,8 @@ impl ChannelAcker {
     }
 
     /// Returns whether the delivery of this tag can still be settled.
+    ///
+    /// The answer may be outdated in the next moment: an end of the connection is noticed late.
     pub(crate) fn can_settle(&self, tag: u64) -> bool {
         if self.is_lost(tag) {
             return false;
@@ -56,6 +65,8 @@ impl ChannelAcker {
     /// Requeues a delivery that no handler has had, or that only the broker keeps from its
     /// destination. From RabbitMQ 4.3 on, this does not count towards the delivery limit of a
     /// quorum queue; before, each requeue does.
+    ///
+    /// The frame is `basic.nack`, an [extension](https://www.rabbitmq.com/docs/nack) of RabbitMQ.
     pub(crate) fn release(&self, tag: u64) {
         self.with_channel(tag, |channel, tag| {
             let options = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
@@ -74,6 +85,9 @@ impl ChannelAcker {
     }
 
     /// Returns the tag of a receipt: the channel's generation above the broker's delivery tag.
+    ///
+    /// A broker counts the deliveries of each channel from 1, and 44 bits hold 17 trillion of them.
+    /// The other 20 bits hold a million generations.
     pub(crate) fn receipt_tag(generation: u64, delivery_tag: u64) -> u64 {
         (generation << TAG_BITS) | delivery_tag
     }
@@ -83,6 +97,8 @@ impl ChannelAcker {
 const TAG_BITS: u32 = 44;
 
 impl Settle for ChannelAcker {
+    /// Queues the frame for an outcome: `basic.ack`, or `basic.reject` with or without a requeue.
+    /// Does nothing if the channel of the delivery was replaced.
     fn settle(&self, tag: u64, outcome: Outcome) {
         self.with_channel(tag, |channel, tag| match outcome {
             Outcome::Ack => acknowledge(channel, tag, false),

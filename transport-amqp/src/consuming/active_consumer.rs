@@ -13,6 +13,8 @@ use crate::error::failed;
 use crate::topology::queue::QueueSpec;
 
 /// A consumer of a queue, and one of its suspects, on the same channel.
+///
+/// The consumer task owns the pair, and makes another one for each new channel.
 pub(super) struct ActiveConsumer {
     pub(super) channel: Arc<Channel>,
     pub(super) generation: u64,
@@ -37,6 +39,9 @@ impl ActiveConsumer {
     /// the consumers.
     ///
     /// If the future is dropped, no delivery is lost.
+    ///
+    /// The deliveries of one queue keep their order. After `None`, the method must not be called
+    /// again: the engine's streams may not be polled after their end.
     pub(super) async fn next(&mut self) -> Option<(Lane, Raw)> {
         let Self { consumer, suspects, turns, .. } = self;
         let Some(suspects) = suspects else {
@@ -78,6 +83,9 @@ const TURNS_MAX: u32 = 16;
 
 /// Registers a consumer with a prefetch of its own. Its tag is the name of the queue, by which a
 /// delivery is known where only its frames are seen. Tags are unique in a channel.
+///
+/// RabbitMQ applies a [prefetch](https://www.rabbitmq.com/docs/consumer-prefetch) that is not
+/// global to each later consumer of the channel. In AMQP 0-9-1 it would apply to the channel.
 pub(super) async fn consume(
     channel: &Channel,
     queue: &QueueSpec,

@@ -11,9 +11,15 @@ use crate::wire::Republish;
 use crate::wire::native::Canary;
 
 /// The receiving side of the buffer between the consumer task and its handle.
+///
+/// The buffer holds up to a window of deliveries and one suspect. Errors for the handle take the
+/// same way.
 pub(super) type FetchedReceiver = mpsc::Receiver<Result<BufferedDelivery>>;
 
 /// A decoded delivery in the buffer of its consumer.
+///
+/// The consumer task creates the value. The handle turns the value into a delivery with a receipt,
+/// or the task requeues the message.
 pub(super) struct BufferedDelivery {
     /// The decoded message.
     pub(super) message: Message,
@@ -42,6 +48,8 @@ impl BufferedDelivery {
     }
 
     /// Takes out everything that republishing needs; `None` if the delivery is never republished.
+    ///
+    /// A second call returns `None`, too.
     pub(super) fn take_republish(&mut self) -> Option<Republish> {
         let properties = *self.properties.take()?;
         let Self { message, attempt, suspect, .. } = self;
@@ -68,6 +76,9 @@ impl BufferedDelivery {
 
     /// Returns whether a suspect has exceeded the delivery limit of its queue, if there is one. The
     /// policies of workers and servers are up to core.
+    ///
+    /// The limit counts the attempts and the crashes together. Below two crashes, the result is
+    /// false.
     pub(super) fn has_crashed_too_often(&self, deliveries_max: Option<u32>) -> bool {
         let crashes = self.suspect.map_or(0, |suspect| suspect.crashes);
         deliveries_max

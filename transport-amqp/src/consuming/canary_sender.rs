@@ -29,6 +29,8 @@ use crate::unique_number::unique;
 use crate::wire::native::{self, Canary};
 
 /// Sender of the canaries of one consumer.
+///
+/// The health of the endpoint handle owns the sender, and core starts each probe.
 pub(super) struct QueueProbe {
     shared: Arc<Shared>,
     queue: ShortString,
@@ -36,7 +38,8 @@ pub(super) struct QueueProbe {
     is_dead_lettering: bool,
     /// Canaries that the consumer has not received yet.
     pending: PendingCanaries,
-    /// The latest canary, until the next one is sent.
+    /// The latest canary, until the next one is sent. Locked until the canary is back, so that
+    /// concurrent probes of one consumer take turns.
     latest: Mutex<Option<SentCanary>>,
 }
 
@@ -65,6 +68,8 @@ impl QueueProbe {
     }
 
     /// Declares and consumes a queue for answers. `None` if the user may not declare it.
+    ///
+    /// Each probe has a new queue, which the broker deletes with the channel.
     async fn answer_queue(&self) -> Result<Option<AnswerQueue>> {
         let connection = &self.shared.consuming_connection;
         let channel = ChannelGuard::new(connection.channel().await?);
@@ -96,6 +101,12 @@ impl QueueProbe {
     }
 
     /// Sends one canary, and waits until this consumer or another one has received it.
+    ///
+    /// `limit` is the time after which the broker removes the canary, unless the queue
+    /// dead-letters. If the future is dropped, the canary stays in the queue until then.
+    ///
+    /// A canary that may still wait in a dead-lettering queue is not sent again: the call waits for
+    /// that one.
     async fn send(&self, answers: &mut Option<AnswerQueue>, limit: Duration) -> Result<CanaryEcho> {
         let mut latest = self.latest.lock().await;
         if !latest.as_ref().is_some_and(|latest| self.is_in_queue(latest)) {
@@ -135,6 +146,10 @@ impl QueueProbe {
 
 #[async_trait]
 impl EndpointProbe for QueueProbe {
+    /// Sends canaries until this consumer has received one.
+    ///
+    /// The first canary may take until core drops the future. Further ones follow within the first
+    /// half of `limit`, up to 16 in total; then the echo of another consumer is the result.
     async fn canary(&self, limit: Duration) -> Result<CanaryEcho> {
         let began = Instant::now();
         let connection = &self.shared.consuming_connection;
@@ -156,6 +171,8 @@ impl EndpointProbe for QueueProbe {
 }
 
 /// Waits for the answer of another receiver, and returns its instance.
+///
+/// Without a queue for answers, the future never resolves.
 async fn other_receiver(answers: &mut Option<AnswerQueue>, number: u128) -> Result<String> {
     let Some(AnswerQueue { answers, .. }) = answers else { return std::future::pending().await };
     while let Some(Ok(raw)) = answers.next().await {

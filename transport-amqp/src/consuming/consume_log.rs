@@ -8,6 +8,9 @@ use polywire_core::transport::LogThrottle;
 use tokio::time::Instant;
 
 /// Remembers when the refusal of a consumer was logged.
+///
+/// Each consumer task owns one. The line of a refusal is repeated every 30 seconds. Lines about
+/// ends follow every 10 seconds at most.
 pub(super) struct ConsumeLog {
     /// The time of the last line, while the consumer is refused.
     refused: Option<Instant>,

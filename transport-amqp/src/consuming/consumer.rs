@@ -38,6 +38,9 @@ pub(crate) async fn open<S: ConsumerSource>(
 }
 
 /// Opens a receiving half like [`open`], with the messages of the clients of a server.
+///
+/// The consumer task and the returned receiver share a buffer, the acker and the republisher. The
+/// task holds one reserved channel of the consuming connection until its end.
 pub(crate) async fn open_with_control<S: ConsumerSource>(
     shared: &Arc<Shared>,
     source: Arc<S>,

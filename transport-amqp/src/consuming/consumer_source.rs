@@ -13,6 +13,9 @@ use crate::shared::Shared;
 use crate::topology::queue::QueueSpec;
 
 /// The queue of an endpoint handle, its bindings, and its codec.
+///
+/// One consumer task calls all methods, on the runtime of the transport. So
+/// [`decode`](Self::decode) and [`takes_notice`](Self::takes_notice) must not block.
 pub(crate) trait ConsumerSource: Send + Sync + 'static {
     /// Set if the receiver gets an error after the queue was lost together with its messages.
     const REPORTS_LOSS: bool;
@@ -25,6 +28,8 @@ pub(crate) trait ConsumerSource: Send + Sync + 'static {
 
     /// Declares exchanges, and binds the queue to them. The queue exists. `is_new` is set for
     /// a handle that is being opened, and after the queue was lost.
+    ///
+    /// Called for each new channel, before the queue is consumed.
     fn bind(
         &self,
         connection: &SupervisedConnection,
@@ -32,17 +37,25 @@ pub(crate) trait ConsumerSource: Send + Sync + 'static {
     ) -> impl Future<Output = Result<()>> + Send;
 
     /// Takes a delivery that is not for the receiver: a notice that bindings were lost.
+    ///
+    /// A notice is acknowledged, and never decoded.
     fn takes_notice(&self, _: &Raw) -> bool {
         false
     }
 
     /// Waits until the bindings of the queue were lost and added again. The receiver then gets an
     /// error. Without bindings, never.
+    ///
+    /// The consumer polls a new future for each delivery, so a signal must not get lost with a
+    /// dropped future.
     fn bindings_lost(&self) -> impl Future<Output = ()> + Send {
         std::future::pending()
     }
 
     /// Decodes a delivery and takes its body.
+    ///
+    /// On success, the body has moved to the message. On an error, `raw` is still complete, since
+    /// it may be dead-lettered whole.
     ///
     /// # Errors
     ///

@@ -63,6 +63,10 @@ enum End {
 
 impl<S: ConsumerSource> ConsumerTask<S> {
     /// Consumes until stopped. Reports over `ready` the first registration, or its failure.
+    ///
+    /// A failure of the first registration ends the task. Later failures are retried with growing
+    /// pauses. A queue that the broker denies for longer than `give_up_after` ends the task with an
+    /// error for the receiver.
     pub(super) async fn run(
         self,
         ready: oneshot::Sender<Result<()>>,
@@ -179,6 +183,8 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         }
     }
 
+    /// Declares the queue, binds it, and registers its consumers on a new channel. `again` is unset
+    /// for the first registration. Errors of the queue of suspects have the detail `LANE`.
     async fn register_once(&self, missed: &mut bool, again: bool) -> Result<ActiveConsumer> {
         let (queue, connection) = (self.source.queue(), &self.shared.consuming_connection);
         *missed |= again && S::REPORTS_LOSS && !queue.exists(&connection.channel().await?).await?;
@@ -205,6 +211,9 @@ impl<S: ConsumerSource> ConsumerTask<S> {
     }
 
     /// Forwards deliveries to the receiving half.
+    ///
+    /// Returns the reason for the end. A stop comes before deliveries, and so does the loss of
+    /// bindings.
     async fn forward(
         &self,
         active: &mut ActiveConsumer,
@@ -281,6 +290,8 @@ impl<S: ConsumerSource> ConsumerTask<S> {
 
     /// Sends an item to the receiving half, or requeues it if that has stopped. Waits for room: a
     /// lost channel may have left deliveries in the buffer.
+    ///
+    /// Returns `None` once the item is in the buffer, and the end of the consumer otherwise.
     async fn send(
         &self,
         item: Result<BufferedDelivery>,
@@ -302,6 +313,8 @@ impl<S: ConsumerSource> ConsumerTask<S> {
     }
 
     /// Cancels the consumer, then requeues the buffer and what the broker had sent by then.
+    ///
+    /// Does nothing more if the channel is lost: the broker then requeues all of them.
     async fn cancel(&self, mut active: ActiveConsumer, buffer: Option<FetchedReceiver>) {
         if !active.cancel().await {
             return;

@@ -12,6 +12,9 @@ use crate::unique_number::unique;
 ///
 /// Each queue has a new name: the broker keeps an exclusive queue until it notices that the
 /// connection is dead.
+///
+/// A queue that is never consumed expires after 10 seconds. Beyond `length_max`, the broker drops
+/// the oldest messages.
 pub(super) async fn declare(
     channel: &Channel,
     length_max: Option<usize>,

@@ -21,6 +21,8 @@ impl Republisher {
     /// While the dead letter cannot be kept, the original is held, and the dead letter is tried
     /// again after each pause: a requeue would run the handler again, or at last, although the
     /// message has expired. A lost channel has requeued the original.
+    ///
+    /// The call returns once the original is settled, or its channel is lost.
     pub(super) async fn keep_dead_letter(&self, mut copy: Republish, tag: u64) -> Settled {
         loop {
             let mut kept = self.republish(RepublishTarget::DeadLetters, copy.clone()).await;
@@ -48,6 +50,9 @@ impl Republisher {
 
     /// Dead-letters a delivery of which no other copy can be kept. `attempts` have been made. The
     /// caller of a call gets a fault.
+    ///
+    /// The fault is sent first. A failure to send it does not keep the delivery from the
+    /// dead-letter queue.
     pub(super) async fn dead_letter_unkeepable(
         &self,
         mut copy: Republish,
@@ -72,6 +77,8 @@ impl Republisher {
     }
 
     /// Discards a delivery that no queue keeps.
+    ///
+    /// Returns `DeadLettered` if the broker keeps what is rejected, by the options of the queue.
     fn discard(&self, tag: u64, error: &Error) -> Settled {
         let (queue, is_kept) = (&self.queue.name, self.queue.options.is_dead_lettering());
         self.acker.settle(tag, Outcome::Discard);

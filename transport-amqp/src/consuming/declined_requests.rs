@@ -17,6 +17,8 @@ use crate::wire::{Declines, Republish, native};
 
 impl Republisher {
     /// Republishes a declined request for another server, or answers it if none is left.
+    ///
+    /// The call returns at once. A task does the work, and closing the transport waits for it.
     pub(super) fn decline(self: &Arc<Self>, tag: u64, mut request: Republish, fault: Fault) {
         let redelivery = self.clone();
         self.spawn(async move {
@@ -42,6 +44,8 @@ impl Republisher {
 
     /// Republishes, after a delay, a request that this consumer has declined before: the other
     /// servers are busy or disconnected.
+    ///
+    /// After 32 such passes, or when all servers have declined, the client gets the last fault.
     pub(super) fn forward_declined(self: &Arc<Self>, mut fetched: BufferedDelivery) {
         let (redelivery, tag) = (self.clone(), fetched.tag);
         let Some(mut request) = fetched.take_republish() else { return };
@@ -96,6 +100,9 @@ impl Republisher {
     }
 
     /// Returns whether as many servers have declined as the queue has consumers, or more than 64.
+    ///
+    /// Asks the broker for the consumers. Without an answer the result is false, so that the
+    /// request goes on.
     async fn all_have_declined(&self, declines: &Declines) -> bool {
         let declined = declines.by.len();
         if declined >= DECLINES_MAX {
@@ -113,6 +120,9 @@ impl Republisher {
     }
 
     /// Replies with a fault to a request that no server runs any more.
+    ///
+    /// A one-way call gets no reply, and the result is `Ok`. The log has a line about such calls
+    /// every 10 seconds at most.
     pub(super) async fn answer(&self, request: &Republish, fault: Fault) -> Result<()> {
         let Some(reply_to) = native::reply_address(&request.properties) else {
             if let Some(count) = self.declined.note() {

@@ -5,6 +5,8 @@ use std::time::Duration;
 /// Rounds a delay up, by a quarter at most. Each distinct delay needs a queue of its own; four
 /// delays between a value and its double keep their number small. Returns `None` for a delay below
 /// 10 ms, which is not worth a queue.
+///
+/// For instance, 100 ms become 112 ms, and 1,000 ms become 1,024 ms.
 pub(super) fn rounded_delay(delay: Duration) -> Option<Duration> {
     let ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
     if ms < DELAY_MIN_MS {

@@ -16,6 +16,8 @@ use crate::wire::{Republish, native, sent_at};
 impl<S: ConsumerSource> ConsumerTask<S> {
     /// Isolates or counts a delivery that the broker redelivers. Returns the delivery if neither
     /// is needed.
+    ///
+    /// `None` means that a task settles the delivery, or that the transport is closing.
     pub(super) fn redeliver(
         &self,
         lane: Lane,
@@ -52,6 +54,10 @@ impl<S: ConsumerSource> ConsumerTask<S> {
     }
 
     /// Decodes a delivery. On failure, discards or dead-letters it.
+    ///
+    /// The decoded deadline is shorter by the time that the message has waited. A redelivered
+    /// message is a suspect, if suspects are isolated. A canary is decoded first, before the codec
+    /// of the source sees it.
     pub(super) fn decode(
         &self,
         generation: u64,

@@ -21,6 +21,9 @@ use crate::wire::native::{self, Canary};
 /// Stream of deliveries from a [`ConsumerTask`]. Dropping the stream stops the task, which cancels
 /// the consumer and requeues what is left in the buffer.
 ///
+/// One endpoint handle owns and polls the stream. After the transport is closed, the stream yields
+/// nothing more.
+///
 /// [`ConsumerTask`]: crate::consuming::consumer_task::ConsumerTask
 pub(super) struct Deliveries {
     /// The transport, which ends the stream on close.
@@ -104,6 +107,8 @@ impl Stream for Deliveries {
 }
 
 impl Inbound for Deliveries {
+    /// Sends the buffer to the task, which cancels the consumer first and requeues the buffer
+    /// second. A second call has no effect on the task.
     fn stop(mut self: Pin<&mut Self>) {
         self.health.end();
         if let Some((fetched, stop)) = self.fetched.take() {

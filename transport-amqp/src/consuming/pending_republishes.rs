@@ -9,6 +9,9 @@ use tokio::sync::watch;
 pub(crate) const REPUBLISH_MAX: Duration = Duration::from_secs(2);
 
 /// Number of copies under way whose originals are not acknowledged yet.
+///
+/// Clones share the count. The transport has one count for all consumers, and each consumer one of
+/// its own.
 #[derive(Clone, Default)]
 pub(crate) struct PendingRepublishes(Arc<watch::Sender<usize>>);
 
@@ -21,12 +24,16 @@ impl PendingRepublishes {
 
     /// Leaves out one counted copy until the guard is dropped: nothing is published meanwhile, so
     /// an end of the channel duplicates nothing.
+    ///
+    /// The caller holds a guard of [`begin`](Self::begin), so the count cannot fall below zero.
     pub(crate) fn pause(&self) -> PauseGuard {
         self.0.send_modify(|copies| *copies -= 1);
         PauseGuard(self.0.clone())
     }
 
     /// Waits until no copy is under way.
+    ///
+    /// Copies that begin meanwhile prolong the wait, so the caller sets a limit.
     pub(crate) async fn wait_idle(&self) {
         // The sender is a field of `self`, so waiting cannot fail.
         let _ = self.0.subscribe().wait_for(|copies| *copies == 0).await;

@@ -13,7 +13,8 @@ use polywire_core::{Error, ErrorKind};
 #[non_exhaustive]
 pub enum ReplyMode {
     /// A reply queue of the transport, which outlives the connection: an in-flight call gets its
-    /// reply even if the transport reconnects meanwhile. This is the default.
+    /// reply even if the transport reconnects meanwhile. This is the default. The queue expires 5
+    /// minutes after its transport has gone.
     #[default]
     Queue,
     /// RabbitMQ's [direct reply-to](https://www.rabbitmq.com/docs/direct-reply-to), without a
@@ -45,6 +46,10 @@ impl FromStr for ReplyMode {
     type Err = Error;
 
     /// Parses `queue` or `direct`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] for any other text.
     fn from_str(text: &str) -> Result<Self, Error> {
         match text {
             "queue" => Ok(Self::Queue),

@@ -30,11 +30,14 @@ pub(super) fn named(config: &Config) -> Option<QueueSpec> {
     native::named_reply_queue(name).ok().map(expiring)
 }
 
+/// Returns a classic queue that expires after 5 minutes without its consumer.
 fn expiring(name: ShortString) -> QueueSpec {
     QueueSpec::expiring(name, QueueKind::Classic, EXPIRES)
 }
 
 /// Consumes a reply queue. The consumer of a named one is the only consumer.
+///
+/// The prefetch of 1,024 bounds the replies that the engine buffers.
 ///
 /// # Errors
 ///
@@ -61,6 +64,9 @@ pub(super) async fn consume(
 }
 
 /// Passes replies to `route` until the channel is lost, and acknowledges them in batches.
+///
+/// A batch ends when no further reply is ready, so a single reply is acknowledged at once. Replies
+/// whose acknowledgement is lost with the channel arrive again.
 pub(super) async fn receive(channel: &Channel, mut replies: Consumer, route: impl Fn(Raw)) {
     let mut next = replies.next().await;
     // The stream must not be polled after its end.

@@ -59,6 +59,8 @@ impl RepublishingSettle {
     }
 
     /// Returns the copy for an outcome and its target; `None` if the broker requeues by itself.
+    ///
+    /// The copy has the number of the next attempt, except for requests and dead letters.
     fn copy_for(&self, outcome: Outcome) -> Option<(RepublishTarget, Republish)> {
         let mode = self.redelivery.current_requeue_mode();
         let mut copy = self.copy.clone();
@@ -113,6 +115,8 @@ impl Settle for RepublishingSettle {
         self.settle_then(tag, outcome, Box::new(|_| {}));
     }
 
+    /// Settles, and calls `settled` once a retry, a requeue or a dead letter is carried out. In all
+    /// other cases, `settled` is dropped without a call.
     fn settle_then(&self, tag: u64, outcome: Outcome, settled: OnSettled) {
         let Republisher { acker, queue, shared, .. } = &*self.redelivery;
         match outcome {

@@ -4,16 +4,22 @@ use crate::topology::queue_kind::QueueKind;
 use crate::topology::queue_options::QueueOptions;
 
 /// Way for a delivery to return to its queue, with the other outcomes that are possible.
+///
+/// The endpoint handle chooses the mode when it opens. Only [`BrokerCounts`](Self::BrokerCounts)
+/// may turn into [`Counted`](Self::Counted) later, at a queue that turns out to count nothing.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RequeueMode {
-    /// The broker requeues. No other outcome republishes the message.
+    /// The broker requeues. No other outcome republishes the message. Used for the queue of one
+    /// subscriber.
     Broker,
-    /// The broker requeues. Declining or dead-lettering republishes the message.
+    /// The broker requeues. Declining or dead-lettering republishes the message. Used for the queue
+    /// of a service.
     BrokerOrDeclined,
     /// The broker requeues and counts the attempts. Retrying or dead-lettering republishes the
-    /// message.
+    /// message. Used for passive quorum queues of jobs and of groups.
     BrokerCounts,
-    /// The message is republished with its count of attempts.
+    /// The message is republished with its count of attempts. Used for all other queues of jobs and
+    /// of groups.
     Counted,
 }
 

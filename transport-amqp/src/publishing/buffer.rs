@@ -12,6 +12,10 @@ use crate::error::lock;
 /// Messages in the buffer wait for a channel. A message without room stays with its sender, which
 /// feels the bound: only its place in the queue is here, so that messages leave in the order in
 /// which they arrived.
+///
+/// The publish queue owns the buffer, and the lock of the queue covers all of it. The numbers
+/// ascend in both queues, and all those in `overflow` are larger than those in `requests`. While a
+/// sender waits in `overflow`, its message or an earlier one does not fit.
 pub(super) struct PublishBuffer {
     bounds: Bounds,
     /// Messages with their numbers, in order. Their sum of sizes is `bytes`.
@@ -27,6 +31,8 @@ pub(super) struct PublishBuffer {
 /// A message without room in the buffer, owned by its sender.
 ///
 /// The buffer takes the message out when there is room. The slot is empty from then on.
+///
+/// The lock of the publish queue is taken before the lock of a slot.
 pub(super) struct OverflowSlot(Mutex<Option<PublishRequest>>);
 
 /// The position of a message in the buffer or in the queue for it.
@@ -106,6 +112,7 @@ impl PublishBuffer {
         std::iter::from_fn(|| self.pop()).collect()
     }
 
+    /// Subtracts a message that has left `requests`, and moves up those that fit now.
     fn release(&mut self, request: &PublishRequest) {
         self.bytes -= request.size();
         self.admit();

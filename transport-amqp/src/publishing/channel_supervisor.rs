@@ -18,6 +18,9 @@ use crate::consuming::replies::ReplyConsumer;
 use crate::error::closed;
 
 /// Keeps a channel open for the queue, until the broker refuses the connection for good.
+///
+/// A publisher has one for its own queue, and another one for large messages. Each runs as a task,
+/// which is aborted when the publisher is closed or dropped.
 pub(super) struct ChannelSupervisor {
     /// The publishing connection, which reconnects by itself.
     pub(super) connection: Arc<SupervisedConnection>,
@@ -64,6 +67,8 @@ impl ChannelSupervisor {
         }
     }
 
+    /// Serves one channel after the other. The pauses between attempts grow from 0.1 to 5 seconds,
+    /// and begin anew with each lost channel.
     async fn serve(self, mut channel: Option<Arc<ConfirmChannel>>) {
         loop {
             if let Some(channel) = channel.take() {

@@ -28,6 +28,9 @@ use crate::error::unroutable;
 /// A channel that rejects messages counts as lost, too. A channel whose first message went to a
 /// quorum queue during a leader change would reject messages until that node is back. Its
 /// unconfirmed messages are still confirmed.
+///
+/// No owner aborts the task. If its runtime ends, the waiters are dropped, and their senders fail
+/// as `Disconnected`.
 pub(super) struct ConfirmTask {
     /// Keeps the channel open until all messages are confirmed.
     _channel: Arc<Channel>,
@@ -129,6 +132,8 @@ impl ConfirmTask {
     }
 
     /// Polls the confirmation of one message.
+    ///
+    /// `None` if the confirm has not arrived, or was read before.
     fn poll(&mut self, number: u64) -> Option<Confirm<ConfirmWaiter>> {
         let at = usize::try_from(number.checked_sub(self.first)?).ok()?;
         let slot = self.waiting.get_mut(at)?;

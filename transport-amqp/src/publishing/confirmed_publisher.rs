@@ -30,7 +30,10 @@ use crate::wire::OutgoingMessage;
 ///
 /// While there is no channel, or the broker accepts no messages, messages are buffered. Later
 /// messages wait behind buffered ones, and each is buffered no longer than its sender waits for it.
+///
+/// A message counts either for the buffer or for the limit on unconfirmed messages.
 pub(crate) struct ConfirmedPublisher {
+    /// Queue of all messages but the large ones.
     queue: Arc<PublishQueue>,
     /// Way for messages that the broker may find too large.
     large: LargeMessages,
@@ -62,6 +65,8 @@ impl ConfirmedPublisher {
 
     /// Creates a publisher for one exchange. Its channel is opened in the background, and messages
     /// are buffered until then.
+    ///
+    /// Panics outside of a runtime.
     pub(crate) fn start(
         connection: Arc<SupervisedConnection>,
         config: &Config,
@@ -70,6 +75,7 @@ impl ConfirmedPublisher {
         Self::run(Self::supervisor(connection, config, exchange, None), config, None)
     }
 
+    /// Creates the supervisor of a new queue, which has no channel yet.
     fn supervisor(
         connection: Arc<SupervisedConnection>,
         config: &Config,
@@ -144,6 +150,7 @@ impl ConfirmedPublisher {
         })
     }
 
+    /// Submits a message to one of the two queues before the returned future is polled.
     fn publish_in<'a>(&'a self, queue: &'a PublishQueue, message: OutgoingMessage) -> Sending<'a> {
         let deadline = message.deadline;
         let (request, outcome) = PublishRequest::new(message);

@@ -23,8 +23,12 @@ use crate::topology::{exchange, lost_exchange};
 use crate::wire::OutgoingMessage;
 
 /// The open publishers of events.
+///
+/// There is at most one publisher for each exchange, which all its senders share. The channels of a
+/// publisher close with the last sender.
 #[derive(Default)]
 pub(crate) struct EventPublishers {
+    /// Locked while a publisher is created. Entries of dropped publishers are removed then.
     open: Mutex<Vec<Weak<EventPublisher>>>,
     /// Signal for the subscribers of the transport that an exchange is missing.
     pub(crate) exchange_lost: Arc<Notify>,
@@ -117,6 +121,8 @@ impl EventPublisher {
     /// exchange was missing, or the broker refused another event on the channel. An event that was
     /// accepted and not confirmed by then arrives twice.
     ///
+    /// There are up to 10 further attempts.
+    ///
     /// # Errors
     ///
     /// Those of [`ConfirmedPublisher::publish`], and `refused` itself if the event is its cause.
@@ -167,6 +173,9 @@ impl EventPublisher {
     }
 
     /// Waits until a subscriber has declared the exchange. Declares it after `limit`.
+    ///
+    /// On success the exchange exists. If no subscriber has bound its queue again, the log has an
+    /// error. After the declaration, further subscribers get half a second.
     async fn restore_within(&self, limit: Duration) -> Result<()> {
         let end = Instant::now() + limit;
         while !exchange::exists(&self.connection, &self.exchange).await? {

@@ -15,12 +15,16 @@ use crate::error::lock;
 ///
 /// Both are behind one lock, so that no message overtakes a buffered one. The lock is never held
 /// across an await, and covers the first poll of a write at the longest.
+///
+/// A closed queue stays closed, and the first error of [`close`](Self::close) is that of all later
+/// messages.
 pub(super) struct PublishQueue {
     state: Mutex<State>,
     /// Signal that the channel may accept more.
     room: Arc<Notify>,
 }
 
+/// Channel and buffer. While the buffer holds a message, no later message is written.
 struct State {
     /// `None` until the supervisor has replaced a lost channel.
     channel: Option<Arc<ConfirmChannel>>,
@@ -68,6 +72,9 @@ impl PublishQueue {
     /// Publishes buffered messages, as far as the channel accepts them.
     ///
     /// Expired messages fail instead: their senders have timed out, or are about to.
+    ///
+    /// The first message that the channel does not accept ends the call, so that no smaller one
+    /// overtakes.
     pub(super) fn flush(&self) {
         let mut state = lock(&self.state);
         while let Some(size) = state.buffer.next_size() {

@@ -18,6 +18,10 @@ pub(super) struct Refused<'a> {
 
 impl Refused<'_> {
     /// Returns the error of the message: the broker's reason if this message may be its cause.
+    ///
+    /// - `Denied` and `Config`: the refusal of the exchange or the topic.
+    /// - `TooLarge`, unsent: the broker's size limit, with the size of this body.
+    /// - `Disconnected`: any other reason, so that the message may have arrived.
     pub(super) fn error(&self, error: &lapin::Error) -> Error {
         let with_exchange = |error: Error| match self.exchange {
             "" => error,

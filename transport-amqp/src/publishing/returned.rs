@@ -91,6 +91,8 @@ pub(super) enum PublishOutcome {
 /// A batch holds at least the confirms that were resolved before it began, and none that was
 /// resolved before the previous batch. So the next batch decides the open cases of a batch, and a
 /// confirm without a returned message decides those of the batch before the last.
+///
+/// The task that reads confirms owns the matcher, which waits for nothing and locks nothing.
 #[derive(Debug)]
 pub(super) struct ReturnMatcher<T> {
     /// Number of returns of each key that are not matched yet.

@@ -33,6 +33,7 @@ pub(super) struct LargeMessages {
     runtime: Handle,
 }
 
+/// Stage of the task that keeps the channel for large messages.
 enum Task {
     /// Starts with the first large message.
     Ready(Box<ChannelSupervisor>),
@@ -66,6 +67,8 @@ impl LargeMessages {
 
     /// Returns the queue for a message that the broker may find too large; `None` for any other
     /// message.
+    ///
+    /// The first such message starts the task. After close, the queue refuses each message.
     pub(super) fn queue_for(&self, message: &OutgoingMessage) -> Option<&PublishQueue> {
         let queue = self.queue.as_deref()?;
         if message.body.len() <= self.proven.load(Ordering::Relaxed) {
@@ -81,6 +84,9 @@ impl LargeMessages {
     }
 
     /// Records that the broker has confirmed a body of this size.
+    ///
+    /// The largest size counts for the lifetime of the publisher, also after a reconnect to a
+    /// broker with a lower limit.
     pub(super) fn prove(&self, size: usize) {
         self.proven.fetch_max(size, Ordering::Relaxed);
     }

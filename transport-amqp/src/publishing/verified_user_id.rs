@@ -23,6 +23,10 @@ use crate::error::{channel_error, failed};
 /// token may contain another one. So the name is tried first, by an unroutable message on a channel
 /// of its own. A channel publishes nothing until the answer is known, so that either all of its
 /// messages name their sender or none does.
+///
+/// Each channel has a value of its own, so the name is tried again after a reconnect. RabbitMQ
+/// describes the property as the
+/// [validated user id](https://www.rabbitmq.com/docs/validated-user-id).
 pub(super) struct VerifiedUserId {
     /// Unset until the answer is known. `None` if messages do not name a user.
     user: Arc<OnceLock<Option<ShortString>>>,

@@ -28,6 +28,9 @@ use crate::unique_number::unique;
 use crate::wire::native;
 
 /// The queue of a subscriber or of its group, bound to the exchange of a channel.
+///
+/// The consumer task, the task that checks the bindings, and the user's filters share the source.
+/// Of the two locks, `reported` is taken before `filters`.
 pub(super) struct EventSource {
     name: Address,
     queue: QueueSpec,
@@ -180,6 +183,9 @@ impl EventSource {
 
     /// Checks the exchange at each interval, and whenever a publisher of the transport misses it,
     /// until the subscriber is closed.
+    ///
+    /// An interval lasts between half of the configured time and all of it. A failed check is
+    /// repeated at the next interval.
     pub(super) async fn watch_bindings(self: Arc<Self>, shared: Arc<Shared>) {
         let lost = &shared.events.exchange_lost;
         loop {
@@ -292,6 +298,7 @@ impl EventSource {
         if self.is_private { Ok(()) } else { self.removals.set(connection).await }
     }
 
+    /// Returns whether the queue was bound once. Before that, a missing exchange is no loss.
     fn is_open(&self) -> bool {
         self.is_open.load(Ordering::Acquire)
     }

@@ -12,6 +12,9 @@ use crate::connection::backoff::{PAUSE_MIN, pause};
 use crate::shared::Shared;
 
 /// Filters of an open subscriber, as bindings at the broker.
+///
+/// The value keeps the transport alive, but not the subscriber: changes fail as closed after the
+/// subscriber has stopped.
 pub(super) struct Bindings {
     pub(super) shared: Arc<Shared>,
     pub(super) source: Arc<EventSource>,
@@ -26,10 +29,14 @@ enum FilterChange {
 
 #[async_trait]
 impl FilterControl for Bindings {
+    /// Binds the queue for the filter, in a group for all members. A filter that is there already
+    /// stays.
     async fn add(&self, filter: Filter) -> Result<()> {
         self.change(FilterChange::Add, filter).await
     }
 
+    /// Removes the binding, in a group for all members. The members note that in a
+    /// [mark](crate::topology::removal_mark::RemovalMark), so that no check adds the binding again.
     async fn remove(&self, filter: Filter) -> Result<()> {
         self.change(FilterChange::Remove, filter).await
     }
@@ -38,6 +45,11 @@ impl FilterControl for Bindings {
 impl Bindings {
     /// Applies a change within the connect timeout. If the future is dropped, the change may or may
     /// not have been applied.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Disconnected`] after the connect timeout, [`ErrorKind::Closed`] on a closed
+    /// subscriber or transport, and the broker's refusal.
     async fn change(&self, change: FilterChange, filter: Filter) -> Result<()> {
         let limit = self.shared.config.connect_timeout;
         timeout(limit, self.apply_with_retries(change, &filter)).await.unwrap_or_else(|_| {
@@ -74,6 +86,8 @@ impl Bindings {
     }
 
     /// Applies a change to the list and at the broker.
+    ///
+    /// The list is locked until the broker has answered, so that changes take effect in order.
     async fn apply(&self, change: FilterChange, filter: &Filter) -> Result<()> {
         let mut filters = self.source.filters.lock().await;
         let connection = &self.shared.consuming_connection;

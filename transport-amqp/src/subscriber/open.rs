@@ -14,6 +14,9 @@ use crate::topology::event_queues;
 
 /// Opens a subscriber of `channel`. Each event that is published after this returns is received.
 ///
+/// Another task then checks the bindings at each interval, until the subscriber or the transport is
+/// closed.
+///
 /// # Errors
 ///
 /// Those of declaring, binding and consuming the queue. Dropping the future stops the consumer and

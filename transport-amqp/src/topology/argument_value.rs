@@ -6,15 +6,17 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use serde::Deserialize;
 
 /// Value of an argument of a declaration.
+///
+/// `serde` reads a value by its type in the file; any other type is an error.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 #[non_exhaustive]
 pub enum ArgumentValue {
     /// `true` or `false`.
     Flag(bool),
-    /// An integer.
+    /// An integer. AMQP carries it as a signed integer of 64 bits.
     Number(i64),
-    /// A text.
+    /// A text. AMQP carries it as a long string.
     Text(String),
 }
 
@@ -43,6 +45,8 @@ impl From<&str> for ArgumentValue {
 }
 
 /// Returns the arguments as the engine has them.
+///
+/// The names were validated to have 1 to 255 bytes.
 pub(super) fn table(arguments: &BTreeMap<String, ArgumentValue>) -> FieldTable {
     let values = arguments.iter().map(|(name, value)| {
         let value = match value {

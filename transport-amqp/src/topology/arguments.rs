@@ -14,6 +14,10 @@ use crate::topology::queue_options::{QueueOptions, QueueOverflow};
 impl QueueOptions {
     /// Returns the arguments of `queue.declare`. The broker dead-letters to the queue
     /// `dead_letters_to`, if there is one.
+    ///
+    /// Equal options yield equal arguments, so a repeated declaration changes nothing. RabbitMQ
+    /// lists the names as
+    /// [optional arguments](https://www.rabbitmq.com/docs/queues#optional-arguments).
     pub(super) fn arguments(&self, dead_letters_to: Option<&ShortString>) -> FieldTable {
         let is_quorum = self.queue_kind() == QueueKind::Quorum;
         let mut arguments = FieldTable::default();

@@ -14,6 +14,9 @@ use crate::topology::queue_declaration::declare;
 
 /// The retry and dead-letter queues that were declared, with the time of the declaration. The
 /// broker counts only a declaration as use of such a queue, if the queue is classic.
+///
+/// An entry lasts for a fifth of the expiry of retry queues, one minute by default. So a classic
+/// retry queue that is in use is declared often enough to stay.
 pub(crate) struct DeclaredQueues {
     declared: Mutex<FxHashMap<ShortString, Instant>>,
     /// A fifth of the expiry of a retry queue.

@@ -12,6 +12,8 @@ use crate::unique_number::unique;
 use crate::wire::native;
 
 /// Returns the queue of a group, which expires unless the group is durable.
+///
+/// The expiry is 60 seconds, unless the options of the queue set another one.
 pub(crate) fn of_group(
     queues: &QueueSettings,
     channel: &Address,

@@ -35,6 +35,8 @@ pub(crate) async fn declare(connection: &SupervisedConnection, name: &ShortStrin
 }
 
 /// Returns whether an exchange exists.
+///
+/// The type of the exchange does not matter.
 pub(crate) async fn exists(connection: &SupervisedConnection, name: &ShortString) -> Result<bool> {
     let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
     match declare_with(connection, name, passive).await {

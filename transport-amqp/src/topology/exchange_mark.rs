@@ -17,6 +17,9 @@ use crate::error::failed;
 use crate::wire::native;
 
 /// The mark of one exchange.
+///
+/// Bindings between exchanges are an [extension](https://www.rabbitmq.com/docs/e2e) of RabbitMQ. A
+/// mark that was denied once is not tried again by the same value.
 pub(crate) struct ExchangeMark {
     exchange: ShortString,
     /// `None` if the name of the exchange leaves no room for the name of the mark, and for an
@@ -36,6 +39,8 @@ impl ExchangeMark {
     }
 
     /// Returns whether the exchange is the one that was marked, as far as the user may know that.
+    ///
+    /// The result is true if there is no mark for it, so that no loss is reported by mistake.
     pub(crate) async fn is_set(&self, connection: &SupervisedConnection) -> Result<bool> {
         match &self.name {
             Some(name) if !self.is_denied() => exchange::exists(connection, name).await,
@@ -71,6 +76,7 @@ impl ExchangeMark {
         Ok(true)
     }
 
+    /// Binds the exchange of the channel to the mark. A mark that cannot be bound is deleted.
     async fn bind(&self, connection: &SupervisedConnection, name: &ShortString) -> Result<()> {
         let channel = connection.channel().await?;
         let (to, key) = (self.exchange.clone(), ShortString::default());

@@ -25,6 +25,8 @@ use crate::wire::native::{LOST_EXCHANGE, NOTICE_EXCHANGE};
 /// The notice goes over the connection that publishes: under an alarm, the broker would stop
 /// reading the acknowledgements of a consuming connection that publishes.
 ///
+/// The number 0 stands for a publisher. Each call opens and closes a channel of its own.
+///
 /// # Errors
 ///
 /// Those of opening a channel, and [`ErrorKind::DeadlineExceeded`] after a second: the broker may
@@ -85,6 +87,8 @@ pub(crate) async fn listen(
 }
 
 /// Returns the number of the teller, if a delivery is a notice about this exchange.
+///
+/// A malformed notice has the number 0, so that all subscribers act upon it.
 pub(crate) fn teller(raw: &Raw, exchange: &ShortString) -> Option<u128> {
     let is_notice = raw.exchange.as_str() == NOTICE_EXCHANGE && raw.routing_key == *exchange;
     is_notice.then(|| <[u8; 16]>::try_from(&*raw.data).map_or(0, u128::from_be_bytes))

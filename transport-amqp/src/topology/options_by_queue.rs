@@ -18,7 +18,8 @@ use crate::wire::native;
 pub(crate) struct QueueSettings {
     /// Options of all queues without their own.
     pub(crate) default: QueueOptions,
-    /// Options by queue name.
+    /// Options by queue name. The name is that of the wire format, also for a queue with a name of
+    /// the program's own.
     named: FxHashMap<String, QueueOptions>,
     /// Names with options whose queue was not used yet. Clones share them.
     unused: Arc<Mutex<BTreeSet<String>>>,

@@ -18,6 +18,8 @@ use crate::topology::argument_value::ArgumentValue;
 ///
 /// The fields are read by [`serde`], so that the topology may come from a file:
 ///
+/// In any order of the calls, exchanges are declared before queues, and queues before bindings.
+///
 /// ```
 /// use polywire_amqp::{BindingDeclaration, ExchangeDeclaration, ExchangeKind, QueueDeclaration};
 /// use polywire_amqp::Topology;
@@ -98,6 +100,8 @@ pub struct BindingDeclaration {
 }
 
 /// The rule by which an exchange routes.
+///
+/// The kinds are those of AMQP 0-9-1, section 3.1.3. A file names them in lower case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -182,6 +186,9 @@ impl Topology {
 
 impl ExchangeDeclaration {
     /// Creates the declaration of a durable exchange.
+    ///
+    /// The name has 1 to 255 bytes. A name that begins with `amq.` is for a passive declaration
+    /// alone. [`build`](crate::AmqpBuilder::build) reports any other name.
     pub fn new(name: impl Into<String>, kind: ExchangeKind) -> Self {
         let (name, arguments) = (name.into(), BTreeMap::new());
         Self { name, kind, durable: true, auto_delete: false, passive: false, arguments }
@@ -198,11 +205,15 @@ impl ExchangeDeclaration {
     }
 
     /// Only checks that the exchange exists, with any options, and creates none.
+    ///
+    /// The other options of the declaration have no effect then.
     pub fn passive(self) -> Self {
         Self { passive: true, ..self }
     }
 
     /// Sets an argument, such as `alternate-exchange`.
+    ///
+    /// A second call for a name replaces the value.
     pub fn argument(mut self, name: impl Into<String>, value: impl Into<ArgumentValue>) -> Self {
         self.arguments.insert(name.into(), value.into());
         self
@@ -211,6 +222,9 @@ impl ExchangeDeclaration {
 
 impl QueueDeclaration {
     /// Creates the declaration of a durable queue.
+    ///
+    /// The name has 1 to 255 bytes. A name that begins with `amq.` is for a passive declaration
+    /// alone. [`build`](crate::AmqpBuilder::build) reports any other name.
     pub fn new(name: impl Into<String>) -> Self {
         let (name, arguments) = (name.into(), BTreeMap::new());
         Self { name, durable: true, auto_delete: false, passive: false, arguments }
@@ -227,11 +241,15 @@ impl QueueDeclaration {
     }
 
     /// Only checks that the queue exists, with any options, and creates none.
+    ///
+    /// The other options of the declaration have no effect then.
     pub fn passive(self) -> Self {
         Self { passive: true, ..self }
     }
 
     /// Sets an argument, such as `x-queue-type` or `x-max-length`.
+    ///
+    /// A second call for a name replaces the value.
     pub fn argument(mut self, name: impl Into<String>, value: impl Into<ArgumentValue>) -> Self {
         self.arguments.insert(name.into(), value.into());
         self
@@ -252,6 +270,8 @@ impl BindingDeclaration {
     }
 
     /// Sets the routing key, which is a pattern at a topic exchange.
+    ///
+    /// A key has at most 255 bytes, and the default is empty.
     pub fn routing_key(self, key: impl Into<String>) -> Self {
         Self { routing_key: key.into(), ..self }
     }

@@ -20,6 +20,9 @@ use crate::topology::own::{
 
 /// Declares a topology. What exists with the same options stays as it is.
 ///
+/// The first failure ends the declaration, and the broker closes its channel. Anything declared
+/// before stays.
+///
 /// # Errors
 ///
 /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) if something exists with other options,
@@ -65,6 +68,8 @@ pub(crate) async fn keep(
     }
 }
 
+/// Declares an exchange, or checks that a passive one exists. On a failure, the broker closes the
+/// channel.
 async fn declare_exchange(channel: &Channel, exchange: &ExchangeDeclaration) -> Result<()> {
     let ExchangeDeclaration { name, kind, durable, auto_delete, passive, arguments } = exchange;
     let options = ExchangeDeclareOptions {
@@ -89,6 +94,8 @@ async fn declare_exchange(channel: &Channel, exchange: &ExchangeDeclaration) -> 
     })
 }
 
+/// Declares a queue, or checks that a passive one exists. On a failure, the broker closes the
+/// channel.
 async fn declare_queue(channel: &Channel, queue: &QueueDeclaration) -> Result<()> {
     let QueueDeclaration { name, durable, auto_delete, passive, arguments } = queue;
     let options = QueueDeclareOptions {
@@ -107,6 +114,7 @@ async fn declare_queue(channel: &Channel, queue: &QueueDeclaration) -> Result<()
     })
 }
 
+/// Adds a binding. A binding that exists stays as it is.
 async fn bind(channel: &Channel, binding: &BindingDeclaration) -> Result<()> {
     let BindingDeclaration { exchange, queue, to_exchange, routing_key, arguments } = binding;
     let (source, key) = (exchange.as_str().into(), routing_key.as_str().into());

@@ -160,6 +160,8 @@ impl QueueSpec {
 
     /// Returns the number of ready messages.
     ///
+    /// Unsettled deliveries do not count.
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::Config`] if the queue does not exist; the broker then closes the channel.

@@ -53,6 +53,10 @@ impl FromStr for QueueKind {
     type Err = Error;
 
     /// Parses `classic` or `quorum`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] for any other text.
     fn from_str(text: &str) -> Result<Self, Error> {
         match text {
             "classic" => Ok(Self::Classic),

@@ -72,6 +72,9 @@ pub struct QueueOptions {
 #[non_exhaustive]
 pub enum QueueOverflow {
     /// The broker drops the oldest message.
+    ///
+    /// With [`dead_letters`](QueueOptions::dead_letters), the broker dead-letters the message in
+    /// place of dropping it.
     DropOldest,
     /// The broker rejects the new message. Pushing a job or making a call fails with
     /// [`ErrorKind::Overloaded`]. Publishing an event fails with [`ErrorKind::Rejected`], since a
@@ -97,6 +100,9 @@ impl QueueOptions {
     /// All programs of the queue have to set the same name. Add [`passive`](Self::passive) for a
     /// queue that another program declares, or a [`Topology`](crate::Topology) of this one. The
     /// dead-letter queue of a queue NAME is `polywire.dead..NAME`.
+    ///
+    /// The name must not be empty, and must not begin with `polywire.` or `amq.gen`. AMQP allows
+    /// 255 bytes. The options of all queues cannot have a name.
     pub fn named(self, name: impl Into<String>) -> Self {
         Self { name: Some(name.into()), ..self }
     }
@@ -109,6 +115,8 @@ impl QueueOptions {
     /// itself what it requeues with its [retries](polywire_core::Retries). The broker applies the
     /// limit to requests, and its own default to a queue without a limit: none before RabbitMQ 4,
     /// then 20.
+    ///
+    /// The limit is at least 1. The option turns on [`dead_letters`](Self::dead_letters) as well.
     pub fn delivery_limit(self, deliveries: u32) -> Self {
         Self { delivery_limit: Some(deliveries), dead_letters: true, ..self }
     }
@@ -126,6 +134,8 @@ impl QueueOptions {
     /// The limit belongs to the dead-letter queue, so each program that opens the dead letters has
     /// to set the same limit. A broker policy can limit them at any time:
     /// `rabbitmqctl set_policy --apply-to queues dead '^polywire\.dead\.' '{"max-length": 10000}'`.
+    ///
+    /// The least limit is 1.
     pub fn dead_letters_max(self, messages: u64) -> Self {
         Self { dead_letters_max: Some(messages), ..self }
     }
@@ -146,18 +156,26 @@ impl QueueOptions {
 
     /// Sets how long a message waits for a consumer before the broker removes the message. The
     /// default is no limit.
+    ///
+    /// The longest time is about 49 days, 32 bits of milliseconds.
     pub fn message_ttl(self, ttl: Duration) -> Self {
         Self { message_ttl: Some(ttl), ..self }
     }
 
     /// Limits the number of messages in the queue, and sets what happens beyond the limit. The
     /// default is no limit.
+    ///
+    /// The least limit is 1. If [`bytes`](Self::bytes) is set as well, the policy of the later call
+    /// holds for both limits.
     pub fn length(self, messages: u64, overflow: QueueOverflow) -> Self {
         Self { length: Some(messages), overflow: Some(overflow), ..self }
     }
 
     /// Limits the total size of the bodies in the queue, and sets what happens beyond the limit.
     /// The default is no limit.
+    ///
+    /// The least limit is 1. If [`length`](Self::length) is set as well, the policy of the later
+    /// call holds for both limits.
     pub fn bytes(self, bytes: u64, overflow: QueueOverflow) -> Self {
         Self { bytes: Some(bytes), overflow: Some(overflow), ..self }
     }
@@ -166,12 +184,16 @@ impl QueueOptions {
     /// 3.12; later brokers, and all quorum queues, do so without the option. The argument is sent
     /// to all versions: brokers of all versions compare it, and would refuse a queue of before
     /// their upgrade.
+    ///
+    /// With a quorum queue, the option is an error.
     pub fn lazy(self) -> Self {
         Self { lazy: true, ..self }
     }
 
     /// Lets the broker delete the queue, with its messages, after so long without a consumer. The
     /// default is never; for the queue of a group that is not durable, 60 seconds.
+    ///
+    /// The time is at least 1 ms, and about 49 days at most.
     pub fn expires(self, unused: Duration) -> Self {
         Self { expires: Some(unused), ..self }
     }

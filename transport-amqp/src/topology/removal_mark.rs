@@ -15,6 +15,9 @@ use crate::error::failed;
 use crate::wire::native;
 
 /// The mark of one group.
+///
+/// The mark is never removed by a subscriber. The broker deletes the mark with the queue, which was
+/// its only binding.
 pub(crate) struct RemovalMark {
     queue: ShortString,
     /// `None` if the name of the queue leaves no room for the name of the mark.
@@ -61,6 +64,7 @@ impl RemovalMark {
         }
     }
 
+    /// Binds the queue of the group to the mark.
     async fn bind(&self, connection: &SupervisedConnection, name: &ShortString) -> Result<()> {
         let channel = connection.channel().await?;
         let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());

@@ -11,6 +11,8 @@ use crate::topology::queue_options::QueueOptions;
 impl QueueOptions {
     /// Checks for options that RabbitMQ would deny, warn about, or silently ignore.
     ///
+    /// Passive options are checked, too, since redelivery relies on them.
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::Config`], with the first fault found.
@@ -47,6 +49,8 @@ impl QueueOptions {
 impl QueueOptions {
     /// Checks for options that a broker of this version does not know for such a queue. A passive
     /// queue is used as it is.
+    ///
+    /// A broker of an unknown version is not checked.
     ///
     /// # Errors
     ///

@@ -20,6 +20,9 @@ const SENT: &str = "polywire.sent";
 type Fields = BTreeMap<ShortString, AMQPValue>;
 
 /// Writes the time that remains until a deadline, and the present moment.
+///
+/// The remaining time goes to the property `expiration`, after which the broker removes the
+/// message. With `keep_expired`, a header takes the place of the property.
 pub(super) fn stamp(
     mut properties: BasicProperties,
     deadline: Deadline,
@@ -39,6 +42,8 @@ pub(super) fn stamp(
 
 /// Writes the time that will remain after `delay` until a deadline, for a copy that waits so long
 /// in a retry queue. The broker removes the expiration of a message that leaves a retry queue.
+///
+/// Both values are those of the moment at which the broker moves the copy out of the retry queue.
 pub(super) fn write_delayed(headers: &mut Fields, deadline: Deadline, delay: Duration) {
     let remaining = deadline.remaining().saturating_sub(delay).as_millis().to_string();
     headers.insert(REMAINING.into(), AMQPValue::LongString(remaining.into()));

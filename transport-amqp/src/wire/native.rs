@@ -36,8 +36,13 @@
 //!   exchange.
 //! - `polywire.malformed` stays: it holds the cause for which a delivery cannot be decoded, if its
 //!   properties were rewritten on arrival.
-//! - The headers of `history.rs` hold errors and dead-letter records, those of `declines.rs` the
-//!   servers that declined a request.
+//! - The headers of `history_headers.rs` hold errors and dead-letter records, those of
+//!   `declined_by.rs` the servers that declined a request.
+//!
+//! A message with a deadline has the header `polywire.sent`, the moment at which the remaining time
+//! was written. A message that the broker must not remove has the remaining time in
+//! `polywire.left`, in place of `expiration`. `polywire.keep.expired` marks a message that is kept
+//! after its deadline.
 
 mod begin_permission;
 mod canary;

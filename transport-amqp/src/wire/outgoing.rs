@@ -103,6 +103,8 @@ impl OutgoingMessage {
     /// Returns the size of the content header in bytes.
     ///
     /// AMQP cannot split a content header, so it has to fit into one frame.
+    ///
+    /// The size is never too small. Properties of fixed size count whether they are set or not.
     pub(crate) fn header_len(&self) -> usize {
         let properties = &self.properties;
         let texts = [

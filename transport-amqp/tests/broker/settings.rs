@@ -1,6 +1,6 @@
 //! Settings at the edges of their types: each works, or is refused where it is set.
 
-#[path = "../../../core/tests/extremes/mod.rs"]
+#[path = "../../../core/tests/it/settings/extremes.rs"]
 mod extremes;
 
 use std::time::Duration;

@@ -14,8 +14,11 @@ use crate::wire::{self, Frames, Role};
 /// A sender of messages of one role, over the connections of a balancer.
 ///
 /// A send that finds room is complete when the call returns, without a box or a task. Otherwise the
-/// returned future waits, see [`Balancer::send`].
+/// returned future waits, see [`Balancer::send`]. A message is unsent if this future is dropped
+/// before it resolves.
 pub(crate) struct BalancedSender {
+    /// The balancer, which lives as long as a sender or its reply stream. The transport holds a
+    /// weak reference.
     balancer: Arc<Balancer>,
     /// The role of all messages: requests to a service, or jobs of a queue.
     role: Role,
@@ -31,7 +34,10 @@ impl BalancedSender {
     }
 
     /// Encodes the cancellation of a call. `None` if the role is not that of requests: jobs cannot
-    /// be cancelled. A deadline that has passed says that the caller waited so long.
+    /// be cancelled.
+    ///
+    /// If the call `is_expired`, the cancel has a deadline of 0 ms. The server then counts the call
+    /// as expired, see "Behavior" in `docs/wire-native.md`.
     fn cancellation(&self, id: CallId, is_expired: bool) -> Option<Frames> {
         let Role::Request(service) = &self.role else { return None };
         let mut message = Message::default();
@@ -42,7 +48,18 @@ impl BalancedSender {
 }
 
 impl Outbound for BalancedSender {
-    /// Checks, encodes and sends a message. Messages beyond the limits fail as `TooLarge`, unsent.
+    /// Checks, encodes and sends a message. The result is ready on return if the message was handed
+    /// over or refused.
+    ///
+    /// # Errors
+    ///
+    /// All of them are unsent:
+    ///
+    /// - `Closed` if the balancer is closed or its runtime has ended;
+    ///
+    /// - `TooLarge` for a message beyond the limits, and `Config` for a reserved header name;
+    ///
+    /// - the errors of [`Balancer::send`].
     fn send(&self, message: Message) -> Sending<'_> {
         if self.balancer.is_closed() {
             return Sending::ready(Err(closed()));
@@ -70,10 +87,13 @@ impl Outbound for BalancedSender {
         true
     }
 
+    /// Removes a call, and sends its server a cancel. Without room the cancel is dropped, and the
+    /// server works until the deadline.
     fn abandon(&self, id: CallId) {
         self.balancer.abandon(id, || self.cancellation(id, false));
     }
 
+    /// Abandons a call in the same way. The cancel says that the deadline has passed.
     fn expire(&self, id: CallId) {
         self.balancer.abandon(id, || self.cancellation(id, true));
     }

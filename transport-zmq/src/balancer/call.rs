@@ -133,12 +133,13 @@ impl InFlightCall {
     }
 }
 
-/// The connections that a call may lose before it fails. A request that ends its servers, or that
-/// is larger than they accept, would otherwise end one after the other until its deadline.
+/// The number of lost connections at which a call fails: 5. Each loss before the fifth leads to a
+/// retry of an idempotent call. A request that ends its servers, or that is larger than they
+/// accept, would otherwise end one after the other until its deadline.
 pub(super) const LOSSES_MAX: u8 = 5;
 
-/// The time after a deadline for which the cancel of the call may still arrive: its caller may have
-/// to wait for the processor, or may be behind a proxy.
+/// The time after a deadline for which the cancel of the call may still arrive: 1 second. The
+/// caller may have to wait for the processor, or may be behind a proxy.
 pub(crate) const CANCEL_GRACE: Duration = Duration::from_secs(1);
 
 /// Returns the bit of a peer, or 0 for a number above 63.

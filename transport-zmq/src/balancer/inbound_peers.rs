@@ -20,8 +20,11 @@ use crate::engine::{ClientRouter, InboundPeer, SocketControl};
 use crate::wire::{Batched, Frames};
 
 /// A client router, and the task that keeps the peer set in line with its connections.
+///
+/// Created with the first endpoint that a requester binds, and kept as long as the balancer. All
+/// bound endpoints share the socket.
 pub(super) struct InboundPeers {
-    /// The socket.
+    /// The ROUTER socket, which also sends to each inbound peer.
     router: Arc<dyn ClientRouter>,
     /// The endpoint that the socket was opened for.
     name: String,
@@ -55,7 +58,7 @@ impl InboundPeers {
     }
 
     /// Starts the task that updates a peer set, unless it runs already. The task ends when the set
-    /// is dropped or the socket is closed.
+    /// is dropped or the socket is closed. Requires a tokio runtime.
     pub(super) fn start(&self, peers: &Arc<PeerSet>) {
         self.task.get_or_init(|| {
             tokio::spawn(update(Arc::downgrade(peers), self.router.peers())).abort_handle()
@@ -78,6 +81,9 @@ impl InboundPeers {
 
 /// Updates a peer set with each change of the connections. Every five seconds without a change,
 /// removes expired calls, since inbound connections have no supervisor that does.
+///
+/// Each change restarts the five seconds. Peers that come and go more often delay the removal, and
+/// the aging of notices to leave.
 async fn update(peers: Weak<PeerSet>, mut connected: BoxStream<'static, Vec<InboundPeer>>) {
     loop {
         let next = timeout(PRUNE_INTERVAL, connected.next()).await;
@@ -95,6 +101,8 @@ async fn update(peers: Weak<PeerSet>, mut connected: BoxStream<'static, Vec<Inbo
 /// The removed peers leave the set first and are then marked as lost, which fails their calls. New
 /// peers are in the set before they are marked as connected, which wakes the senders that wait for
 /// a peer.
+///
+/// Each new peer gets the lowest number that no peer of the set has.
 fn replace_inbound(peers: &PeerSet, connected: Vec<InboundPeer>) {
     let ids: FxHashSet<u64> = connected.iter().map(|peer| peer.connection).collect();
     let (mut removed, mut added) = (Vec::new(), Vec::new());

@@ -23,10 +23,13 @@ use super::peer_endpoints::OpenSockets;
 use crate::error::lock;
 
 /// The last questions of a balancer.
+///
+/// Only servers that got one-way calls are asked. No server is asked if the linger time is 0, or if
+/// the balancer is closed outside of a tokio runtime.
 pub(super) struct LastAnswers {
-    /// The time that the servers are waited for.
+    /// The time for the answers and the linger of the sockets together.
     linger: Duration,
-    /// Yields the reader of the answers. `None` without replies.
+    /// Yields the reader of the answers. `None` without replies, and after the first close.
     reader: Mutex<Option<oneshot::Receiver<AnswerReader>>>,
 }
 

@@ -7,7 +7,13 @@ use polywire_core::{Error, ErrorKind};
 use crate::engine::Traffic;
 
 /// Returns the error of a message that no peer can get: `Denied` if all peers denied access, and
-/// `Unroutable` otherwise. `causes` says why each endpoint is not connected, as far as is known.
+/// `Unroutable` otherwise. The error is unsent.
+///
+/// - `endpoints` names all endpoints and remote addresses of the balancer.
+///
+/// - `causes` says why each endpoint is not connected, as far as is known. A sole cause becomes the
+///   source of the error. Of several causes, the first four do, each with its endpoint. A `Denied`
+///   error has no source.
 pub(super) fn no_peer(
     traffic: &Traffic,
     is_denied: bool,
@@ -40,7 +46,11 @@ pub(super) fn no_peer(
     }
 }
 
-/// Returns the error of a message that is larger than each connected peer accepts.
+/// Returns the error of a message that is larger than each connected peer accepts: `TooLarge`,
+/// unsent.
+///
+/// `size` counts 64 more bytes for each frame, as the bounds do. `max` is the largest bound among
+/// the connected peers.
 pub(super) fn beyond_bound(size: u64, max: u64, endpoints: String) -> Error {
     let text = "cannot send the request: it is larger than the connected servers accept \
                 (`message_max`)";
@@ -51,7 +61,7 @@ pub(super) fn beyond_bound(size: u64, max: u64, endpoints: String) -> Error {
         .unsent()
 }
 
-/// The number of endpoints whose causes an error names.
+/// The number of endpoints whose causes an error names: 4. The others are left out.
 const CAUSES_MAX: usize = 4;
 
 #[cfg(test)]

@@ -82,6 +82,7 @@ impl Outage {
         }
     }
 
+    /// Returns the whole seconds since the outage began.
     fn seconds(&self) -> u64 {
         self.since.elapsed().as_secs()
     }

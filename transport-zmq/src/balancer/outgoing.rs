@@ -15,18 +15,26 @@ use crate::error::lock;
 use crate::wire::{Batch, Frames};
 
 /// The sending side of a peer's socket. Messages leave in the order in which they were sent.
+///
+/// A collected message counts as sent, although the engine does not have it yet. The message is
+/// dropped if the connection is lost first, as are those in the queue of the engine.
 pub(super) struct Outgoing {
+    /// The socket, for whose queue a batch is one message.
     dealer: Arc<dyn Dealer>,
-    /// The largest batch that the peer reads and this side sends, in bytes; 0 for none.
+    /// The largest batch that the peer reads and this side sends, in bytes; 0 for none. With 0,
+    /// messages do not enter the queue.
     batch_max: AtomicUsize,
+    /// The messages that wait. Locked until a message is handed over, so that none overtakes them.
     queue: Mutex<Queue>,
-    /// The runtime of the socket, which outlives those of single senders.
+    /// The runtime of the socket, which outlives those of single senders. Without one, no message
+    /// is collected.
     runtime: Option<Handle>,
 }
 
 /// The messages that leave next, and the task that hands them over.
 #[derive(Default)]
 struct Queue {
+    /// The collected messages in the order in which they were sent, at most `batch_max` bytes.
     batch: Batch,
     /// Set while the batch is not empty.
     flushing: Option<AbortHandle>,
@@ -39,13 +47,17 @@ impl Outgoing {
         Arc::new(Self { dealer, batch_max, queue, runtime: Handle::try_current().ok() })
     }
 
-    /// Sets the size of the largest batch, which the peer has stated.
+    /// Sets the size of the largest batch in bytes, which the peer has stated. The caller has
+    /// bounded the size by what this side sends.
     pub(super) fn set_batch_max(&self, bytes: usize) {
         self.batch_max.store(bytes, Ordering::Relaxed);
     }
 
     /// Sends a message, or returns the frames if there is no room. If `may_wait`, or if others wait
     /// already, the message waits until the tasks that are ready have run.
+    ///
+    /// If the message does not fit into a batch, or the batch is full, the messages that wait are
+    /// handed over first. Without room for them, the frames are returned.
     pub(super) fn try_send(self: &Arc<Self>, frames: Frames, may_wait: bool) -> Result<(), Frames> {
         let max = self.batch_max.load(Ordering::Relaxed);
         let Some(runtime) = self.runtime.as_ref().filter(|_| max > 0) else {
@@ -74,12 +86,12 @@ impl Outgoing {
         if self.flush(&mut queue) { self.dealer.try_send(frames) } else { Err(frames) }
     }
 
-    /// Hands over the messages that wait, as far as there is room.
+    /// Hands over the messages that wait. Without room they stay, for the task of the queue.
     pub(super) fn flush_now(&self) {
         self.flush(&mut self.queue());
     }
 
-    /// Drops the messages that wait, since their connection is lost.
+    /// Drops the messages that wait, since their connection is lost. Stops the task of the queue.
     pub(super) fn clear(&self) {
         let mut queue = self.queue();
         drop(queue.batch.take());
@@ -88,7 +100,8 @@ impl Outgoing {
         }
     }
 
-    /// Hands the batch over once the tasks that are ready have run, and the engine has room.
+    /// Hands the batch over once the tasks that are ready have run, and the engine has room. The
+    /// task of the queue runs this function, and ends when the batch is handed over.
     async fn flush_soon(self: Arc<Self>) {
         loop {
             yield_now().await;

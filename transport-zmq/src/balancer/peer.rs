@@ -61,10 +61,12 @@ pub(super) struct PeerConnection {
     calls: InFlightCalls,
     /// The way to the socket.
     outgoing: Arc<Outgoing>,
-    /// Unsent bytes for the peer, with a bound.
+    /// Unsent bytes of large messages for the peer, with a bound. A listening connection, which has
+    /// several peers, has no bound.
     budget: Arc<ByteBudget>,
     /// The peer within the health of the transport.
     pub(super) presence: SocketPresence,
+    /// The state that all connections of the balancer share.
     state: Arc<BalancerState>,
     /// Throttle for the log lines of lost connections: a peer may close each one at once.
     losses: LogThrottle,
@@ -137,8 +139,8 @@ impl PeerConnection {
         self.live.load(Ordering::Acquire)
     }
 
-    /// Returns whether the peer is connected and may get a request: it was not tried, or the call
-    /// does not exclude tried peers.
+    /// Returns whether the peer is connected and may get a request: it has not announced to leave,
+    /// and was not tried unless the call may go to tried peers. Room is not part of the answer.
     pub(super) fn may_get(&self, call: &InFlightCall) -> bool {
         self.is_live()
             && !self.leave.is_told()
@@ -256,6 +258,9 @@ impl PeerConnection {
     }
 
     /// Records the answer to a question, with the bounds that the peer has stated.
+    ///
+    /// A bound on messages that is not stated keeps its former value. Without a stated batch,
+    /// messages leave one by one.
     pub(super) fn record_bounds(&self, stated: Bounds) {
         self.questions.answer();
         stated.message_max.into_iter().for_each(|max| self.bound.tell(max));
@@ -289,6 +294,7 @@ impl PeerConnection {
     }
 
     /// Removes expired calls, which may keep large requests, and forgets an old notice to leave.
+    /// Called by the task that watches the connection, every five seconds at most.
     pub(super) fn prune(&self) {
         if self.leave.age() {
             // Senders that wait for a server may take this one again.

@@ -42,17 +42,21 @@ pub(super) struct PeerEndpoints {
     bound: BindGuard,
     /// One permit: endpoint changes happen one after the other. Closed with the balancer.
     changes: Semaphore,
+    /// The state of the balancer, read to detect a close during a change.
     state: Arc<BalancerState>,
 }
 
 /// The sockets of a balancer that takes no more changes.
 pub(super) struct OpenSockets {
+    /// The peer connections. Those of inbound peers are routes of the other socket.
     peers: Arc<PeerSet>,
+    /// The socket of inbound peers, if there is one.
     inbound: Arc<OnceLock<InboundPeers>>,
 }
 
 impl OpenSockets {
-    /// Closes all sockets. The future resolves when they have lingered.
+    /// Closes all sockets. The future resolves when they have lingered, all at the same time.
+    /// Dropping the future may drop messages that are still queued.
     pub(super) fn close(&self) -> BoxFuture<'static, ()> {
         let inbound = self.inbound.get().map(InboundPeers::close);
         let closing = self.peers.all().iter().map(|peer| peer.close()).chain(inbound).collect();
@@ -147,6 +151,9 @@ impl PeerEndpoints {
     }
 
     /// Binds an endpoint that pullers connect to.
+    ///
+    /// The first endpoint opens the PUSH socket. Its connection joins the peer set once the
+    /// endpoint is bound.
     async fn bind(&self, change: &EndpointChange) -> Result<Option<String>> {
         let peer = match self.peers.find(PeerKind::Listening) {
             Some(peer) => peer,
@@ -162,6 +169,8 @@ impl PeerEndpoints {
     }
 
     /// Binds an endpoint that servers connect to.
+    ///
+    /// The first endpoint opens the ROUTER socket, which stays open even if the bind fails.
     async fn bind_inbound(&self, change: &EndpointChange) -> Result<Option<String>> {
         let inbound = match self.inbound.get() {
             Some(inbound) => inbound,
@@ -181,7 +190,7 @@ impl PeerEndpoints {
     }
 
     /// Unbinds an endpoint, which disconnects its peers. Their calls fail when the engine reports
-    /// that.
+    /// that. Returns `None` if the endpoint is not bound. The socket stays open.
     async fn unbind(&self, change: &EndpointChange) -> Result<Option<String>> {
         let listening = self.peers.find(PeerKind::Listening);
         let inbound = self.inbound.get().map(InboundPeers::socket);
@@ -192,7 +201,12 @@ impl PeerEndpoints {
         Ok(real)
     }
 
-    /// Connects to an endpoint. Returns at once; the supervisor of the connection goes on.
+    /// Connects to an endpoint. Returns at once; the supervisor of the connection goes on. Returns
+    /// `None` if there is a connection to the endpoint already.
+    ///
+    /// # Errors
+    ///
+    /// `Config` for port 0, and the errors of the engine that opens the socket.
     async fn connect(
         &self,
         EndpointChange { endpoint, .. }: &EndpointChange,
@@ -208,6 +222,7 @@ impl PeerEndpoints {
     }
 
     /// Removes a peer. Its calls fail, and its queued jobs are sent for up to the linger time.
+    /// Returns after the linger, or at once with `None` if there is no such connection.
     async fn disconnect(&self, EndpointChange { endpoint, .. }: &EndpointChange) -> Option<String> {
         let peer = self.peers.connecting_to(&endpoint.to_string())?;
         self.peers.replace(|peers, _| peers.retain(|other| !Arc::ptr_eq(other, &peer)));

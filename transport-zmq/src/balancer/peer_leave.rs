@@ -23,8 +23,9 @@ pub(super) struct PeerLeave {
     answer: Mutex<Option<Frames>>,
 }
 
-/// Prunings after which a notice is forgotten. A notice may be read late, when the next server is
-/// connected already; that server says that it serves on, unless it is of an earlier version.
+/// Prunings after which a notice is forgotten: 3, which take 10 seconds at least. A notice may be
+/// read late, when the next server is connected already. That server says that it serves on, unless
+/// it is of an earlier version.
 const AGE_MAX: u8 = 3;
 
 impl PeerLeave {

@@ -19,11 +19,15 @@ use crate::engine::Dealer;
 use crate::wire::Frames;
 
 /// The peer connections of a balancer.
+///
+/// Two writers change the set: endpoint changes, one at a time, and the task of inbound peers. That
+/// task holds the set weakly, so dropping the balancer ends the task.
 pub(super) struct PeerSet {
     /// Replaced as a whole with each change. The lock is never held across an await.
     peers: RwLock<Arc<[Arc<PeerConnection>]>>,
     /// Start of the next round over peers with equal load. Wraps around.
     next: AtomicUsize,
+    /// The shared state, which signals each change of the set.
     state: Arc<BalancerState>,
 }
 
@@ -83,6 +87,9 @@ impl PeerSet {
     /// Peers that refuse calls come last. Otherwise, the peer with the fewest calls comes first,
     /// and peers with equal load take turns. A peer without room is skipped. Each peer gets at most
     /// one attempt.
+    ///
+    /// A peer that does not accept the size of the message gets none, nor does a peer that may
+    /// still state its bound.
     pub(super) fn try_send_balanced(
         &self,
         call: &InFlightCall,

@@ -37,6 +37,7 @@ use crate::wire::{self, Frames, Kind, Peek};
 /// one. A call whose connection was lost is sent again if it is idempotent, and fails otherwise.
 /// Dropping the stream drops the calls that are being sent again.
 pub(crate) struct ReplyStream {
+    /// The balancer, kept open with the stream unless its transport closes it.
     balancer: Arc<Balancer>,
     /// The sockets that are read, each as a stream of its messages.
     sources: Vec<ReplySource>,
@@ -59,7 +60,9 @@ pub(crate) struct ReplyStream {
 /// A stream of received messages: of one socket that connects or listens, or of the client router,
 /// whose messages name their connection.
 enum ReplySource {
+    /// The socket of one connection, which connects or listens.
     Peer(Arc<PeerConnection>, BoxStream<'static, Frames>),
+    /// The socket of all inbound peers.
     Inbound(BoxStream<'static, (u64, Frames)>),
 }
 

@@ -42,7 +42,8 @@ pub(super) struct BalancerState {
     pub(super) peer_bytes_max: usize,
     /// The largest batch in bytes that is sent; 0 for none.
     pub(super) batch_max: usize,
-    /// The bounds that peers are told.
+    /// The bounds that this side states in its questions: the largest batch, if it reads any, and
+    /// no bound on messages.
     pub(super) own_bounds: Bounds,
     /// Health of the transport.
     pub(super) health: SocketHealth,

@@ -18,6 +18,10 @@ pub(super) fn supervise(peer: &Arc<PeerConnection>) {
 
 /// Connects and reconnects until the socket is closed, which the error of
 /// [`Dealer::up`](crate::engine::Dealer::up) reports.
+///
+/// Each round waits for a peer, marks the connection as live, waits for its loss, and fails its
+/// calls. This task alone marks its connection as live. An endpoint change or a close may end the
+/// liveness, too.
 async fn reconnect(peer: Arc<PeerConnection>) {
     let connects = peer.kind() == PeerKind::Connecting;
     let mut outage = Outage::before_first(connects);
@@ -36,6 +40,10 @@ async fn reconnect(peer: Arc<PeerConnection>) {
 }
 
 /// Waits until a peer is connected. Reports meanwhile that the peer rejects our credentials.
+///
+/// # Errors
+///
+/// `Closed` if the socket is closed.
 async fn up(peer: &PeerConnection) -> Result<()> {
     tokio::select! {
         up = peer.dealer().up() => up,
@@ -43,7 +51,8 @@ async fn up(peer: &PeerConnection) -> Result<()> {
     }
 }
 
-/// Reports when the peer rejects our credentials, and when it is gone. Never resolves.
+/// Reports a peer that rejects our credentials to the health of the transport, and withdraws the
+/// report when the peer does not or is gone. Never resolves.
 async fn report_denial(peer: &PeerConnection) {
     loop {
         peer.dealer().until_denied(true).await;
@@ -54,7 +63,7 @@ async fn report_denial(peer: &PeerConnection) {
     }
 }
 
-/// Waits until the peer is disconnected, and prunes meanwhile.
+/// Waits until the peer is disconnected, and prunes the connection every five seconds meanwhile.
 async fn until_lost(peer: &PeerConnection) {
     let down = peer.dealer().down();
     tokio::pin!(down);

@@ -23,8 +23,12 @@ use crate::error::config;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Batching {
-    /// While calls are in flight, messages of up to 2 KiB are collected until the tasks that are
-    /// ready have run, into batches of up to 16 KiB.
+    /// Messages of up to 2 KiB are collected until the tasks that are ready have run, into batches
+    /// of up to 16 KiB.
+    ///
+    /// A client collects while more than 4 calls are in flight at the server. A server collects
+    /// replies to a client whose last message was a batch. A batch is always smaller than a
+    /// thousandth of [`peer_bytes_max`](crate::ZmqBuilder::peer_bytes_max).
     Auto,
     /// Each message leaves alone, and peers are told to send none joined.
     Off,
@@ -43,6 +47,10 @@ impl FromStr for Batching {
     type Err = Error;
 
     /// Reads `auto` or `off`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) for any other text.
     fn from_str(text: &str) -> Result<Self> {
         match text {
             "auto" => Ok(Self::Auto),

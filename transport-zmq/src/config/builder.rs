@@ -35,10 +35,12 @@ use crate::security::{Security, plain};
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct ZmqBuilder {
+    /// The endpoints, not parsed yet. A side of `None` depends on the endpoint handle.
     endpoints: Vec<(Option<Side>, String)>,
     server_side: Side,
     engine: Option<Engine>,
     limits: Limits,
+    /// The bounds on peers. `None` stands for the defaults.
     admission: Option<Admission>,
     #[cfg(feature = "engine-omq")]
     security: Security,
@@ -50,6 +52,7 @@ pub struct ZmqBuilder {
 }
 
 impl ZmqBuilder {
+    /// Creates a builder without endpoints, with the defaults that the methods document.
     pub(crate) fn new() -> Self {
         Self {
             endpoints: Vec::new(),
@@ -82,6 +85,9 @@ impl ZmqBuilder {
     }
 
     /// Adds an endpoint that every endpoint handle connects to.
+    ///
+    /// Opening an endpoint handle fails as [`ErrorKind::Config`](polywire_core::ErrorKind::Config)
+    /// if the port is 0 or `*`.
     pub fn connect(self, endpoint: impl Into<String>) -> Self {
         self.add(Some(Side::Connect), endpoint.into())
     }
@@ -130,19 +136,22 @@ impl ZmqBuilder {
         Self { security: Security::CurveServer(server), ..self }
     }
 
-    /// Makes every socket a CURVE client of peers with this key. See [`curve`].
+    /// Makes every socket a CURVE client of peers with this key, in place of a security mechanism
+    /// that was set before. See [`curve`].
     #[cfg(feature = "curve")]
     pub fn curve_client(self, client: curve::CurveClient) -> Self {
         Self { security: Security::CurveClient(client), ..self }
     }
 
-    /// Makes every socket ask its peers for a name and a password. See [`plain`].
+    /// Makes every socket ask its peers for a name and a password, in place of a security mechanism
+    /// that was set before. See [`plain`].
     #[cfg(feature = "engine-omq")]
     pub fn plain_server(self, server: plain::PlainServer) -> Self {
         Self { security: Security::PlainServer(server), ..self }
     }
 
-    /// Makes every socket send this name and password to its peers. See [`plain`].
+    /// Makes every socket send this name and password to its peers, in place of a security
+    /// mechanism that was set before. See [`plain`].
     #[cfg(feature = "engine-omq")]
     pub fn plain_client(self, client: plain::PlainClient) -> Self {
         Self { security: Security::PlainClient(client), ..self }
@@ -153,8 +162,11 @@ impl ZmqBuilder {
         (self.limits, self.admission.unwrap_or_default())
     }
 
-    /// Sets the time that a request waits for a connection before it fails as unroutable. The
-    /// default is 10 seconds.
+    /// Sets the time that a request or a job waits for a connection before it fails as unroutable.
+    /// The default is 10 seconds. An earlier deadline ends the wait.
+    ///
+    /// Clients and pushers wait for their peers when they are opened, too: for this time, but no
+    /// longer than 1 second.
     pub fn connect_timeout(self, connect_timeout: Duration) -> Self {
         Self { connect_timeout, ..self }
     }
@@ -165,6 +177,9 @@ impl ZmqBuilder {
     /// A client that has sent one-way calls waits for up to that time until its servers have read
     /// them. A server of another kind, which does not answer the question for that, takes all of
     /// it.
+    ///
+    /// A server takes leave of its clients for up to that time, before its socket closes. With 0,
+    /// neither client nor server waits, and calls on their way may end with an unknown outcome.
     pub fn linger(self, linger: Duration) -> Self {
         Self { linger, ..self }
     }
@@ -202,6 +217,9 @@ impl ZmqBuilder {
     }
 
     /// Validates the configuration. Fails as [`build`](Self::build) documents.
+    ///
+    /// The error is that of the first check that fails: endpoints, engine, security, admission,
+    /// bytes, heartbeat.
     pub(crate) fn settings(self) -> Result<(Settings, EndpointSets)> {
         let endpoints = EndpointSets {
             serving: self.endpoint_set(self.server_side)?,
@@ -244,7 +262,8 @@ impl ZmqBuilder {
         Ok((settings, endpoints))
     }
 
-    /// Returns the endpoints of a handle whose default side is `side`.
+    /// Returns the endpoints of a handle whose default side is `side`, in the order in which they
+    /// were added. Fails as `Config` for the first malformed one.
     fn endpoint_set(&self, side: Side) -> Result<EndpointSet> {
         let mut endpoints = EndpointSet::default();
         for (own, endpoint) in &self.endpoints {

@@ -37,6 +37,10 @@ pub enum Engine {
 
 impl Engine {
     /// Returns the engine to use if none was chosen: omq, or the engine that is compiled in.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` if no engine is compiled in. The error names the feature of omq.
     pub(super) fn default_one() -> Result<Self> {
         let any = Self::Omq.compiled_in().or_else(|_| Self::Zeromq.compiled_in());
         any.map_err(|_| not_compiled_in("engine-omq"))
@@ -77,7 +81,11 @@ impl fmt::Display for Engine {
 impl FromStr for Engine {
     type Err = Error;
 
-    /// Reads `omq` or `zeromq`.
+    /// Reads `omq` or `zeromq`, whether the engine is compiled in or not.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] for any other text.
     fn from_str(text: &str) -> Result<Self> {
         match text {
             "omq" => Ok(Self::Omq),

@@ -47,8 +47,8 @@ impl Settings {
         u64::try_from(max).unwrap_or(u64::MAX)
     }
 
-    /// Returns the size of the largest batch that is sent, which is too small to be counted among
-    /// the unsent bytes of a peer; 0 if none is sent.
+    /// Returns the size in bytes of the largest batch that is sent; 0 if none is sent. The size is
+    /// too small to be counted among the unsent bytes of a peer. A peer may state a smaller bound.
     pub(crate) fn batch_max(&self) -> usize {
         match self.batching {
             Batching::Auto => BATCH_MAX.min(ByteBudget::uncounted_max(self.peer_bytes_max)),
@@ -56,7 +56,8 @@ impl Settings {
         }
     }
 
-    /// Returns the bounds that peers are told.
+    /// Returns the bounds that this side states to its peers. A balancer states only the largest
+    /// batch.
     pub(crate) fn own_bounds(&self) -> Bounds {
         let message_max = self.message_max();
         let batch_max = match self.batching {

@@ -16,6 +16,7 @@ use crate::error::lock;
 /// Clones share one list.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BoundEndpoints {
+    /// One entry for each socket and endpoint. Locked for a moment, never across an await.
     names: Arc<Mutex<Vec<String>>>,
     /// Health of the transport, to which each socket contributes.
     health: SocketHealth,
@@ -43,6 +44,9 @@ impl BoundEndpoints {
 
 /// The bound endpoints of one socket. Dropping the guard removes them from the list of the
 /// transport.
+///
+/// Owned by the handle of the socket. The lock of `own` may enclose that of the list, never the
+/// other way round.
 #[derive(Debug)]
 pub(crate) struct BindGuard {
     /// The list of the transport.
@@ -74,6 +78,9 @@ impl BindGuard {
 
     /// Watches the number of peers of a socket that connects, unless it is watched already. Ends
     /// when the guard is cleared or dropped. Requires a tokio runtime.
+    ///
+    /// The task holds the stream of counts, and with it the socket. A cleared guard starts no
+    /// second task.
     pub(crate) fn watch_peers(&self, counts: impl FnOnce() -> BoxStream<'static, usize>) {
         self.watch.get_or_init(|| {
             let (mut counts, presence) = (counts(), self.presence.clone());
@@ -110,6 +117,8 @@ impl BindGuard {
     }
 
     /// Removes all endpoints of the socket, which is stopped or closed.
+    ///
+    /// The socket counts as neither bound nor connected then. A second call changes nothing.
     pub(crate) fn clear(&self) {
         for endpoint in std::mem::take(&mut *lock(&self.own)) {
             self.bound.remove(&endpoint);

@@ -9,6 +9,9 @@ use crate::config::Settings;
 /// Returns an endpoint that connects to the socket of this guard, and the configuration of a client
 /// that the socket allows.
 ///
+/// The endpoint is the first that the socket has bound. An address for every interface is replaced
+/// by loopback.
+///
 /// # Errors
 ///
 /// `Unsupported` if the socket has bound no endpoint, or is a client of CURVE or PLAIN, for which

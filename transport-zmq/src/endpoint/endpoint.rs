@@ -8,6 +8,8 @@ use polywire_core::{Error, Result};
 use crate::error::config;
 
 /// A valid endpoint: `tcp://host:port` or `ipc://path`.
+///
+/// Two endpoints are equal if their texts are: names of hosts are not resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     /// A host and its port; port 0 is any free one. An IPv6 address is in brackets.
@@ -19,6 +21,8 @@ pub(crate) enum Endpoint {
 impl Endpoint {
     /// Parses `tcp://host:port` or `ipc://path`. The host may be `*` for every interface. The port
     /// may be `*` or 0 for any free one.
+    ///
+    /// `*` stands for `0.0.0.0`, which is every IPv4 interface. Every IPv6 interface is `[::]`.
     ///
     /// # Errors
     ///
@@ -33,6 +37,8 @@ impl Endpoint {
     }
 
     /// Parses the part after `tcp://`. Fails with the cause.
+    ///
+    /// The host may be a name, an IPv4 address, or an IPv6 address in brackets.
     fn tcp(address: &str) -> Result<Self, &'static str> {
         let (host, port) = address.rsplit_once(':').ok_or("no port, such as :5555")?;
         let port = match port {
@@ -82,6 +88,8 @@ impl Endpoint {
     }
 
     /// Returns the path of the socket file, if there is one.
+    ///
+    /// `None` for TCP, and for a name after `@`, which has no file.
     pub(crate) fn socket_file(&self) -> Option<&Path> {
         match self {
             Self::Ipc(path) if !path.starts_with('@') => Some(Path::new(path)),

@@ -44,6 +44,10 @@ impl OpenEndpoints {
 
     /// Adds a handle. If the transport was closed while the handle was being opened, closes the
     /// handle and fails.
+    ///
+    /// # Errors
+    ///
+    /// `Closed`, after the handle has lingered.
     pub(crate) async fn remember(&self, endpoint: &Arc<dyn ManagedEndpoint>) -> Result<()> {
         let remembered = {
             let mut opened = lock(&self.opened);
@@ -57,8 +61,12 @@ impl OpenEndpoints {
         remembered
     }
 
-    /// Changes every open handle, or none: if one fails, additions to the handles before it are
-    /// undone. Returns the real endpoints that changed.
+    /// Changes every open handle, one after the other. Returns the real endpoints that changed.
+    ///
+    /// If an addition fails at one handle, the additions before it are undone. Removals before a
+    /// failed one stay. A handle that was closed meanwhile is skipped.
+    ///
+    /// If the future is dropped, some handles may be changed and others not.
     pub(crate) async fn change(&self, change: &EndpointChange) -> Result<Vec<String>> {
         let endpoints: Vec<_> = lock(&self.opened).iter().filter_map(Weak::upgrade).collect();
         let mut changed = Vec::<(Arc<dyn ManagedEndpoint>, String)>::new();
@@ -79,6 +87,8 @@ impl OpenEndpoints {
     }
 
     /// Closes every open handle and waits until all have lingered.
+    ///
+    /// If the future is dropped, queued messages may be lost. A second call finds no handle.
     pub(crate) async fn close(&self) {
         self.closed.store(true, Ordering::Release);
         let opened = std::mem::take(&mut *lock(&self.opened));

@@ -22,6 +22,9 @@ impl EndpointSets {
 }
 
 /// The endpoints of one handle.
+///
+/// The order is that of the additions. A change does not add an endpoint twice, unless its port is
+/// any free one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EndpointSet {
     /// Endpoints to bind.
@@ -44,6 +47,8 @@ impl EndpointSet {
     }
 
     /// Returns the changes that add all endpoints of this set to a new socket.
+    ///
+    /// Binds come before connects.
     pub(crate) fn changes(&self) -> impl Iterator<Item = EndpointChange> + '_ {
         let change = |side| {
             move |endpoint: &Endpoint| EndpointChange {

@@ -1,4 +1,7 @@
 //! Health of a transport as its sockets make it up.
+//!
+//! The sockets make up three states: connected, refused and connecting. Once the transport is
+//! reported as closed, its state does not change any more.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,26 +19,34 @@ use crate::error::lock;
 pub(crate) struct SocketHealth(Arc<State>);
 
 struct State {
+    /// The reporter that core reads the health from.
     reporter: HealthReporter,
+    /// The sockets. Locked while a change is reported, too.
     sockets: Mutex<Sockets>,
 }
 
 #[derive(Default)]
 struct Sockets {
+    /// The last number that was given. Numbers are not used twice.
     last: u64,
+    /// The state of each socket, until its [`SocketPresence`] is dropped.
     states: BTreeMap<u64, SocketState>,
 }
 
 /// State of one socket.
 #[derive(Default)]
 struct SocketState {
+    /// Set while the socket has bound an endpoint.
     is_bound: bool,
+    /// Set while a peer is connected.
     has_peer: bool,
     /// The refusal of the peer, while it refuses.
     refusal: Option<Error>,
 }
 
 /// State of one socket within the health of its transport. Dropping the value removes the socket.
+///
+/// Owned by the handle of the socket, or by the connection to one peer.
 pub(crate) struct SocketPresence {
     health: SocketHealth,
     number: u64,
@@ -48,6 +59,8 @@ impl SocketHealth {
     }
 
     /// Adds a socket that has neither an endpoint nor a peer.
+    ///
+    /// The state of the transport is not reported anew: such a socket does not change it.
     pub(crate) fn add_socket(&self) -> SocketPresence {
         let mut sockets = lock(&self.0.sockets);
         sockets.last += 1;
@@ -57,6 +70,8 @@ impl SocketHealth {
     }
 
     /// Changes the sockets, and reports the state that they make up.
+    ///
+    /// `change` runs under the lock, so it must not use the health.
     fn change(&self, change: impl FnOnce(&mut BTreeMap<u64, SocketState>)) {
         let mut sockets = lock(&self.0.sockets);
         change(&mut sockets.states);
@@ -121,6 +136,9 @@ impl fmt::Debug for SocketPresence {
 }
 
 /// Returns the state that the sockets make up.
+///
+/// One socket that is bound or has a peer is enough for `Connected`. Otherwise the oldest socket
+/// with a refusal decides.
 fn connection_state<'a>(states: impl Iterator<Item = &'a SocketState>) -> ConnectionState {
     let mut refusal = None;
     for state in states {

@@ -28,6 +28,7 @@ pub(super) struct BudgetedRouter {
     router: Arc<dyn Router>,
     /// The bound for each peer.
     peer_bytes_max: usize,
+    /// The budgets of all peers. Locked for a lookup only, never while a message is sent.
     budgets: Mutex<PeerBudgets>,
 }
 
@@ -52,6 +53,8 @@ impl PeerBudgets {
     const PRUNE_MIN: usize = 64;
 
     /// Returns the budget of a peer, if it has large messages unsent.
+    ///
+    /// `None` stands for a peer without an entry, or with a stale one.
     fn find(&self, peer: &Bytes) -> Option<Arc<ByteBudget>> {
         if self.by_peer.is_empty() { None } else { self.by_peer.get(peer)?.upgrade() }
     }
@@ -107,6 +110,7 @@ impl Router for BudgetedRouter {
         })
     }
 
+    /// Returns the budget of a peer while a counted frame or a waiting send holds it.
     fn budget(&self, peer: &Bytes) -> Option<Arc<ByteBudget>> {
         lock(&self.budgets).find(peer)
     }

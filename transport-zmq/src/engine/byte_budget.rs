@@ -80,6 +80,9 @@ impl ByteBudget {
 
     /// Counts a message and sends it with `send`. If `send` returns the frames, so does this
     /// function, and they are not counted.
+    ///
+    /// `send` runs once, before this function returns. The budget is not checked here: the caller
+    /// asks [`is_exhausted`](Self::is_exhausted) first.
     pub(crate) fn send_counted(
         self: &Arc<Self>,
         frames: Frames,
@@ -109,6 +112,8 @@ impl ByteBudget {
     }
 
     /// Counts a message until its last frame is dropped. Small messages are returned as they are.
+    ///
+    /// Clones of a counted frame share one guard, so the bytes count once for all of them.
     pub(crate) fn count(self: &Arc<Self>, frames: Frames) -> Frames {
         if self.is_small(&frames) {
             return frames;

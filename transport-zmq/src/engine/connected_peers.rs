@@ -29,12 +29,17 @@ struct ConnectedPeer {
 
 impl ConnectedPeers {
     /// Returns whether one more peer from this host would be too many.
+    ///
+    /// The bound of a host does not apply to peers without a host. The bound of the socket applies
+    /// to all peers.
     pub(in crate::engine) fn is_full(&self, host: Option<Host>, admission: &Admission) -> bool {
         let of_host = host.and_then(|host| self.hosts.get(&host)).copied().unwrap_or_default();
         self.peers.len() >= admission.connections_max || of_host >= admission.host_connections_max
     }
 
-    /// Adds a connection. One that is present is not counted twice.
+    /// Adds a connection without subscriptions.
+    ///
+    /// A connection that is present is not counted twice, and its subscriptions begin at 0 again.
     pub(in crate::engine) fn add(&mut self, connection: u64, host: Option<Host>) {
         let before = self.peers.insert(connection, ConnectedPeer { host, subscriptions: 0 });
         if let (Some(host), None) = (host, before) {
@@ -43,6 +48,8 @@ impl ConnectedPeers {
     }
 
     /// Removes a connection, if it is present.
+    ///
+    /// A host leaves the table with its last peer.
     pub(in crate::engine) fn remove(&mut self, connection: u64) {
         let removed = self.peers.remove(&connection);
         let Some(ConnectedPeer { host: Some(host), .. }) = removed else { return };
@@ -65,12 +72,16 @@ impl ConnectedPeers {
 /// /64 network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::engine) enum Host {
+    /// All four bytes of an IPv4 address.
     V4([u8; 4]),
+    /// The first 64 bits of an IPv6 address.
     V6([u8; 8]),
 }
 
 impl Host {
     /// Returns the host of an address.
+    ///
+    /// An IPv4 address that is mapped into IPv6 counts as the IPv4 address.
     pub(in crate::engine) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address.octets()),

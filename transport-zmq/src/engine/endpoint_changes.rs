@@ -29,6 +29,9 @@ pub(crate) async fn add_endpoints<S: SocketControl + ?Sized>(
 /// Before an `ipc` endpoint is bound, its stale socket file is removed. If the future is dropped,
 /// the change may or may not have been made.
 ///
+/// The wait for the right to bind a socket file lasts 5 seconds at most. A removal has no checks
+/// here.
+///
 /// # Errors
 ///
 /// `Config` for port 0 in an endpoint to connect to, or a socket file that a live server uses; and

@@ -1,4 +1,7 @@
 //! Causes for which an endpoint cannot be bound or connected, each with a sentence of its own.
+//!
+//! Both engines share the sentences. Errors of handles and log lines show the sentences, so a
+//! sentence names the remedy where there is one.
 
 use std::error::Error as StdError;
 use std::io::{self, ErrorKind};
@@ -6,6 +9,10 @@ use std::io::{self, ErrorKind};
 use crate::endpoint::Endpoint;
 
 /// Describes the failure to bind an endpoint.
+///
+/// Known causes are an address in use, a missing permission, a missing folder, and an address of
+/// another machine. Any other error keeps its own text, as does an error that is not of the
+/// operating system.
 pub(super) fn bind_cause(endpoint: &Endpoint, error: &(dyn StdError + 'static)) -> String {
     let Some(error) = io_error(error) else { return error.to_string() };
     let is_tcp = matches!(endpoint, Endpoint::Tcp { .. });

@@ -26,6 +26,9 @@ use crate::endpoint::{Endpoint, EndpointSet};
 
 /// Opens a DEALER or PUSH socket for one endpoint. [`Dealer::up`] connects it.
 ///
+/// The traffic decides on the socket type: DEALER for requests, PUSH for jobs. No connection is
+/// made here, so an unreachable endpoint is no error.
+///
 /// # Errors
 ///
 /// `Unsupported` if the engine is not compiled in.
@@ -47,6 +50,9 @@ pub(crate) fn connect_dealer(
 }
 
 /// Opens a PUSH socket that pullers connect to. It has no endpoint yet.
+///
+/// Called for jobs only: servers that connect for requests need a route each, see
+/// [`bind_client_router`].
 ///
 /// # Errors
 ///
@@ -118,6 +124,11 @@ async fn bind_unbudgeted_router(
 
 /// Opens a PULL socket for one queue, or for jobs of any queue. It has no endpoint yet.
 ///
+/// A queue becomes part of the routing id that pushers see. `None` is for pipeline proxies.
+///
+/// The socket reads ahead as many jobs as the window, at most 1,000. Engine `omq` applies this
+/// bound to each pusher, engine `zeromq` to all pushers together.
+///
 /// # Errors
 ///
 /// `Unsupported` if the engine is not compiled in.
@@ -140,6 +151,8 @@ pub(crate) fn open_pull(
 
 /// Opens an XPUB socket. It has no endpoint yet.
 ///
+/// [`XPub::sync_markers`] is called before the first endpoint is added.
+///
 /// # Errors
 ///
 /// `Unsupported` if the engine is not compiled in.
@@ -155,6 +168,9 @@ pub(crate) fn open_xpub(settings: &Settings) -> Result<Arc<dyn XPub>> {
 }
 
 /// Opens a SUB socket. It has no endpoint yet.
+///
+/// The socket reads ahead as many events as the window, at most 1,000. Engine `omq` applies this
+/// bound to each publisher, engine `zeromq` to all publishers together.
 ///
 /// # Errors
 ///

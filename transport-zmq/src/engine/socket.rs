@@ -49,6 +49,9 @@ pub(crate) trait SocketControl: Send + Sync {
 }
 
 /// A socket that changes its endpoints and closes as the part does which holds its endpoints.
+///
+/// An implementation gets [`SocketControl`] by the blanket implementation below. A socket with a
+/// `close` or `change` of its own implements [`SocketControl`] directly.
 #[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
 pub(crate) trait HasEndpoints: Send + Sync {
     /// The part that holds the endpoints, one type for each engine.
@@ -99,8 +102,11 @@ pub(crate) trait Dealer: SocketControl {
     /// future may be dropped at any time.
     fn room(&self) -> BoxFuture<'_, ()>;
 
-    /// Waits until the first attempt to connect has succeeded or failed. Returns at once if peers
-    /// connect to the socket.
+    /// Waits until an attempt to connect has failed. Returns at once, or never, if peers connect to
+    /// the socket.
+    ///
+    /// After a first success, the future may stay pending until a later failure. So the owner waits
+    /// for a connection at the same time, and drops this future then.
     async fn tried(&self);
 
     /// Waits until a peer is connected, and connects to the endpoint if the socket has one. Failed
@@ -258,6 +264,10 @@ pub(crate) trait XPub: SocketControl {
     /// return if all of them have room, and waits for the slowest otherwise.
     ///
     /// A message without subscribers is dropped. Dropping the returned value may drop the message.
+    ///
+    /// # Errors
+    ///
+    /// `Closed` if the socket is closed.
     fn send(&self, first: Bytes, frames: Frames) -> Sending<'_>;
 
     /// Returns the sync markers that subscribers send, each with the number of connections that it
@@ -281,9 +291,17 @@ pub(crate) trait Sub: SocketControl {
     /// Subscribes to messages that begin with a prefix, at all present and future peers, in the
     /// order of the calls. Does not wait until the peers have received the subscription, see
     /// [`SyncMarker`].
+    ///
+    /// # Errors
+    ///
+    /// `Closed` if the socket is closed.
     async fn subscribe(&self, prefix: Bytes) -> Result<()>;
 
     /// Removes one subscription to a prefix. A prefix with two subscriptions keeps one.
+    ///
+    /// # Errors
+    ///
+    /// `Closed` if the socket is closed. A prefix without a subscription is no error.
     async fn unsubscribe(&self, prefix: Bytes) -> Result<()>;
 
     /// Returns the messages that arrive, each as its first frame and the other frames. Called once.
@@ -302,5 +320,9 @@ pub(crate) trait Sub: SocketControl {
     async fn ready(&self);
 
     /// Returns the number of connected publishers.
+    ///
+    /// # Errors
+    ///
+    /// `Closed` if the socket is closed.
     async fn publisher_count(&self) -> Result<usize>;
 }

@@ -56,6 +56,9 @@ impl CallIdMap {
     const PRUNE_PAUSE: Duration = Duration::from_secs(1);
 
     /// Adds a call, and returns its number. Returns `None` if there are too many calls.
+    ///
+    /// A call id that the client has used before does not replace the earlier call. A cancel then
+    /// finds the later one.
     pub(super) fn enter(&mut self, peer: Bytes, id: CallId, deadline: Deadline) -> Option<CallId> {
         if self.is_full(&peer) {
             self.prune_if_due();
@@ -75,6 +78,8 @@ impl CallIdMap {
     }
 
     /// Removes a call that has a reply.
+    ///
+    /// `None` for a call that has had its reply, was cancelled, or was removed after its deadline.
     pub(super) fn take(&mut self, number: CallId) -> Option<CallOrigin> {
         let origin = self.calls.remove(&number)?;
         count_down(&mut self.peers, &origin.peer);
@@ -93,11 +98,13 @@ impl CallIdMap {
         self.calls.values().all(|origin| origin.deadline.is_expired())
     }
 
+    /// Returns whether one more call of this client would be too many.
     fn is_full(&self, peer: &Bytes) -> bool {
         self.calls.len() >= Self::MAX
             || self.peers.get(peer).is_some_and(|calls| *calls >= Self::PEER_MAX)
     }
 
+    /// Removes expired calls, at most once in a second.
     fn prune_if_due(&mut self) {
         if self.pruned.is_none_or(|pruned| pruned.elapsed() >= Self::PRUNE_PAUSE) {
             // Without room, a call in time counts for more than the cancel of one that is over.

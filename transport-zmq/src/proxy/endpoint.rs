@@ -11,6 +11,11 @@ use crate::security::curve;
 use crate::security::{Admission, Security, plain};
 
 /// An endpoint of a proxy, with its security settings. A text converts into an endpoint to bind.
+///
+/// An endpoint is `tcp://host:port` or `ipc://path`, and is checked when the proxy starts. By
+/// default there is no security, and the bounds are those of [`Admission`].
+///
+/// Of several calls that set the security, the last one counts.
 #[derive(Clone, Debug)]
 pub struct ProxyEndpoint {
     side: Side,
@@ -21,12 +26,17 @@ pub struct ProxyEndpoint {
 
 impl ProxyEndpoint {
     /// Makes an endpoint that the proxy binds, such as `tcp://127.0.0.1:*`.
+    ///
+    /// `tcp://0.0.0.0:5555` binds every interface. The real port of `*` is in
+    /// [`Proxy::frontend`](super::Proxy::frontend) and [`Proxy::backend`](super::Proxy::backend).
     #[must_use]
     pub fn bind(endpoint: impl Into<String>) -> Self {
         Self::new(Side::Bind, endpoint.into())
     }
 
     /// Makes an endpoint that the proxy connects to.
+    ///
+    /// The proxy connects anew after each loss. The peer need not listen when the proxy starts.
     #[must_use]
     pub fn connect(endpoint: impl Into<String>) -> Self {
         Self::new(Side::Connect, endpoint.into())

@@ -48,6 +48,8 @@ pub(super) async fn start(
 }
 
 /// Passes jobs on until the frontend socket stops, or the backend sockets close.
+///
+/// A job that the task holds when it is aborted is lost.
 async fn pass_on(
     mut jobs: BoxStream<'static, Frames>,
     balancer: Arc<Balancer>,

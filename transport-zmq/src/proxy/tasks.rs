@@ -63,6 +63,8 @@ impl Drop for ProxyTasks {
 }
 
 /// Waits until a condition holds, but at most for the grace period of a stopping proxy: 1 second.
+///
+/// The condition is checked every 5 ms, and at once.
 pub(super) async fn wait_until(is_met: impl Fn() -> bool) {
     let waiting = async {
         while !is_met() {

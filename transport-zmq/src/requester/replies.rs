@@ -12,6 +12,9 @@ use crate::wire::{self, DecodeFailure, Frames, Peek, Role};
 
 /// A receiver of replies. An error that it yields names its call, if that is known, and core fails
 /// that call with it.
+///
+/// The receiver is the only reader of the sockets of its balancer. While core does not poll the
+/// receiver, lost calls are not sent again either.
 pub(super) struct ReplyReceiver {
     /// The messages of all peers.
     replies: ReplyStream,
@@ -65,6 +68,8 @@ impl ReplyReceiver {
 impl Stream for ReplyReceiver {
     type Item = Result<Delivery>;
 
+    /// Yields replies, undecodable messages as errors, and failed calls as errors. Ends when the
+    /// balancer is closed.
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let event = ready!(self.replies.poll_next(cx));
         Poll::Ready(event.map(|event| match event {

@@ -23,8 +23,10 @@ use crate::wire::{self, Frames, Role};
 /// in this process may take it. That one answers, and passes the canary to its sender, which
 /// answers as well when it is polled.
 pub(super) struct ResponderProbe {
-    /// The server socket, which the responder keeps open.
+    /// The server socket. A weak reference, so that the health of a responder does not keep the
+    /// socket open.
     socket: Weak<ServerSocket>,
+    /// The service, whose queue the canary goes through.
     service: Address,
     /// The number of the responder's consumer, with which it answers.
     consumer: u64,
@@ -38,6 +40,13 @@ impl ResponderProbe {
 
     /// Sends a canary, and waits for the answer of its own consumer. Within `patience`, the answer
     /// of another one counts only after that time.
+    ///
+    /// The first answer is waited for without a bound. `patience` counts from the send.
+    ///
+    /// # Errors
+    ///
+    /// `Closed` if there is no room or the connection ends, and `Unroutable` if the canary is
+    /// refused.
     async fn send(
         &self,
         dealer: &dyn Dealer,
@@ -62,7 +71,12 @@ impl ResponderProbe {
     }
 }
 
-/// Waits for the answer to a canary, and returns the number of the consumer that has answered.
+/// Waits for the answer to a canary, and returns the number of the consumer that has answered, as
+/// text. Other messages are dropped.
+///
+/// # Errors
+///
+/// `Closed` at the end of the stream, and `Unroutable` for a refusal.
 async fn answer(replies: &mut BoxStream<'static, Frames>, limits: &Limits) -> Result<String> {
     loop {
         let frames = replies.next().await.ok_or_else(closed)?;
@@ -82,6 +96,14 @@ async fn answer(replies: &mut BoxStream<'static, Frames>, limits: &Limits) -> Re
 
 #[async_trait]
 impl EndpointProbe for ResponderProbe {
+    /// Sends a canary over a connection of its own to the first endpoint that the socket has bound.
+    /// Waits for the own consumer for half of `limit`; core bounds the whole.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` if the socket has bound no endpoint, or the transport has no credentials of a
+    /// client. `Closed` if the socket no longer exists. `Unroutable` if no responder serves the
+    /// service.
     async fn canary(&self, limit: Duration) -> Result<CanaryEcho> {
         let (dealer, limits) = {
             let socket = self.socket.upgrade().ok_or_else(closed)?;

@@ -6,7 +6,8 @@ use polywire_core::message::ReplyTo;
 use polywire_core::transport::Abandoned;
 use rustc_hash::FxHashMap;
 
-/// A bounded queue of abandoned calls. A caller with many of them takes the places of its own.
+/// A bounded queue of abandoned calls, oldest first, one for each consumer. A caller with many of
+/// them takes the places of its own.
 #[derive(Default)]
 pub(super) struct AbandonedCalls(VecDeque<Abandoned>);
 
@@ -19,7 +20,10 @@ impl AbandonedCalls {
         self.0.is_empty()
     }
 
-    /// Adds a call. If there are too many, drops the oldest one of the caller that has most.
+    /// Adds a call. If there are too many, drops the oldest one of the caller that has most. If the
+    /// consumer runs a dropped call, the handler goes on until the deadline.
+    ///
+    /// Each call that is added to a full queue costs a pass over all others.
     pub(super) fn push(&mut self, call: Abandoned) {
         self.0.push_back(call);
         if self.0.len() <= Self::MAX {

@@ -3,6 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A unit of a count, until it is dropped.
+///
+/// A dispatcher counts the consumers that read or refuse requests. Before the leave of its socket,
+/// the dispatcher waits until the count is 0.
 pub(super) struct CountGuard<'a>(&'a AtomicUsize);
 
 impl<'a> CountGuard<'a> {

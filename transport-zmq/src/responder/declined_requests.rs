@@ -25,7 +25,8 @@ pub(super) struct DeclinableDelivery {
 }
 
 impl DeclinableDelivery {
-    /// Returns a delivery of the same message that can be declined.
+    /// Returns a delivery of the same message that can be declined. `tried` are the consumers that
+    /// have had the request, with the one that gets this delivery.
     pub(super) fn wrap(
         delivery: Delivery,
         dispatcher: Arc<Dispatcher>,

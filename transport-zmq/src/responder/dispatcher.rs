@@ -47,6 +47,7 @@ use crate::wire::{self, DecodeFailure, Frames, Role};
 pub(super) struct Dispatcher {
     /// The way back, which shares the socket.
     replies: ReplyRouter,
+    /// Limits on requests.
     limits: Limits,
     /// Estimates of the time that requests waited before.
     waiting_times: WaitingTimes,
@@ -152,7 +153,8 @@ impl Dispatcher {
     /// Returns the next request for a sole consumer. Pending if there are other consumers; then the
     /// consumer is woken through its queue.
     ///
-    /// Requests of other services go to their queue or are refused.
+    /// Requests of other services go to their queue or are refused. `None` means that the socket is
+    /// closed.
     pub(super) fn poll_read(
         &self,
         consumer: u64,
@@ -261,7 +263,7 @@ impl Dispatcher {
     }
 
     /// Adds a request to the queue of its service, after waiting for room, or refuses it. Until
-    /// then no other message is read.
+    /// then no other message is read. If the future is dropped, the request is dropped with it.
     async fn dispatch(&self, ServiceRequest { service, request }: ServiceRequest) {
         let queue = lock(&self.services).queue(&service);
         let unserved = match queue {

@@ -30,9 +30,11 @@ type Requests = BoxStream<'static, (RequestOrigin, Frames)>;
 /// Takes leave of all peers: refuses all requests that arrive, until each peer has answered both
 /// notices or is gone, for up to the linger time; not at all if that is zero.
 ///
-/// `unsent` are refusals that could not be sent before. One-way calls that arrive are dropped.
-/// The stream stays usable. If the future is dropped,
-/// the leave ends as after the linger time.
+/// `unsent` are refusals that could not be sent before. One-way calls that arrive are dropped, as
+/// are cancels. The stream stays usable. If the future is dropped, the leave ends as after the
+/// linger time.
+///
+/// Where the engine can, the socket first stops accepting peers.
 pub(crate) async fn take_leave(
     router: &dyn Router,
     requests: &mut Requests,
@@ -61,8 +63,9 @@ pub(crate) async fn take_leave(
     }
 }
 
-/// The numbers of the two notices: no client has a call of such a number, which a program in
-/// another language could take the notice for.
+/// The numbers of the two notices: 2^64 - 2 and 2^64 - 1, see "Behavior" in `docs/wire-native.md`.
+/// No client has a call of such a number, which a program in another language could take the notice
+/// for.
 const FIRST: CallId = CallId(u64::MAX - 1);
 const LAST: CallId = CallId(u64::MAX);
 
@@ -86,8 +89,10 @@ fn envelope(role: &Role, id: Option<CallId>) -> Option<Frames> {
 
 /// A leave that is being taken.
 struct Leave<'a> {
+    /// The socket, whose peers are counted and get the messages.
     router: &'a dyn Router,
-    /// The messages that wait for room. Each resolves to its peer if that one is gone.
+    /// The messages that wait for room. Each resolves to its peer if that one is gone. Requests are
+    /// not read beyond [`WAITING_MAX`] of them.
     sends: FuturesUnordered<BoxFuture<'a, Option<Bytes>>>,
     /// The peers that have not answered the notice of this round.
     unanswered: FxHashSet<Bytes>,
@@ -96,6 +101,9 @@ struct Leave<'a> {
 impl Leave<'_> {
     /// Sends a notice to all peers, and refuses requests until all have answered and everything is
     /// sent. Returns `false` if the socket is closed.
+    ///
+    /// The peers are counted again every 20 ms. A peer that has disconnected is not waited for, and
+    /// a peer that has connected meanwhile gets the notice, too.
     async fn round(&mut self, number: CallId, requests: &mut Requests) -> bool {
         let mut told = FxHashSet::default();
         loop {
@@ -130,7 +138,8 @@ impl Leave<'_> {
         }
     }
 
-    /// Refuses a request, or records the answer of its peer.
+    /// Refuses a request, or records the answer of its peer. Drops all other messages, such as the
+    /// answer to the notice of another round.
     fn receive(&mut self, number: CallId, peer: Bytes, frames: &Frames) {
         match wire::peek(frames) {
             Some(Peek { kind: Kind::Request, id: id @ Some(_), .. }) => {
@@ -145,7 +154,8 @@ impl Leave<'_> {
         }
     }
 
-    /// Sends a message, after waiting for room.
+    /// Sends a message, after waiting for room. The answer of a peer that is gone is not waited
+    /// for.
     fn send(&mut self, peer: Bytes, frames: Frames) {
         let mut sending = self.router.send(peer.clone(), frames);
         match (&mut sending).now_or_never() {

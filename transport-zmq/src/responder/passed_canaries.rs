@@ -41,7 +41,8 @@ impl PassedCanaries {
         true
     }
 
-    /// Takes the canary of a consumer.
+    /// Takes the canary of a consumer. Called after each poll of its queue, so the usual case takes
+    /// no lock.
     pub(super) fn take(&self, consumer: u64) -> Option<Message> {
         if !self.is_any.load(Ordering::Acquire) {
             return None;

@@ -21,6 +21,7 @@ use crate::wire::{self, Batch, Batched, Frames};
 pub(super) struct ReplyBatches {
     /// The largest batch in bytes that is sent; 0 for none.
     batch_max: usize,
+    /// The peers, locked for each message and each small reply once a peer reads batches.
     peers: Mutex<Peers>,
     /// Copy of the number of peers, read for each message without the lock.
     count: AtomicUsize,
@@ -31,11 +32,13 @@ pub(super) struct ReplyBatches {
 /// The peers that read batches, by routing id.
 #[derive(Default)]
 struct Peers {
+    /// At most [`PEERS_MAX`](ReplyBatches::PEERS_MAX), unless more peers have a waiting batch.
     by_id: FxHashMap<Bytes, Peer>,
     /// The peers whose batch is not empty.
     filled: Vec<Bytes>,
 }
 
+/// A peer that has stated, in its question, the largest batch that it reads.
 struct Peer {
     /// The largest batch in bytes for this peer.
     max: usize,
@@ -44,12 +47,13 @@ struct Peer {
     /// Set while a batch waits for room at the peer. Replies then wait by themselves, each in its
     /// place of the window.
     is_blocked: bool,
+    /// The replies that wait until the tasks that are ready have run, in the order of their sends.
     batch: Batch,
 }
 
 impl ReplyBatches {
-    /// Peers that are remembered: 10,000. Those that are gone stay, so beyond this number all are
-    /// forgotten, and get single replies until they connect again.
+    /// Peers that are remembered: 10,000. Those that are gone stay. So beyond this number, all
+    /// without a waiting batch are forgotten, and get single replies until they connect again.
     const PEERS_MAX: usize = 10_000;
 
     /// Creates an empty set. `batch_max` is 0 if no batch is sent.
@@ -58,8 +62,8 @@ impl ReplyBatches {
         Self { batch_max, peers, count, is_filled }
     }
 
-    /// Splits the batches among received messages. Notes which peers read batches, and which of
-    /// them send some.
+    /// Splits the batches among received messages, in their order. Notes which peers read batches,
+    /// and which of them send some. Questions are passed on, since they have to be answered.
     pub(super) fn split(
         self: &Arc<Self>,
         messages: BoxStream<'static, (RequestOrigin, Frames)>,
@@ -78,6 +82,9 @@ impl ReplyBatches {
 
     /// Adds a reply to the batch of its peer, or returns the reply, which has to leave alone: the
     /// peer has few calls in flight, or its batch is full.
+    ///
+    /// A placed reply counts as sent. If the peer disconnects, or does not read in time, the reply
+    /// is lost without an error.
     pub(super) fn place(&self, peer: &Bytes, frames: Frames) -> Result<(), Frames> {
         if self.count.load(Ordering::Relaxed) == 0 || !Batch::may_hold(&frames) {
             return Err(frames);
@@ -105,7 +112,9 @@ impl ReplyBatches {
     }
 
     /// Waits for a batch, and until the tasks that are ready have run. Returns all batches, each
-    /// with its peer.
+    /// with its peer. The list may be empty, if [`take`](Self::take) came first.
+    ///
+    /// Keep the future: one that is dropped may have taken the signal of a batch.
     pub(super) async fn next(&self) -> Vec<(Bytes, Frames)> {
         self.is_filled.notified().await;
         yield_now().await;
@@ -123,7 +132,8 @@ impl ReplyBatches {
         taken.collect()
     }
 
-    /// Records the largest batch that a peer reads.
+    /// Records the largest batch in bytes that a peer reads; `None` if it reads none. A new peer
+    /// that reads none is not remembered.
     fn note_bound(&self, peer: &Bytes, batch_max: Option<u64>) {
         let stated = batch_max.map_or(0, |max| usize::try_from(max).unwrap_or(usize::MAX));
         let max = stated.min(self.batch_max);

@@ -28,7 +28,7 @@ pub(super) struct ReplyRouter {
     router: Arc<dyn Router>,
     /// Limits on replies.
     limits: Limits,
-    /// The bounds that peers are told.
+    /// The bounds that the socket states to its peers.
     own_bounds: Bounds,
     /// Replies that leave together.
     batches: Arc<ReplyBatches>,
@@ -72,8 +72,11 @@ impl ReplyRouter {
     ///
     /// # Errors
     ///
-    /// `Unroutable` if the caller is gone or does not read its replies, and `TooLarge` if the reply
-    /// exceeds the limits.
+    /// - `Unroutable` if the caller is gone or does not read its replies;
+    ///
+    /// - `TooLarge` if the reply exceeds the limits, and `Config` for a reserved header name;
+    ///
+    /// - `Closed` if the socket is closed.
     pub(super) fn send(&self, message: Message) -> Sending<'_> {
         let Some(peer) = message.reply_to.as_ref().map(|peer| peer.as_bytes().clone()) else {
             return Sending::ready(Err(caller_gone()));
@@ -85,7 +88,7 @@ impl ReplyRouter {
         }
     }
 
-    /// Sends a reply, alone or in a batch.
+    /// Sends a reply, alone or in a batch. A reply in a batch counts as sent.
     fn send_frames(&self, peer: Bytes, frames: Frames) -> Sending<'_> {
         match self.batches.place(&peer, frames) {
             Ok(()) => Sending::ready(Ok(())),
@@ -99,7 +102,7 @@ impl ReplyRouter {
     }
 
     /// Sends batches of replies, without an end. Batches of several peers wait for room at the same
-    /// time.
+    /// time. Dropping the future drops the batches that wait for room.
     pub(super) async fn send_batches(&self) {
         // One for each peer at most.
         let mut waiting = FuturesUnordered::new();
@@ -138,7 +141,8 @@ impl ReplyRouter {
         }
     }
 
-    /// Queues the refusals of requests that are left at the end.
+    /// Queues the refusals of requests that are left at the end. Their number is bounded by the
+    /// queues of the services, and not by [`UNSENT_MAX`]. The leave of the socket sends them.
     pub(super) fn refuse_at_end(&self, unserved: Vec<Result<Delivery>>) {
         let refusals = unserved.into_iter().filter_map(|request| {
             let message = request.ok()?.message;
@@ -157,7 +161,8 @@ impl ReplyRouter {
         }
     }
 
-    /// Tells a peer that this socket does not leave, and its bounds.
+    /// Answers a leave that the socket has not sent, such as the question of a client: the socket
+    /// serves on, with its bounds. Without room, the answer is queued like a refusal.
     pub(super) fn serve_on(&self, peer: &ReplyTo) {
         self.send_soon(peer.as_bytes().clone(), wire::serve_on(self.own_bounds));
     }
@@ -170,6 +175,7 @@ impl ReplyRouter {
         }
     }
 
+    /// Encodes a refusal, which consists of the call id alone.
     fn refusal(&self, call: CallId) -> Option<Frames> {
         let mut refusal = Message::default();
         refusal.id = Some(call);
@@ -177,6 +183,7 @@ impl ReplyRouter {
     }
 
     /// Sends the reply of a request that no task handles any more, in the same way as a refusal.
+    /// A reply that cannot be encoded is dropped, and its call ends by its deadline.
     pub(super) fn reply_soon(&self, message: Message) {
         let Some(peer) = message.reply_to.as_ref().map(|peer| peer.as_bytes().clone()) else {
             return;
@@ -186,7 +193,8 @@ impl ReplyRouter {
         }
     }
 
-    /// Sends a small message at once, or queues it.
+    /// Sends a small message at once, or queues it for the task of the dispatcher. A message to a
+    /// peer that is gone is dropped.
     fn send_soon(&self, peer: Bytes, frames: Frames) {
         if self.router.send(peer.clone(), frames.clone()).now_or_never().is_some() {
             return;

@@ -23,6 +23,12 @@ impl ReplySender {
 }
 
 impl Outbound for ReplySender {
+    /// Sends a reply to the peer in its reply address. Replies are still sent while the socket
+    /// takes leave.
+    ///
+    /// # Errors
+    ///
+    /// `Closed` after the leave or the end of the runtime, and the errors of `ReplyRouter::send`.
     fn send(&self, message: Message) -> Sending<'_> {
         if self.socket.is_closed() {
             return Sending::ready(Err(closed()));

@@ -22,6 +22,9 @@ use crate::wire;
 /// A request that cannot be decoded is yielded as a delivery with a fault, for which core sends the
 /// fault as the reply. After [`stop`](Inbound::stop), the stream still yields requests that no
 /// other consumer would take. It ends when the transport is closed.
+///
+/// Dropping the receiver removes the consumer. Queued requests of a service without another
+/// consumer are then refused, and their requesters may try the next server.
 pub(super) struct RequestReceiver {
     /// The server socket, kept open.
     socket: Arc<ServerSocket>,
@@ -39,7 +42,8 @@ pub(super) struct RequestReceiver {
 }
 
 impl RequestReceiver {
-    /// Adds a consumer to the queue of a service. Dropping the receiver removes it.
+    /// Adds a consumer to the queue of a service, whose bound grows by the window. Reports the
+    /// responder as consuming.
     pub(super) fn open(socket: Arc<ServerSocket>, service: &Address, window: Window) -> Self {
         let (queue, consumer) = socket.dispatcher().add_consumer(service, window);
         socket.canaries().add_consumer(consumer);
@@ -69,13 +73,15 @@ impl RequestReceiver {
         self.answer_canary(canary);
     }
 
+    /// Replies to a canary with the number of this consumer as the body.
     fn answer_canary(&self, canary: &Message) {
         let answer = Message::new(self.consumer.to_string());
         let answer = answer.with_id(canary.id).with_reply_to(canary.reply_to.clone());
         self.dispatcher().replies().reply_soon(answer);
     }
 
-    /// Returns the next request, or a canary.
+    /// Returns the next request, or a canary: from the queue, or from the socket if the queue has
+    /// none. `None` means that the transport is closed.
     fn poll_request(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Delivery>>> {
         match self.queue.poll_take(self.consumer, cx) {
             Poll::Pending => self.dispatcher().poll_read(self.consumer, &self.service, cx),

@@ -38,7 +38,7 @@ pub(crate) struct ServerSocket {
 
 impl ServerSocket {
     /// Opens the socket at all endpoints of a set, and starts the task. If the future is dropped,
-    /// the socket is closed.
+    /// the socket is closed. Requires a tokio runtime, and works as long as that runtime.
     ///
     /// # Errors
     ///
@@ -97,6 +97,8 @@ impl ServerSocket {
 }
 
 impl ManagedEndpoint for ServerSocket {
+    /// Makes an endpoint change. From the first endpoint to connect to, the number of peers counts
+    /// for the health of the transport.
     fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
         let changed = async {
             let real = engine::change_endpoint(self.dispatcher.socket(), change).await?;
@@ -109,6 +111,10 @@ impl ManagedEndpoint for ServerSocket {
         changed.boxed()
     }
 
+    /// Closes all queues. The task then takes leave, and closes the socket. Each of the two takes
+    /// up to the linger time.
+    ///
+    /// The task goes on if the future is dropped. All calls wait for the same end.
     fn close(&self) -> BoxFuture<'static, ()> {
         self.bound.clear();
         self.dispatcher.close();

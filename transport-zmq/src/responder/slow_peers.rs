@@ -38,7 +38,8 @@ impl SlowPeers {
     ///
     /// # Errors
     ///
-    /// `Unroutable` if the peer is gone or does not read its replies.
+    /// `Unroutable` if the peer is gone or does not read its replies, and `Closed` if the socket is
+    /// closed.
     pub(crate) fn send<'a>(
         &'a self,
         router: &'a dyn Router,

@@ -63,6 +63,9 @@ impl Security {
     /// Returns the mechanism for the engine. While `is_full` returns `true` for the address of a
     /// peer, the connection is closed without a reason, so that the peer connects again later.
     /// A peer that is not allowed gets an error.
+    ///
+    /// The functions of users run in the handshake, after `is_full`. Each socket gets a mechanism
+    /// of its own.
     pub(crate) fn mechanism(
         &self,
         is_full: impl Fn(Option<&str>) -> bool + Send + Sync + 'static,
@@ -133,6 +136,7 @@ fn allow_as_own_user(number: u64) -> AuthenticationResult {
     AuthenticationResult::allow().with_user_id(number.to_be_bytes().to_vec())
 }
 
+/// Throttle for log lines of denied peers, one for all sockets of the process.
 static DENIALS: LogThrottle = LogThrottle::new();
 
 /// Returns the result for a peer with credentials, and logs a denial with its key or user name.

@@ -40,10 +40,10 @@ pub struct Admission {
     /// host. The default is 128.
     pub host_connections_max: usize,
     /// The maximum of prefixes that one subscriber subscribes to at a publisher. The publisher
-    /// tells the subscriber, where
+    /// states the bound to the subscriber, where
     /// [`Filters::add`](polywire_core::transport::Filters::add) fails as
     /// [`Overloaded`](polywire_core::ErrorKind::Overloaded), with the name of this bound. A peer
-    /// that goes on is disconnected at twice as many and 1,024 more, and has to connect again. A
+    /// that goes on is disconnected above twice as many and 1,024 more, and has to connect again. A
     /// prefix that is longer than any topic is ignored. The default is 1,000.
     pub subscriptions_max: usize,
     /// The maximum size of a message in bytes: the sum of its frames, plus 64 bytes a frame. A
@@ -88,8 +88,8 @@ impl Admission {
         }
     }
 
-    /// Returns the number of subscriptions at which a peer is disconnected. A subscriber sends up
-    /// to 1,000 before it learns of the bound, and needs two more for its sync markers.
+    /// Returns the number of subscriptions above which a peer is disconnected. A subscriber sends
+    /// up to 1,000 before it learns of the bound, and needs two more for its sync markers.
     #[cfg_attr(not(any(feature = "engine-omq", feature = "engine-zeromq")), allow(dead_code))]
     pub(crate) fn subscriptions_tolerated(&self) -> usize {
         self.subscriptions_max.saturating_mul(2).saturating_add(1024)

@@ -17,6 +17,9 @@ use crate::error::lock;
 use crate::wire::{Frames, SyncMarker};
 
 /// The events that have arrived at a subscriber.
+///
+/// The socket is polled under the lock, by one reader at a time. Events keep their order: the
+/// receiver takes buffered ones first.
 pub(super) struct EventBuffer(Mutex<State>);
 
 struct State {
@@ -52,6 +55,8 @@ impl EventBuffer {
     }
 
     /// Polls for the next message. Yields `None` when the socket is closed.
+    ///
+    /// While a waiter reads the socket, only buffered messages are yielded.
     pub(super) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Arrival>> {
         let mut state = lock(&self.0);
         if let Some(buffered) = state.take_buffered() {
@@ -86,6 +91,9 @@ impl EventBuffer {
     }
 
     /// Buffers the events that have arrived, and closes the buffer for later ones.
+    ///
+    /// At most 1,000 events are read without waiting. Later ones are lost. The receiver then yields
+    /// the buffered events, and ends.
     pub(super) fn stop(&self) {
         let mut state = lock(&self.0);
         let mut cx = Context::from_waker(Waker::noop());

@@ -25,6 +25,8 @@ use crate::error::closed;
 use crate::wire::{Channel, Frames, SyncMarker, UNIQUE};
 
 /// The filters of a subscriber.
+///
+/// Where both locks are held, `synced` is locked before `current`. Both may be held across awaits.
 pub(super) struct Subscriptions {
     socket: Arc<dyn Sub>,
     buffer: Arc<EventBuffer>,
@@ -47,6 +49,7 @@ pub(super) struct Subscriptions {
 /// smaller bound tolerates them, and tells it.
 const UNTOLD_MAX: usize = 1000;
 
+/// The subscriptions that the socket has, in step with the engine.
 #[derive(Default)]
 struct Current {
     filters: FxHashSet<Filter>,
@@ -109,6 +112,9 @@ impl Subscriptions {
     /// Adds a filter, and waits until every connected publisher has it. If the future is dropped,
     /// the filter may be added or not.
     ///
+    /// Publishers that do not answer within the connect timeout are not waited for. A filter that
+    /// is present is not added twice.
+    ///
     /// # Errors
     ///
     /// `Overloaded` if a publisher does not accept one more subscription.
@@ -136,6 +142,8 @@ impl Subscriptions {
     /// Sends a marker, and waits until every connected publisher has answered it. If the future is
     /// dropped, late answers are ignored.
     ///
+    /// The wait has no bound: the caller sets one. Additions wait meanwhile.
+    ///
     /// # Errors
     ///
     /// `Unroutable` if no publisher is connected, and `Closed` if the socket is closed.
@@ -153,6 +161,8 @@ impl Subscriptions {
     }
 
     /// Removes a filter. Events on their way may still arrive.
+    ///
+    /// A filter that is not present is no error.
     pub(super) async fn remove(&self, filter: Filter) -> Result<()> {
         self.unsubscribe(&mut *self.current.lock().await, &filter).await
     }

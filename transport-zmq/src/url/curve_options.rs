@@ -12,7 +12,12 @@ use crate::security::curve::{CurveClient, CurveServer, KeyPair, PublicKey, Secre
 use crate::url::source_lines::lines;
 
 /// Makes every socket a CURVE server with the secret key at `key`. Its clients are the public keys
-/// at `allow`.
+/// at `allow`, or all clients for the text `any`.
+///
+/// # Errors
+///
+/// `Config` without `allow`, for a source that cannot be read, and for a malformed key. The error
+/// for a public key has the number of its line.
 #[cfg(feature = "curve")]
 pub(super) fn server(builder: ZmqBuilder, key: &str, allow: Option<&str>) -> Result<ZmqBuilder> {
     let server = CurveServer::new(key_pair(key)?);
@@ -29,7 +34,11 @@ pub(super) fn server(builder: ZmqBuilder, key: &str, allow: Option<&str>) -> Res
 }
 
 /// Makes every socket a CURVE client of the server with the public key at `public`, with the secret
-/// key at `key` if there is one.
+/// key at `key`. Without `key`, the client gets a new pair, which no list of allowed clients has.
+///
+/// # Errors
+///
+/// `Config` for a source that cannot be read, and for a malformed key.
 #[cfg(feature = "curve")]
 pub(super) fn client(builder: ZmqBuilder, public: &str, key: Option<&str>) -> Result<ZmqBuilder> {
     let client = CurveClient::new(read(public)?.reveal().parse()?);
@@ -40,7 +49,7 @@ pub(super) fn client(builder: ZmqBuilder, public: &str, key: Option<&str>) -> Re
     Ok(builder.curve_client(client))
 }
 
-/// Reads the text of a source.
+/// Reads the text of a source, `file:PATH` or `env:NAME`. The thread blocks while a file is read.
 #[cfg(feature = "curve")]
 fn read(source: &str) -> Result<Secret> {
     source.parse::<SecretSource>()?.read()
@@ -74,6 +83,8 @@ pub(super) fn client(_: ZmqBuilder, _: &str, _: Option<&str>) -> Result<ZmqBuild
     Err(not_compiled_in())
 }
 
+/// Returns the error of every CURVE option in a build without CURVE: `Config`, with the name of the
+/// feature in both crates.
 #[cfg(not(feature = "curve"))]
 fn not_compiled_in() -> polywire_core::Error {
     config(

@@ -10,19 +10,25 @@ use crate::security::plain;
 use crate::url::curve_options;
 use crate::url::source_lines::lines;
 
-/// The security options of a URL, by name.
+/// The security options of a URL, by name, in the order of the URL. They are applied at the end,
+/// since an option may come before the one that it belongs to.
 #[derive(Default)]
 pub(super) struct SecurityOptions<'a>(Vec<(&'a str, &'a str)>);
 
 impl<'a> SecurityOptions<'a> {
-    /// Records an option. Returns `false` if it is no security option.
+    /// Records an option, `name=value`. Returns `false` if it is no security option, or has no
+    /// value.
     pub(super) fn note(&mut self, option: &'a str) -> bool {
         let named = option.split_once('=').filter(|(name, _)| NAMES.contains(name));
         self.0.extend(named);
         named.is_some()
     }
 
-    /// Applies the recorded options to a builder.
+    /// Applies the recorded options to a builder. Reads the files and environment variables that
+    /// the options name, and blocks the thread meanwhile.
+    ///
+    /// Exactly one of the options that choose a mechanism must be given, unless there is no
+    /// security option at all. An option of another mechanism is ignored.
     ///
     /// # Errors
     ///
@@ -53,13 +59,14 @@ impl<'a> SecurityOptions<'a> {
         }
     }
 
-    /// Returns the value of an option.
+    /// Returns the value of an option, the first one if there are several.
     fn get(&self, name: &str) -> Option<&'a str> {
         self.0.iter().find(|(other, _)| *other == name).map(|(_, value)| *value)
     }
 }
 
-/// Parses users, one a line: a name, a space and a password.
+/// Parses users, one a line: a name, a space and a password. The password may contain spaces, but
+/// not end with one.
 fn users(text: &str) -> Result<plain::PlainServer> {
     let users: Result<Vec<_>> = lines(text)
         .map(|(at, line)| {
@@ -72,14 +79,21 @@ fn users(text: &str) -> Result<plain::PlainServer> {
     Ok(plain::PlainServer::new(users?))
 }
 
-/// The names of the options.
+/// The source of the secret key of a CURVE server.
 const CURVE_SERVER_KEY: &str = "curve_server_key";
+/// The source of the public keys that a CURVE server allows, or `any`. Required for a server.
 const CURVE_ALLOW: &str = "curve_allow";
+/// The source of the public key of the server, for a CURVE client.
 const CURVE_SERVER_PUBLIC: &str = "curve_server_public";
+/// The source of the secret key of a CURVE client. Optional.
 const CURVE_KEY: &str = "curve_key";
+/// The source of the users of a PLAIN server.
 const PLAIN_USERS: &str = "plain_users";
+/// The name of a PLAIN client, which is not secret and stands in the URL.
 const PLAIN_USER: &str = "plain_user";
+/// The source of the password of a PLAIN client. Required for a client.
 const PLAIN_PASSWORD: &str = "plain_password";
+/// All security options, which go to [`SecurityOptions`].
 const NAMES: [&str; 7] = [
     CURVE_SERVER_KEY,
     CURVE_ALLOW,

@@ -24,6 +24,7 @@ const LENGTH: usize = 4;
 /// A batch that is being written.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
+    /// The fixed part and the messages so far. Empty without messages.
     bytes: BytesMut,
     count: usize,
 }
@@ -40,6 +41,8 @@ impl Batch {
     }
 
     /// Returns whether the batch with one more message would have at most `max` bytes.
+    ///
+    /// Only the envelope of the message counts, with its length in four bytes.
     pub(crate) fn has_room(&self, frames: &Frames, max: usize) -> bool {
         self.bytes.len().max(FIXED) + LENGTH + frames.head.len() <= max
     }
@@ -58,6 +61,8 @@ impl Batch {
     }
 
     /// Takes all messages, as one ZeroMQ message. A sole message leaves as it came.
+    ///
+    /// The batch is empty then. An empty batch yields an empty envelope.
     pub(crate) fn take(&mut self) -> Frames {
         let bytes = std::mem::take(&mut self.bytes);
         let head = match std::mem::take(&mut self.count) {
@@ -84,6 +89,7 @@ impl Batch {
 pub(crate) struct Batched {
     /// The next messages, or a message that is no batch.
     rest: Option<Frames>,
+    /// Set if each of the messages has a length in front.
     is_batch: bool,
 }
 

@@ -22,6 +22,8 @@ pub(crate) struct Bounds {
 }
 
 /// Returns the question of a client that has connected, with its own bounds.
+///
+/// Sent as the first message of a connection, and behind the last one-way call.
 pub(crate) fn bound_question(own: Bounds) -> Frames {
     let mut message = Message::default();
     message.id = Some(QUESTION);
@@ -60,6 +62,8 @@ pub(crate) fn asked_bounds(frames: &Frames) -> Option<Bounds> {
 }
 
 /// Reads the bounds that a leave states. What follows a malformed field is passed over.
+///
+/// A bound whose value has not 8 bytes counts as not stated.
 fn stated(head: &[u8]) -> Bounds {
     let (mut bounds, mut at) = (Bounds::default(), FIXED);
     while let Some((tag, value, end)) = field_at(head, at) {

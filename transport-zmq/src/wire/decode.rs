@@ -28,6 +28,8 @@ pub(crate) fn decode(frames: Frames, limits: &Limits) -> Result<(Role, Message),
 
 /// Decodes a message whose fixed part has been read.
 ///
+/// The peek has to be of the same frames. Its deadline counts from the moment of the peek.
+///
 /// # Errors
 ///
 /// Those of [`decode`].
@@ -52,6 +54,8 @@ pub(crate) fn decode_peeked(
 
 /// Returns the role of a kind of message. Takes the address out of `service` for the kinds that
 /// have one.
+///
+/// Fails as `Codec` if such a message names no address.
 fn role(kind: Kind, service: &mut Option<Address>) -> Result<Role> {
     match kind {
         Kind::Reply => Ok(Role::Reply),
@@ -74,6 +78,13 @@ fn role(kind: Kind, service: &mut Option<Address>) -> Result<Role> {
 
 /// Reads the fields into `service` and `message`. What was read before an error stays there, so
 /// that the error can be attributed to a call and a service.
+///
+/// Unknown fields are skipped, unless their tag marks them as critical. A header that occurs twice
+/// keeps its last value.
+///
+/// # Errors
+///
+/// `TooLarge` if the envelope has more than `head_max` bytes, and `Codec` for a malformed field.
 fn read_fields(
     head: Bytes,
     head_max: usize,
@@ -128,14 +139,19 @@ fn read_fields(
 
 /// A position in the envelope, which advances field by field.
 struct Reader {
+    /// The whole envelope. Values are slices of it.
     head: Bytes,
+    /// The position of the next byte to read.
     at: usize,
 }
 
 /// A field, and its position in the envelope.
 struct Field {
+    /// The number of the field, one of [`tag`].
     tag: u8,
+    /// The position of the tag, for errors.
     at: usize,
+    /// The value, which shares the memory of the envelope.
     value: Bytes,
 }
 
@@ -164,6 +180,7 @@ impl Reader {
 }
 
 impl Field {
+    /// Reads the whole value as UTF-8.
     fn text(&self) -> Result<ByteString> {
         ByteString::try_from(self.value.clone()).map_err(|_| {
             malformed("cannot decode the envelope: a text is not UTF-8", self.at)
@@ -171,6 +188,7 @@ impl Field {
         })
     }
 
+    /// Reads the whole value as an address, which is valid then.
     fn address(&self) -> Result<Address> {
         Address::from_bytes(self.value.clone()).map_err(|error| {
             malformed("cannot decode the envelope: a field holds no valid address", self.at)
@@ -186,6 +204,7 @@ impl Field {
         })
     }
 
+    /// Reads the code of a fault. Fails for a value of another length than 1.
     fn byte(&self) -> Result<u8> {
         match *self.value {
             [byte] => Ok(byte),
@@ -196,6 +215,7 @@ impl Field {
         }
     }
 
+    /// Reads a name with a length in front, and the rest as the value.
     fn header(&self) -> Result<(ByteString, ByteString)> {
         let (length, size) = length_in(&self.value, self.at)?;
         if self.value.len() - size < length {
@@ -210,6 +230,8 @@ impl Field {
         Ok((name, value))
     }
 
+    /// Sets the part of a fault that the field holds. A later field of the same tag replaces the
+    /// part.
     fn complete(&self, fault: &mut Fault) -> Result<()> {
         match self.tag {
             tag::FAULT_KIND => fault.kind = self.text()?.into(),
@@ -240,6 +262,7 @@ fn within(limits: &Limits, message: &Message) -> Result<()> {
     })
 }
 
+/// Returns the error of a part beyond its limit, with the part, its size and the limit as details.
 fn too_large(what: &str, size: impl std::fmt::Display, limit: impl std::fmt::Display) -> Error {
     let error =
         Error::new(ErrorKind::TooLarge, "cannot decode the message: it is larger than the limit");

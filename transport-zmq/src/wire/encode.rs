@@ -13,6 +13,9 @@ use super::layout::{FIXED, INLINE_MAX, MAGIC, VERSION, flag, head_max, kind, tag
 
 /// Encodes a message.
 ///
+/// A body of one piece and at most 4 KiB becomes part of the envelope. The body is not checked
+/// against the limits here: the caller does that before.
+///
 /// # Errors
 ///
 /// `TooLarge` if the envelope is larger than the limits allow. The error is marked as unsent.
@@ -42,6 +45,8 @@ pub(crate) fn encode(role: &Role, message: Message, limits: &Limits) -> Result<F
 }
 
 /// Writes the fixed part.
+///
+/// Appends 16 bytes to an empty `head`. The deadline is written as the time that is left now.
 pub(super) fn fixed(role: &Role, message: &Message, head: &mut Vec<u8>) {
     let kind = match role {
         Role::Request(_) => kind::REQUEST,
@@ -64,6 +69,8 @@ pub(super) fn fixed(role: &Role, message: &Message, head: &mut Vec<u8>) {
 }
 
 /// Returns the time until the deadline in milliseconds, as the envelope holds it; 0 for none.
+///
+/// Big-endian. A deadline that has passed is 0, too; the flag distinguishes the two.
 pub(super) fn deadline_ms(deadline: Option<Deadline>) -> [u8; 4] {
     let ms = deadline.map_or(0, Deadline::remaining_ms);
     u32::try_from(ms).unwrap_or(u32::MAX).to_be_bytes()
@@ -115,6 +122,8 @@ fn fields(
 }
 
 /// Writes the code of a fault, and the other parts unless they have their defaults.
+///
+/// The code comes first: a reader needs the code before the other parts.
 fn fault_fields(fault: &Fault, out: &mut impl Out) {
     field(tag::FAULT_CODE, &[fault.code.as_u8()], out);
     if fault.kind != fault.code.as_str() {
@@ -157,6 +166,7 @@ fn length_size(len: usize) -> usize {
 
 /// A destination of encoded bytes: the head, or a count of its size.
 pub(super) trait Out {
+    /// Appends bytes, or their number.
     fn put(&mut self, bytes: &[u8]);
 }
 

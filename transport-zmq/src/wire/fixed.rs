@@ -21,6 +21,8 @@ pub(super) struct FixedPart {
 
 impl FixedPart {
     /// Returns whether an envelope begins a batch of messages.
+    ///
+    /// [`read`](Self::read) refuses the kind of batches, so that a batch holds no batch.
     pub(super) fn is_batch(head: &[u8]) -> bool {
         head.len() >= FIXED && head.starts_with(&[MAGIC, VERSION, kind::BATCH])
     }

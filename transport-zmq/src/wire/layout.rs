@@ -69,19 +69,31 @@ pub(super) mod flag {
 
 /// Field numbers. A reader skips an unknown field unless the highest bit of its number is set.
 pub(super) mod tag {
+    /// The service of a request or a cancel, or the queue of a job: an address.
     pub(in crate::wire) const SERVICE: u8 = 1;
+    /// The method: an address.
     pub(in crate::wire) const METHOD: u8 = 2;
+    /// The media type of the body, in UTF-8.
     pub(in crate::wire) const CONTENT_TYPE: u8 = 3;
+    /// One header: the length of its name, the name, and the value, in UTF-8. May occur several
+    /// times.
     pub(in crate::wire) const HEADER: u8 = 4;
+    /// The code of a fault, one byte. The other parts of the fault follow.
     pub(in crate::wire) const FAULT_CODE: u8 = 5;
     pub(in crate::wire) const FAULT_KIND: u8 = 6;
     pub(in crate::wire) const FAULT_MESSAGE: u8 = 7;
     pub(in crate::wire) const FAULT_DETAILS: u8 = 8;
+    /// The moment at which the deadline was written, 16 bytes. If present, the first field.
     pub(in crate::wire) const SENT: u8 = 9;
     pub(in crate::wire) const MESSAGE_ID: u8 = 10;
+    /// The mark of a fault that another attempt would end with, too. Empty.
     pub(in crate::wire) const FAULT_IS_PERMANENT: u8 = 11;
+    /// The largest message that the sender of a leave accepts, 8 bytes.
     pub(in crate::wire) const MESSAGE_MAX: u8 = 12;
+    /// The largest batch that the sender of a leave reads, 8 bytes.
     pub(in crate::wire) const BATCH_MAX: u8 = 13;
+    /// The bit of a field that a reader must know. An unknown one makes the message malformed.
     pub(in crate::wire) const CRITICAL: u8 = 0x80;
+    /// A body that is part of the envelope. Absent if body frames follow.
     pub(in crate::wire) const BODY: u8 = CRITICAL | 1;
 }

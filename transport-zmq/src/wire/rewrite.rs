@@ -20,6 +20,8 @@ use super::layout::{DEADLINE_AT, FIXED, FLAGS_AT, SENT_AT, SENT_LEN, flag, tag};
 
 /// Writes the time that is left until the deadline, and the present moment, into a message that
 /// waited after it was encoded. A message without a deadline does not change.
+///
+/// The size of the envelope stays the same.
 pub(crate) fn restamp(frames: &mut Frames, deadline: Deadline) {
     // The head is not shared yet, so this copies nothing.
     let mut head = Vec::from(std::mem::take(&mut frames.head));
@@ -47,6 +49,9 @@ fn sent_range(head: &[u8]) -> Option<Range<usize>> {
 }
 
 /// Replaces the call id of a message.
+///
+/// The flag of a call id does not change, so the message has to have one. A head that is too short
+/// stays as it is.
 #[cfg(feature = "engine-omq")]
 pub(crate) fn renumber(frames: &mut Frames, id: CallId) {
     // This copies the head only if the engine has packed several messages into one buffer.

@@ -22,6 +22,8 @@ impl SyncMarker {
     }
 
     /// Reads a marker from a first frame or a subscription.
+    ///
+    /// `None` for any other frame. The marker shares the memory of the frame.
     pub(crate) fn read(frame: &Bytes) -> Option<Self> {
         (frame.len() == PREFIX.len() + UNIQUE && frame.starts_with(PREFIX))
             .then(|| Self(frame.clone()))
@@ -52,6 +54,8 @@ impl SyncMarker {
     }
 
     /// Reads the publisher and its number of connections from the second frame of an answer.
+    ///
+    /// `None` for a frame that has not exactly 20 bytes.
     pub(crate) fn read_answer(frame: &[u8]) -> Option<([u8; UNIQUE], u32)> {
         let (publisher, connections) = frame.split_first_chunk::<UNIQUE>()?;
         let connections = u32::from_be_bytes(connections.try_into().ok()?);
@@ -66,6 +70,8 @@ const PREFIX: &[u8] = b"\0hello\0";
 pub(crate) const UNIQUE: usize = 16;
 
 /// Makes an identifier that no other call and no other process makes.
+///
+/// Eight bytes are drawn once for the process, and eight count the calls. The result is not secret.
 pub(crate) fn unique() -> [u8; UNIQUE] {
     static LAST: AtomicU64 = AtomicU64::new(0);
     // Hash map keys are the only source of randomness in the standard library.

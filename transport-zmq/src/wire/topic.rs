@@ -31,11 +31,16 @@ impl Channel {
         self.with(filter.prefix())
     }
 
+    /// Appends a topic or a part of one to the channel and its zero byte.
     fn with(&self, rest: &str) -> Bytes {
         [&self.0, rest.as_bytes()].concat().into()
     }
 
     /// Reads the topic from a first frame. Returns `None` for a frame of another channel.
+    ///
+    /// # Errors
+    ///
+    /// `Codec` if the rest of the frame is no valid address.
     pub(crate) fn topic(&self, frame: &Bytes) -> Option<Result<Address>> {
         let topic = frame.strip_prefix(&*self.0)?;
         Some(Address::from_bytes(frame.slice_ref(topic)).map_err(|error| {

@@ -9,6 +9,9 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result, bail};
 
 /// The costs of one call.
+///
+/// Fractions are cut off: each figure is a difference between two runs, divided by the calls
+/// between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cost {
     pub(super) instructions: u64,
@@ -18,9 +21,13 @@ pub(super) struct Cost {
 
 /// The numbers of calls of the two runs.
 const FEW: u64 = 200;
+/// Each figure is an average over the 1,000 calls by which the two runs differ.
 const MANY: u64 = 1_200;
 
 /// Counts all subjects, two at a time.
+///
+/// The result has the order of `subjects`. The first error in this order is returned, after all
+/// subjects have ended.
 pub(super) fn count_all(program: &Path, subjects: &[&str]) -> Result<Vec<(String, Cost)>> {
     let (next, found) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     let worker = || {
@@ -47,6 +54,8 @@ fn per_call(program: &Path, subject: &str) -> Result<Cost> {
     Ok(Cost { instructions, allocations, bytes })
 }
 
+/// Runs `calls` calls under callgrind for the instructions, and again under memcheck for the
+/// allocations and their bytes.
 fn count(program: &Path, subject: &str, calls: u64) -> Result<[u64; 3]> {
     let run = |tool: &[&str]| -> Result<String> {
         let mut command = Command::new("valgrind");
@@ -68,6 +77,8 @@ fn count(program: &Path, subject: &str, calls: u64) -> Result<[u64; 3]> {
 }
 
 /// Parses the number after a text, with or without commas in the number.
+///
+/// Reads the number behind the first occurrence of `text`.
 fn number_after(output: &str, text: &str) -> Result<u64> {
     let (_, rest) = output
         .split_once(text)

@@ -8,6 +8,7 @@ use super::counted::Cost;
 /// The costs of all subjects, and the compiler that built them.
 #[derive(Debug)]
 pub(super) struct Recorded {
+    /// The line of `rustc --version`.
     compiler: String,
     costs: Vec<(String, Cost)>,
 }
@@ -21,6 +22,8 @@ impl Recorded {
     }
 
     /// Parses the text of the file.
+    ///
+    /// Fails for a subject without one of the three figures.
     pub(super) fn parse(text: &str) -> Result<Self> {
         let file: Value = serde_json::from_str(text)?;
         let compiler = file["compiler"].as_str().context("cannot find the compiler")?.to_owned();
@@ -55,6 +58,8 @@ impl Recorded {
 
     /// Returns a line for each figure that has grown, and for each subject without figures.
     /// Another compiler makes other instructions, which are then not compared.
+    ///
+    /// Figures that have shrunk are no lines, and neither are subjects that were not counted.
     pub(super) fn grown(&self, compiler: &str, counted: &[(String, Cost)]) -> Vec<String> {
         let is_same_compiler = self.compiler == compiler;
         if !is_same_compiler {

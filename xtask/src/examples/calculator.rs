@@ -8,6 +8,8 @@ use anyhow::{Context, Result, ensure};
 use super::runner::Runner;
 
 /// Starts a server for each URL and a client, and checks that each server got a share of the calls.
+///
+/// The client prints one line for each server that answered. The servers are killed at the end.
 pub(crate) fn check(runner: &Runner<'_>, servers: &[String], client: &str) -> Result<()> {
     let transport = client.split(':').next().unwrap_or_default();
     println!("calculator_client {transport}, with {} servers", servers.len());
@@ -22,6 +24,7 @@ pub(crate) fn check(runner: &Runner<'_>, servers: &[String], client: &str) -> Re
     Ok(())
 }
 
+/// A process that is killed when the value is dropped.
 struct Server(Child);
 
 impl Server {

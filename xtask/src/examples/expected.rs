@@ -27,6 +27,8 @@ impl Example {
 }
 
 /// Returns true if a line is as expected. A `*` in `expected` stands for any text.
+///
+/// Any number of `*` may occur, and each may stand for nothing.
 pub(crate) fn matches(line: &str, expected: &str) -> bool {
     let Some((start, rest)) = expected.split_once('*') else { return line == expected };
     let Some(line) = line.strip_prefix(start) else { return false };

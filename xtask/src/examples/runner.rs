@@ -26,6 +26,8 @@ impl Runner<'_> {
     }
 
     /// Fails unless the output has the expected lines in their order.
+    ///
+    /// Other lines may stand between the expected ones. No line is used for two expectations.
     pub(crate) fn compare(example: &Example, on: On, output: &str) -> Result<()> {
         let mut lines = output.lines();
         for expected in example.lines_on(on) {
@@ -46,6 +48,9 @@ impl Runner<'_> {
     }
 
     /// Runs the command of an example until its end, and returns its standard output.
+    ///
+    /// A watchdog sends SIGTERM to an example that runs longer than [`RUN_MAX`]. Such an example
+    /// fails, unless it ends with code 0. Standard error is that of this task.
     pub(crate) fn output_of(&self, name: &str, mut command: Command) -> Result<String> {
         let child = command.stdout(Stdio::piped()).spawn()?;
         let process = child.id();
@@ -69,6 +74,8 @@ impl Runner<'_> {
     }
 
     /// Returns the command of an example.
+    ///
+    /// The command has no input, and the folder of the runner for temporary files.
     pub(crate) fn command(&self, name: &str) -> Result<Command> {
         let is_it =
             |program: &&Program| !program.is_test && program.name.rsplit('/').next() == Some(name);

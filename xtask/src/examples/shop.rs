@@ -50,6 +50,9 @@ fn secret_file(path: &Path) -> Result<File> {
 }
 
 /// Starts all programs with the same variables, lets `load` compare their books, and stops them.
+///
+/// The programs start one after the other, each when the one before is ready. After an error, those
+/// that run are killed.
 fn processes(runner: &Runner<'_>, on: On, variables: &[(String, String)]) -> Result<()> {
     println!("load on {on:?}, with {} programs", PROGRAMS.len());
     let command = |name: &str| -> Result<Command> {
@@ -67,6 +70,8 @@ fn processes(runner: &Runner<'_>, on: On, variables: &[(String, String)]) -> Res
 }
 
 /// A program that runs.
+///
+/// Killed when the value is dropped, unless it was stopped.
 struct Program {
     name: &'static str,
     process: Child,
@@ -115,6 +120,8 @@ impl Drop for Program {
 }
 
 /// Asks the probe of a program.
+///
+/// Any failure counts as not ready, a port that is not bound yet included.
 fn is_ready(probe: SocketAddr) -> bool {
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&probe, PATIENCE)?;

@@ -7,6 +7,9 @@ use syn::{
 };
 
 /// Returns the lines of an item that users know by a path.
+///
+/// The first line is the item itself. Derived traits, public fields, variants and items of a trait
+/// follow, a line each. Other kinds of items have no line.
 pub(crate) fn item(path: &str, item: &Item) -> Vec<String> {
     let mut lines = Vec::new();
     let mut add = |line: String| lines.push(line);
@@ -48,6 +51,8 @@ pub(crate) fn item(path: &str, item: &Item) -> Vec<String> {
 }
 
 /// Returns the lines of an `impl` block: public methods, or the trait.
+///
+/// An implementation of a trait is one line, without its methods, since the trait decides on them.
 pub(crate) fn implementation(path: &str, block: &ItemImpl) -> Vec<String> {
     let (generics, target) = (&block.generics, &block.self_ty);
     let condition = &block.generics.where_clause;
@@ -70,6 +75,7 @@ pub(crate) fn implementation(path: &str, block: &ItemImpl) -> Vec<String> {
     methods.collect()
 }
 
+/// Returns the line of an item of a trait. A method with a default body is marked as `provided`.
 fn trait_item(path: &str, item: &TraitItem) -> Option<String> {
     Some(match item {
         TraitItem::Fn(it) => {
@@ -86,11 +92,13 @@ fn trait_item(path: &str, item: &TraitItem) -> Option<String> {
     })
 }
 
+/// Returns the kind, the name, the generics and the `where` clause of a type.
 fn head(kind: &str, name: &syn::Ident, generics: &Generics) -> String {
     let condition = &generics.where_clause;
     format!("{kind} {}", text(quote!(#name #generics #condition)))
 }
 
+/// Returns the fields of a variant, all of which are public.
 fn fields(fields: &Fields) -> String {
     match fields {
         Fields::Unit => "variant".to_owned(),
@@ -107,11 +115,13 @@ fn fields(fields: &Fields) -> String {
     }
 }
 
+/// Returns `non_exhaustive` and a space for a type that may grow, and nothing for others.
 fn marker(attributes: &[Attribute]) -> &'static str {
     let is_open = attributes.iter().any(|it| it.path().is_ident("non_exhaustive"));
     if is_open { "non_exhaustive " } else { "" }
 }
 
+/// Returns the names of all derived traits, in the order of the source.
 fn derives(attributes: &[Attribute]) -> Vec<String> {
     let lists = attributes.iter().filter_map(|attribute| match &attribute.meta {
         Meta::List(list) if list.path.is_ident("derive") => Some(list.tokens.to_string()),

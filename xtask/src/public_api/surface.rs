@@ -8,6 +8,9 @@ use super::render;
 use crate::source::{CrateTree, Target, item_name};
 
 /// Returns the surface of a crate, one sorted line per item.
+///
+/// `name` is that of the crate in Rust. Two passes: the first finds the paths under which each item
+/// is public, the second describes each item once.
 pub(crate) fn lines(name: &str, tree: &CrateTree) -> BTreeSet<String> {
     let mut surface = Surface { tree, paths: BTreeMap::new(), lines: BTreeSet::new() };
     surface.visit(&[], name);
@@ -21,6 +24,10 @@ pub(crate) fn lines(name: &str, tree: &CrateTree) -> BTreeSet<String> {
 /// The module and the name of an item.
 type ItemKey = (Vec<String>, String);
 
+/// The public items of a crate, while they are collected.
+///
+/// Items are known by their defining module, so re-exports of one item meet in one entry of
+/// `paths`.
 struct Surface<'a> {
     tree: &'a CrateTree,
     paths: BTreeMap<ItemKey, BTreeSet<String>>,
@@ -29,6 +36,9 @@ struct Surface<'a> {
 
 impl Surface<'_> {
     /// Collects the public items of a module that users know as `public`.
+    ///
+    /// A re-export that leads to another crate is a line of its own. Public modules are visited in
+    /// depth.
     fn visit(&mut self, at: &[String], public: &str) {
         let Some(module) = self.tree.modules.get(at) else { return };
         for item in &module.items {
@@ -65,6 +75,7 @@ impl Surface<'_> {
         }
     }
 
+    /// Adds a public path of an item.
     fn add(&mut self, item: ItemKey, path: String) {
         self.paths.entry(item).or_default().insert(path);
     }
@@ -105,6 +116,7 @@ fn is_public(visibility: &Visibility) -> bool {
     matches!(visibility, Visibility::Public(_))
 }
 
+/// A macro is public if it is exported. Modules and imports are no items here.
 fn is_public_item(item: &Item) -> bool {
     match item {
         Item::Const(item) => is_public(&item.vis),

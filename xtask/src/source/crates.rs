@@ -15,6 +15,9 @@ pub(crate) struct SourceFile {
 }
 
 /// Reads all Rust files that Git knows or does not ignore, sorted by path.
+///
+/// Files that are new and not yet added to Git count. Files that Git ignores, such as those in
+/// `target`, do not.
 pub(crate) fn source_files(shell: &Shell) -> Result<Vec<SourceFile>> {
     let listed = cmd!(shell, "git ls-files --cached --others --exclude-standard *.rs").read()?;
     let mut paths: Vec<_> = listed.lines().map(PathBuf::from).collect();
@@ -37,6 +40,7 @@ pub(crate) fn crate_roots(files: &[SourceFile]) -> Vec<PathBuf> {
     files.iter().map(|file| &file.path).filter(|path| is_root(path)).cloned().collect()
 }
 
+/// Decides by the names of the file and of its folders alone.
 fn is_root(path: &Path) -> bool {
     let mut names = path.iter().rev().map(|name| name.to_string_lossy());
     let (Some(file), folder) = (names.next(), names.next()) else { return false };

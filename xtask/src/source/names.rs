@@ -6,6 +6,8 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use syn::{ItemUse, UseTree, Visibility};
 
 /// The meaning of a path.
+///
+/// Paths of modules begin below the root of the crate, whose own path is empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Module(Vec<String>),
@@ -30,6 +32,8 @@ impl Imports {
         self.add_tree(&mut Vec::new(), &import.tree, is_public);
     }
 
+    /// Adds the names of a part of an import. `prefix` is the path before that part, and is the
+    /// same after the call.
     fn add_tree(&mut self, prefix: &mut Vec<String>, tree: &UseTree, is_public: bool) {
         match tree {
             UseTree::Path(path) => {
@@ -63,6 +67,8 @@ impl Imports {
         }
     }
 
+    /// Adds a name with the path that it stands for. A second path of the same name is kept as
+    /// well.
     fn add_name(&mut self, name: String, path: Vec<String>, is_public: bool) {
         if is_public && !self.public.contains(&name) {
             self.public.push(name.clone());
@@ -72,6 +78,9 @@ impl Imports {
 }
 
 /// Returns all paths of two names or more in some code, those in the arguments of macros included.
+///
+/// The code is looked at as tokens, so a path is found even where the macro decides what it means.
+/// Repeated paths are repeated in the result.
 pub(crate) fn paths_in(code: TokenStream) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     collect(code, &[], &mut found);
@@ -108,6 +117,7 @@ fn collect(code: TokenStream, prefix: &[String], found: &mut Vec<Vec<String>>) {
     }
 }
 
+/// Returns true if the tokens begin with `::`, which is two tokens.
 fn is_path_separator(tokens: &[TokenTree]) -> bool {
     let colon = |token: Option<&TokenTree>| matches!(token, Some(TokenTree::Punct(it)) if it.as_char() == ':');
     colon(tokens.first()) && colon(tokens.get(1))

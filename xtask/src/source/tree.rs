@@ -12,6 +12,8 @@ use super::names::{Imports, Target};
 /// The modules of a crate by their paths; the root has an empty path.
 pub(crate) struct CrateTree {
     /// The modules; code for unit tests is left out.
+    ///
+    /// A module under any other `cfg` is read as if its feature were on.
     pub(crate) modules: BTreeMap<Vec<String>, Module>,
 }
 
@@ -52,6 +54,7 @@ impl CrateTree {
         self.add(workspace, file, folder, path, parsed.items)
     }
 
+    /// Adds a module with these items, and its children from their files.
     fn add(
         &mut self,
         workspace: &Path,
@@ -84,6 +87,8 @@ impl CrateTree {
         Ok(())
     }
 
+    /// Adds a child from the block in its parent, from the file that `#[path]` names, or from
+    /// `NAME.rs` or `NAME/mod.rs`, in this order.
     fn add_child(
         &mut self,
         workspace: &Path,
@@ -116,6 +121,7 @@ impl CrateTree {
         self.resolve_within(from, path, DEPTH_MAX)
     }
 
+    /// Resolves a path through at most `depth` imports. A path that needs more has no target.
     fn resolve_within(&self, from: &[String], path: &[String], depth: usize) -> Option<Target> {
         let depth = depth.checked_sub(1)?;
         let (first, mut rest) = path.split_first()?;
@@ -143,6 +149,8 @@ impl CrateTree {
     }
 
     /// Looks a name up in a module: its own items, its children, its imports, its glob imports.
+    ///
+    /// The first one that is found decides. A glob import of the module itself is skipped.
     fn lookup(&self, at: &[String], name: &str, depth: usize) -> Option<Target> {
         let module = self.modules.get(at)?;
         let child: Vec<_> = at.iter().cloned().chain([name.to_owned()]).collect();
@@ -185,6 +193,7 @@ pub(crate) fn item_name(item: &Item) -> Option<String> {
     })
 }
 
+/// Returns the attributes of an item; none for other kinds of items.
 fn attributes(item: &Item) -> &[Attribute] {
     match item {
         Item::Const(item) => &item.attrs,
@@ -209,6 +218,7 @@ fn is_for_tests(attribute: &Attribute) -> bool {
     list.path.is_ident("cfg") && (words == "test" || words.starts_with("all (test"))
 }
 
+/// Returns the file that `#[path = "…"]` names.
 fn path_attribute(attribute: &Attribute) -> Option<String> {
     let Meta::NameValue(pair) = &attribute.meta else { return None };
     let Expr::Lit(literal) = &pair.value else { return None };

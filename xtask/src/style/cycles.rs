@@ -26,6 +26,8 @@ pub(crate) fn check(workspace: &Path, files: &[SourceFile]) -> Result<Check> {
 /// For each file, the files that it imports from, with the names.
 type Imports = BTreeMap<PathBuf, BTreeMap<PathBuf, BTreeSet<String>>>;
 
+/// Both `use` items and paths within code count. Modules in one file count as one file, and a file
+/// of declarations and re-exports alone imports nothing.
 fn file_imports(tree: &CrateTree) -> Imports {
     let mut imports = Imports::new();
     for (path, module) in &tree.modules {
@@ -49,6 +51,9 @@ fn file_imports(tree: &CrateTree) -> Imports {
 }
 
 /// Finds the groups of two files or more in which each file reaches each other.
+///
+/// The groups are the strongly connected components of the graph of imports, in the order of their
+/// first files.
 fn cycles(imports: &Imports) -> Vec<Vec<&PathBuf>> {
     let reached: BTreeMap<_, _> =
         imports.keys().map(|file| (file, reachable(file, imports))).collect();
@@ -83,6 +88,8 @@ fn reachable<'a>(file: &'a PathBuf, imports: &'a Imports) -> BTreeSet<&'a PathBu
     reached
 }
 
+/// Returns the number of files, and a line for each import within the group, with the imported
+/// names.
 fn describe(cycle: &[&PathBuf], imports: &Imports) -> String {
     let mut text = format!("{} files:", cycle.len());
     for file in cycle {

@@ -3,6 +3,8 @@
 use std::fmt;
 
 /// The outcome of a check.
+///
+/// Printed with all findings, also if they are few enough to pass.
 pub(crate) struct Check {
     name: &'static str,
     summary: String,
@@ -18,6 +20,8 @@ impl Check {
     }
 
     /// Creates a check that allows a share of findings, in thousandths of `total`.
+    ///
+    /// A share that is equal to the bound passes.
     pub(crate) fn share(
         name: &'static str,
         unit: &str,

@@ -1,4 +1,4 @@
-//! Manifests whose dependencies and features are sorted.
+//! Manifests whose dependencies and lints are sorted.
 
 use std::fs;
 
@@ -7,7 +7,8 @@ use xshell::{Shell, cmd};
 
 use super::finding::Check;
 
-/// Finds tables of dependencies and features whose keys are not sorted.
+/// Finds tables of dependencies and lints whose keys are not sorted, in all manifests that Git
+/// knows.
 pub(crate) fn check(shell: &Shell) -> Result<Check> {
     let listed = cmd!(shell, "git ls-files *Cargo.toml").read()?;
     let mut findings = Vec::new();
@@ -19,6 +20,9 @@ pub(crate) fn check(shell: &Shell) -> Result<Check> {
 }
 
 /// Within a table, a blank line begins a new group: the crates of the workspace come first.
+///
+/// Returns a line for each key that comes after a larger one. Tables of dependencies and of the
+/// workspace's lints count.
 fn unsorted(manifest: &str) -> Vec<String> {
     let (mut table, mut last) = (String::new(), String::new());
     let mut findings = Vec::new();

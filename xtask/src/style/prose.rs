@@ -4,6 +4,9 @@ use super::finding::Check;
 use crate::source::SourceFile;
 
 /// Fails at 2 % or more of the first doc lines.
+///
+/// A first doc line is one whose line before is no doc comment. The words of questions count with a
+/// capital alone.
 pub(crate) fn openers(files: &[SourceFile]) -> Check {
     let (mut total, mut findings) = (0, Vec::new());
     for file in files {
@@ -83,12 +86,14 @@ fn comment<'a>(line: &'a str, marks: &[&str]) -> Option<&'a str> {
     marks.iter().find_map(|mark| line.strip_prefix(mark)).map(str::trim)
 }
 
+/// Returns true if the text has a banned phrase, as whole words, in any case of letters.
 fn has_banned(text: &str) -> bool {
     let text = text.to_lowercase();
     let words: Vec<_> = words(&text).collect();
     BANNED.iter().any(|phrase| words.windows(phrase.len()).any(|window| window == *phrase))
 }
 
+/// Splits a text at everything but letters, digits and `_`.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
 }

@@ -3,6 +3,7 @@
 use super::finding::Check;
 use crate::source::SourceFile;
 
+/// Characters of a line, with its indentation.
 const COLUMNS_MAX: usize = 100;
 const LINES_MAX: usize = 350;
 
@@ -32,6 +33,8 @@ pub(crate) fn long_files(files: &[SourceFile]) -> Check {
     Check::strict("long files", "files over 350 lines", findings)
 }
 
+/// Returns true for a comment that could be wrapped: no row of a table, no target of a link, and no
+/// single word.
 fn is_breakable_comment(line: &str) -> bool {
     let Some(text) = line.trim_start().strip_prefix("//") else { return false };
     let text = text.trim_start_matches(['/', '!']).trim();

@@ -15,6 +15,8 @@ pub(crate) struct Job {
     environment: Vec<(OsString, OsString)>,
 }
 
+/// Cargo runs the examples of the documentation itself. Test programs are started without cargo, so
+/// that several run at a time.
 enum Work {
     /// The examples in the documentation, which cargo builds and runs.
     Docs,
@@ -25,6 +27,9 @@ enum Work {
 const SUITE: &str = "transport-amqp/conformance";
 
 /// Programs that take longest, in the order in which they start.
+///
+/// Entries are compared with the beginning of a name. Programs that are not listed follow, in the
+/// order of cargo.
 const LONGEST_FIRST: [&str; 6] = [
     DOCS,
     "faults/quick",
@@ -70,6 +75,8 @@ impl Job {
     }
 
     /// Returns the position among jobs: a long one that starts last prolongs the whole run.
+    ///
+    /// A smaller position starts earlier. Jobs of one position keep their order.
     pub(crate) fn order(&self) -> usize {
         LONGEST_FIRST
             .iter()
@@ -84,6 +91,9 @@ impl Job {
 
     /// Returns the command, which prints the output of passed tests, too: a test that could not run
     /// says so there.
+    ///
+    /// A test program runs in the folder of its package, with `CARGO_MANIFEST_DIR`, as under cargo.
+    /// `library_path` is the folder of the compiler's libraries.
     pub(crate) fn command(&self, workspace: &Path, library_path: &str) -> Command {
         match &self.work {
             Work::Docs => {

@@ -18,6 +18,9 @@ use super::summary::{Outcome, Summary};
 
 /// Runs all jobs, at most `at_a_time` at once. The output of each goes to a file in
 /// `target/test-output`, and is printed if the job fails.
+///
+/// A job that fails ends no other job. A command that cannot be started is an error of the whole
+/// run; the other workers finish the jobs that are left first. At least one job runs at a time.
 pub(crate) fn run(
     shell: &Shell,
     mut jobs: Vec<Job>,
@@ -52,6 +55,9 @@ pub(crate) fn run(
     Ok(Summary::new(outcomes.into_inner().unwrap_or_else(PoisonError::into_inner)))
 }
 
+/// Runs a job until its end, without a limit of time. Standard output and standard error go to
+/// `log`, in the order in which they are written. The environment of the job itself goes before
+/// that of all jobs.
 fn run_job(
     job: &Job,
     workspace: &Path,

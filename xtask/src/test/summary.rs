@@ -26,6 +26,9 @@ struct Counts {
 
 impl Outcome {
     /// Reads the counts from the output of a program.
+    ///
+    /// A program may print several results, as `cargo test --doc` does for each crate; their counts
+    /// are added up. Equal lines about tests that were not run count once.
     pub(crate) fn new(name: &str, took: Duration, is_ok: bool, text: String) -> Self {
         let counts = text.lines().filter_map(Counts::parse).fold(Counts::default(), Counts::plus);
         let mut not_run: Vec<_> =
@@ -38,6 +41,8 @@ impl Outcome {
 
 impl Counts {
     /// Parses a line such as `test result: ok. 12 passed; 0 failed; 1 ignored; …`.
+    ///
+    /// Returns `None` for any other line.
     fn parse(line: &str) -> Option<Self> {
         let (_, counts) = line.trim().strip_prefix("test result: ")?.split_once(". ")?;
         let count = |name: &str| {
@@ -61,6 +66,8 @@ impl Counts {
 }
 
 /// A test writes the line itself; a harness may write the name of the test before it.
+///
+/// Returns `NAME: REASON`, or `None` for a line without a name of one word and a reason.
 fn not_run(line: &str) -> Option<&str> {
     line.find("not run: ").map(|at| &line[at + "not run: ".len()..]).filter(|text| {
         let name = text.split(": ").next().unwrap_or_default();
@@ -113,6 +120,7 @@ impl Summary {
     }
 }
 
+/// The counts of all programs, then a line for each test that was not run.
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = self.0.iter().map(|it| it.counts).fold(Counts::default(), Counts::plus);

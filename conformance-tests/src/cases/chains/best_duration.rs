@@ -8,6 +8,8 @@ use crate::wait::PATIENCE;
 
 /// The least of several measured durations. A busy machine spoils some of them; a broken backend
 /// spoils all.
+///
+/// The search ends with a measurement within the bound, after 20 attempts, or after 30 s.
 pub(super) struct BestDuration {
     bound: Duration,
     least: Option<Duration>,
@@ -41,6 +43,8 @@ impl BestDuration {
     }
 
     /// The least measurement so far.
+    ///
+    /// The longest duration there is, if nothing was measured.
     pub(super) fn least(&self) -> Duration {
         self.least.unwrap_or(Duration::MAX)
     }

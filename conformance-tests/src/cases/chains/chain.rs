@@ -33,16 +33,23 @@ pub(super) struct SeenByBack {
 /// and after it calls the back server.
 #[derive(serde::Serialize, serde::Deserialize)]
 pub(super) struct Seen {
+    /// The time until the deadline when the call to the back server begins.
     pub(super) before_ms: u64,
     pub(super) at_the_back: SeenByBack,
+    /// The time until the deadline when the reply of the back server is there.
     pub(super) after_ms: u64,
 }
 
 /// A client that calls a front server that calls a back server.
+///
+/// Both servers share a transport, and each client has one of its own.
 pub(super) struct Chain {
+    /// The client of the front service.
     pub(super) client: Client<MessagePack>,
     pub(super) front: RunningServer,
     pub(super) back: RunningServer,
+    /// The times of the latest handler of the front server. `back_log` has those of the back
+    /// server.
     pub(super) front_log: HandlerLog,
     pub(super) back_log: HandlerLog,
 }
@@ -72,6 +79,8 @@ impl Chain {
     }
 
     /// Clears both logs.
+    ///
+    /// Called before each attempt, so that the times are those of one call.
     pub(super) fn clear(&self) {
         let _ = (self.front_log.take(), self.back_log.take());
     }
@@ -83,6 +92,8 @@ impl Chain {
 
     /// Returns the times at which the handlers of the front and of the back server stopped, if both
     /// ran.
+    ///
+    /// Clears the logs of the handlers that it looks at.
     pub(super) fn stopped(&self) -> Option<[Instant; 2]> {
         Some([self.front_log.take().stopped?, self.back_log.take().stopped?])
     }
@@ -136,6 +147,7 @@ fn the_front(log: HandlerLog, back: Client<MessagePack>) -> Router<MessagePack> 
     Router::new(MessagePack).method("look", look).method("wait", wait)
 }
 
+/// Returns the time until the deadline of a handler; 0 without a deadline.
 fn remaining_ms(context: &Context) -> u64 {
     context.deadline.map_or(0, Deadline::remaining_ms)
 }

@@ -13,8 +13,12 @@ pub(super) struct HandlerLog(Arc<Mutex<HandlerTimes>>);
 #[derive(Default)]
 pub(super) struct HandlerTimes {
     /// The deadline of its caller.
+    ///
+    /// `None` until a handler begins.
     pub(super) deadline: Option<Instant>,
     /// The time at which it ended or was dropped.
+    ///
+    /// `None` while the handler runs.
     pub(super) stopped: Option<Instant>,
 }
 

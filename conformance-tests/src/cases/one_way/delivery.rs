@@ -26,6 +26,8 @@ const PANICKING: u32 = 100;
 /// exist, or have arguments of another type. The server lives, and the client gets the reply to its
 /// awaited call alone.
 ///
+/// The server drains before the runs are counted, so that a second run of a call would be seen.
+///
 /// Catches backends that run a call twice, lose one, or send a reply to it.
 pub async fn each_runs_once_and_answers_nothing(context: &TestContext) -> Verdict {
     let ran: Arc<Mutex<Vec<u32>>> = Arc::default();
@@ -79,6 +81,8 @@ pub async fn each_runs_once_and_answers_nothing(context: &TestContext) -> Verdic
 ///
 /// The call is sent while its handler waits for a permit, and the handler ends after that.
 ///
+/// The send must end within 10 s.
+///
 /// Catches backends that report a one-way call as sent when it is settled.
 pub async fn sender_does_not_wait_for_the_handler(context: &TestContext) -> Verdict {
     let gate = Arc::new(Semaphore::new(0));
@@ -131,6 +135,8 @@ pub async fn one_for_an_unknown_service_is_unroutable(context: &TestContext) -> 
 }
 
 /// The one-way calls that a dying server held run on another server, marked as redelivered.
+///
+/// The server dies with four handlers that never end.
 ///
 /// Catches backends that settle a one-way call when they deliver it.
 ///

@@ -77,6 +77,8 @@ pub async fn no_deadline_is_inherited(context: &TestContext) -> Verdict {
 /// It waits behind a request that occupies the only place of the server, until its second has
 /// passed. A one-way call without a time to live waits behind it, and runs.
 ///
+/// The server is occupied for two seconds: the time to live, and a second for the transit.
+///
 /// Catches backends that lose the time to live, or count it anew when the call arrives.
 pub async fn expired_one_never_runs(context: &TestContext) -> Verdict {
     let busy = BusyServer::open(context).await?;
@@ -98,6 +100,8 @@ pub async fn expired_one_never_runs(context: &TestContext) -> Verdict {
 ///
 /// As [`expired_one_never_runs`], with `keep_expired`. The dead letter of the service has the
 /// reason `expired`.
+///
+/// The dead letters are looked at every 20 ms, for up to 30 s.
 ///
 /// Catches backends whose broker removes such a call.
 pub async fn expired_one_is_kept_if_it_asks(context: &TestContext) -> Verdict {
@@ -141,15 +145,24 @@ const TTL: Duration = Duration::from_secs(1);
 const TRANSIT_MAX: Duration = Duration::from_secs(1);
 
 /// A server with a window of one, which a call occupies until the gate gets a permit.
+///
+/// Calls of `note` with the number 13 expire in these cases, and those with the number 14 do not.
 struct BusyServer {
     _server: RunningServer,
     client: Client<MessagePack>,
+    /// One permit frees the server for good.
     gate: Arc<Semaphore>,
     runs_of_13: Arc<AtomicUsize>,
     runs_of_14: Arc<AtomicUsize>,
 }
 
 impl BusyServer {
+    /// Binds the server, and returns when the call that occupies it runs.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Failed`](crate::Failure::Failed), if an endpoint handle cannot be opened, or the
+    /// call does not arrive.
     async fn open(context: &TestContext) -> Verdict<Self> {
         let gate = Arc::new(Semaphore::new(0));
         let (runs_of_13, runs_of_14) =
@@ -168,6 +181,7 @@ impl BusyServer {
         Ok(Self { _server: server, client, gate, runs_of_13, runs_of_14 })
     }
 
+    /// Sends a one-way call of `note`, and returns when it was sent or refused.
     async fn send(
         &self,
         n: u32,

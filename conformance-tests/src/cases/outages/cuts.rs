@@ -29,6 +29,9 @@ pub(super) async fn cut_again_and_again(context: &TestContext, log: &OperationLo
 
 /// Waits until every acknowledged operation has had its effect.
 ///
+/// Waits as long as the number of effects grows at least once in 30 s. The summary is noted in the
+/// report.
+///
 /// # Errors
 ///
 /// [`Failure::Failed`](crate::Failure::Failed), with the counts, if an acknowledged operation has

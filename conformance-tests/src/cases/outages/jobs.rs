@@ -104,6 +104,8 @@ pub async fn jobs_outlive_a_restart_of_the_broker(context: &TestContext) -> Verd
 /// The broker closes the channel of the consumer. The job is redelivered, and its late
 /// acknowledgement has no effect.
 ///
+/// The broker takes the delivery back after about a second, as the hook demands.
+///
 /// Catches backends that reconnect when their connection closes, and not when a channel does.
 ///
 /// Needs the capability `pipeline` and the hook `impatient-broker`.
@@ -130,6 +132,8 @@ pub async fn worker_that_holds_a_job_too_long_is_fed_again(context: &TestContext
 }
 
 /// Starts a worker that logs the effect of each job.
+///
+/// The window is 64. A job counts as soon as its handler begins.
 async fn working(context: &TestContext, log: &Arc<OperationLog>) -> Verdict<AbortOnDrop> {
     let transport = context.serving().await?;
     let worker =

@@ -10,9 +10,13 @@ use crate::verdict::{Failure, OrFail, Verdict, ensure};
 use crate::wait::PATIENCE;
 
 /// The timeout of a push or a publish while the network is disturbed.
+///
+/// Shorter than the patience of a case, so that several tries fit.
 pub(super) const BRIEF: Duration = Duration::from_secs(2);
 
 /// Pushes jobs of this round until one arrives, for up to [`PATIENCE`].
+///
+/// A job is pushed every 20 ms. Jobs of earlier rounds are acknowledged and otherwise ignored.
 ///
 /// # Errors
 ///
@@ -52,6 +56,9 @@ pub(super) async fn jobs_flow_again(
 
 /// Publishes events of this round to a subscriber of `b.*` until one arrives, for up to
 /// [`PATIENCE`]. An event with another topic fails the case.
+///
+/// Two events are published every 20 ms, under `a.x` and under `b.x`. Events of earlier rounds are
+/// ignored.
 ///
 /// # Errors
 ///

@@ -23,6 +23,8 @@ use crate::wait::{PATIENCE, eventually, in_time};
 /// With [`Retries::at_once`], the handler runs three times for the failing job, and once for the
 /// next one.
 ///
+/// The next job is pushed when the failing one is discarded.
+///
 /// Catches backends that lose a requeued job, or redeliver a discarded one.
 ///
 /// Needs the capabilities `pipeline`, `settlement` and `attempts`.
@@ -66,6 +68,9 @@ pub async fn failing_job_is_tried_again_and_then_discarded(context: &TestContext
 ///
 /// The worker allows one attempt. The panic is counted, and the next job is done.
 ///
+/// The panicking job and the one that is text are discarded, or dead-lettered where the backend
+/// keeps dead letters.
+///
 /// Catches channels that close on a rejected delivery.
 ///
 /// Needs the capability `pipeline`.
@@ -96,6 +101,8 @@ pub async fn bad_jobs_leave_the_worker_at_work(context: &TestContext) -> Verdict
 /// A worker that drains finishes the jobs that run, and receives no more.
 ///
 /// Where the backend holds jobs, a job that is pushed afterwards goes to the next puller.
+///
+/// Two jobs run in a window of 2 when the drain is started.
 ///
 /// Catches consumers that are not cancelled, and receive jobs for a puller that is gone.
 ///

@@ -16,6 +16,9 @@ use crate::wait::{PATIENCE, in_time};
 ///
 /// Eight sets of filters meet twelve topics. [`Filter::matches`] says which events are due.
 ///
+/// An event with the topic `the.end`, to which all subscribe, ends each subscriber: no time is
+/// waited for events that are not due.
+///
 /// Catches filters that are compared by prefix, and wildcards with another meaning.
 ///
 /// Needs the capability `pubsub`.
@@ -129,6 +132,8 @@ pub async fn nobody_needs_to_listen(context: &TestContext) -> Verdict {
 /// Filters can be added and removed while a subscriber runs.
 ///
 /// A change is in force when its future resolves.
+///
+/// Five events are published between the changes, of which three are due.
 ///
 /// Catches changes that are ignored, or still in transit when their future resolves.
 ///

@@ -17,6 +17,8 @@ use crate::wait::{eventually, in_time};
 ///
 /// Of 100 events, each of two members must get some.
 ///
+/// The subscriber outside of the group must get the events in their order.
+///
 /// Catches groups whose members each get a copy, and groups in which one member gets everything.
 ///
 /// Needs the capabilities `pubsub` and `groups`.
@@ -57,6 +59,8 @@ pub async fn group_shares_its_events(context: &TestContext) -> Verdict {
 /// An event that a member of a group held when it died goes to another member.
 ///
 /// The event arrives marked as redelivered.
+///
+/// The other member joins while the event is held.
 ///
 /// Catches backends that acknowledge an event when it is delivered.
 ///

@@ -126,10 +126,12 @@ pub async fn published_call_runs_its_method(context: &TestContext) -> Verdict {
 struct Runs(Arc<[AtomicU32; 4]>);
 
 impl Runs {
+    /// Counts a run. Panics for a number over 3.
     fn count(&self, handler: usize) {
         self.0[handler].fetch_add(1, Ordering::SeqCst);
     }
 
+    /// Returns the counts so far, by the number of the handler.
     fn counts(&self) -> [u32; 4] {
         std::array::from_fn(|handler| self.0[handler].load(Ordering::SeqCst))
     }
@@ -142,6 +144,8 @@ async fn counting<const HANDLER: usize>(State(runs): State<Runs>, _: u32) -> Res
 }
 
 /// A listener at work, and a publisher to it.
+///
+/// The listener ends when the value is dropped.
 struct Listening {
     handle: WorkHandle,
     publisher: Publisher<MessagePack>,
@@ -150,6 +154,9 @@ struct Listening {
 
 impl Listening {
     /// Serves a router by a listener that subscribes to the filters of the router.
+    ///
+    /// The publisher is connected after the listener is bound, in a process of its own. `options`
+    /// sets further options of the listener, such as a group.
     async fn start<F>(
         context: &TestContext,
         router: Router<MessagePack, Runs>,
@@ -171,6 +178,8 @@ impl Listening {
     }
 
     /// Publishes some events under a topic.
+    ///
+    /// The events are the numbers from 0 on.
     async fn publish(&self, topic: &str, events: u32) -> Verdict {
         for n in 0..events {
             self.publisher.publish(topic, &n).await.or_fail("publishing")?;

@@ -40,6 +40,8 @@ pub async fn what_is_lacking_is_unsupported(context: &TestContext) -> Verdict {
 }
 
 /// Asks for a puller and a pusher.
+///
+/// Each is opened on a transport of its own.
 async fn lacking_pipeline_is_unsupported(context: &TestContext) -> Verdict {
     let lacking = !context.calling().await?.capabilities().pipeline;
     let puller = Puller::<u32>::bind(&context.serving().await?, QUEUE, MessagePack).await;
@@ -49,6 +51,8 @@ async fn lacking_pipeline_is_unsupported(context: &TestContext) -> Verdict {
 }
 
 /// Asks for a subscriber and a publisher.
+///
+/// Each is opened on a transport of its own.
 async fn lacking_pubsub_is_unsupported(context: &TestContext) -> Verdict {
     let lacking = !context.calling().await?.capabilities().pubsub;
     let transport = context.serving().await?;

@@ -57,6 +57,8 @@ pub async fn failed_job_comes_again_after_its_pause(context: &TestContext) -> Ve
 ///
 /// Three attempts fail with different errors. The reason is [`DeadLetterReason::Exhausted`].
 ///
+/// The pauses between the attempts are 40 ms. Another job, which succeeds, is done meanwhile.
+///
 /// Catches dead letters that are discarded, and requeues by the broker, which lose the errors of
 /// the attempts.
 ///
@@ -115,6 +117,9 @@ pub async fn exhausted_job_is_kept_with_its_story(context: &TestContext) -> Verd
 /// Three workers die with the job. Its first attempt may be left uncounted, since the worker may
 /// have died for another reason. The fourth allows three attempts, and dead-letters it without
 /// running it. The reason is [`DeadLetterReason::Crashed`].
+///
+/// A worker dies by closing its transport with the unsettled job. Each delivery after the first
+/// must be marked as redelivered.
 ///
 /// Catches queues that count to two, for which a job that kills its worker runs without end.
 ///

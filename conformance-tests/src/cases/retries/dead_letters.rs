@@ -85,8 +85,8 @@ pub async fn dead_letters_stay_until_they_are_discarded(context: &TestContext) -
 
 /// Dead letters of a name that was never used are refused, and not shown as none.
 ///
-/// Looks twice for those of a queue, a service and a group, and redrives those of the queue. A
-/// service that exists has no dead letters, which is no error.
+/// Looks twice for those of a queue, a service and a group, and then redrives them. A service that
+/// exists has no dead letters, which is no error.
 ///
 /// Catches backends that show a misspelt queue as empty, or that create the queue when it is first
 /// looked at.
@@ -176,6 +176,9 @@ pub async fn redriven_event_goes_to_its_group_alone(context: &TestContext) -> Ve
 }
 
 /// Pushes jobs and dead-letters each. Returns the puller.
+///
+/// The jobs are numbered from 1, and the error of job 2 is `dead 2`. The puller stays open, so that
+/// a redriven job arrives at once.
 async fn dead_letter_jobs(context: &TestContext, count: u32) -> Verdict<Puller<u32>> {
     let mut jobs = context.puller(Window::default()).await?;
     let pusher: Pusher<MessagePack> = context.pusher().await?;

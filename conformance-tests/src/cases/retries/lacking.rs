@@ -32,6 +32,8 @@ pub async fn what_is_lacking_is_unsupported(context: &TestContext) -> Verdict {
 }
 
 /// Asks for dead letters of each source, and for a server that keeps some.
+///
+/// Asks the transport directly as well, past the checks of core.
 async fn lacking_dead_letters_are_unsupported(context: &TestContext) -> Verdict {
     let transport = context.serving().await?;
     let lacking = !transport.capabilities().dead_letters;
@@ -47,6 +49,8 @@ async fn lacking_dead_letters_are_unsupported(context: &TestContext) -> Verdict 
 }
 
 /// Asks for a worker that requeues, one that delays, and one that dead-letters.
+///
+/// Each of the three lacks its capability also on a backend without `pipeline`.
 async fn lacking_retries_are_unsupported(context: &TestContext) -> Verdict {
     let transport = context.serving().await?;
     let can = transport.capabilities();
@@ -65,6 +69,8 @@ async fn lacking_retries_are_unsupported(context: &TestContext) -> Verdict {
 }
 
 /// Settles three jobs in ways that not every backend has.
+///
+/// A refused outcome returns the job with the error, and the job is dropped at the end.
 async fn lacking_outcomes_are_unsupported(context: &TestContext) -> Verdict {
     let transport = context.serving().await?;
     let can = transport.capabilities();

@@ -15,7 +15,9 @@ pub(super) struct Authority {
 /// The validity of a certificate.
 #[derive(Clone, Copy)]
 pub(super) enum Validity {
+    /// From 1975 to 4096, the default of `rcgen`.
     Now,
+    /// The year 2001.
     Expired,
 }
 
@@ -31,6 +33,8 @@ impl Authority {
     }
 
     /// Issues a certificate for a host or a user.
+    ///
+    /// The name is the common name, and the only alternative name.
     pub(super) fn issue(&self, name: &str, validity: Validity) -> Result<Certificate> {
         let mut params = CertificateParams::new(vec![name.to_owned()])?;
         params.distinguished_name.push(DnType::CommonName, name);

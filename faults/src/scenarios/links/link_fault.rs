@@ -28,6 +28,7 @@ pub(super) enum LinkFault {
     Delay,
 }
 
+/// Delay of each chunk of bytes. The fault lasts four times as long.
 const DELAY: Duration = Duration::from_secs(2);
 
 impl LinkFault {
@@ -48,6 +49,8 @@ impl LinkFault {
 
     /// Injects the fault, and waits until it has passed. A black hole lasts until the victim has
     /// noticed; returns the time that took.
+    ///
+    /// Both connections of the victim are up before the fault begins.
     pub(super) async fn inject(self, proxy: &Proxy, victim: &Amqp) -> Result<Option<Duration>> {
         let mut events = victim.events();
         connected(&mut events).await?;
@@ -77,6 +80,11 @@ impl LinkFault {
     }
 }
 
+/// Discards the bytes of one direction until the victim has noticed, and returns the time from the
+/// beginning.
+///
+/// The time ends with the loss of the second connection. If no such event comes within 10 seconds,
+/// the time ends with the first.
 async fn swallow(
     proxy: &Proxy,
     direction: Direction,

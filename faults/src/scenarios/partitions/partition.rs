@@ -44,6 +44,9 @@ impl Partition {
     }
 
     /// Returns the directions in which packets vanish. Each round concerns other nodes.
+    ///
+    /// A pair stands for one direction. Three rounds cover all nodes, and six rounds cover all
+    /// single directions.
     pub(super) fn cuts(self, round: usize) -> Vec<(Host, Host)> {
         let node = round % NODES;
         let others = (0..NODES).filter(|other| *other != node);

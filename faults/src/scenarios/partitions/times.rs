@@ -6,6 +6,8 @@ use std::time::Duration;
 use crate::recorder::Recorder;
 
 /// Operations that have ended.
+///
+/// Errors of receiving handles count as failures, too.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Progress {
     acknowledged: usize,

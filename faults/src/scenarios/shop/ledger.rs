@@ -7,6 +7,9 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 /// The entries of a book.
+///
+/// A line of the file is one entry: a JSON array of the order's number and a value. The value is
+/// the amount in cents, or an object with `cents`.
 #[derive(Default)]
 pub(super) struct Ledger {
     /// The amounts by the numbers of the orders.
@@ -35,6 +38,8 @@ impl Ledger {
     }
 
     /// Returns the number of entries in a book.
+    ///
+    /// A file that does not exist has none.
     pub(super) fn count(books: &Path, name: &str) -> usize {
         let text = std::fs::read(books.join(name)).unwrap_or_default();
         text.into_iter().filter(|byte| *byte == b'\n').count()

@@ -24,7 +24,7 @@ pub(super) struct Shop<'a> {
     pub(super) books: &'a Path,
 }
 
-/// A process. Dropping it kills the process.
+/// A process. Dropping it kills the process. A program reads its settings from the environment.
 pub(super) struct Program {
     name: &'static str,
     process: Child,
@@ -43,6 +43,8 @@ const LINES_MAX: usize = 12;
 
 impl Program {
     /// Starts a process, without waiting for it.
+    ///
+    /// The probe listens on a free port, whose number the log names.
     pub(super) fn start(shop: &Shop<'_>, name: &'static str) -> Result<Self> {
         let mut command = Command::new(&shop.plan.program);
         command.args([ARGUMENT, name]).kill_on_drop(true).env("NO_COLOR", "1");
@@ -60,6 +62,11 @@ impl Program {
     }
 
     /// Waits until the program is ready.
+    ///
+    /// # Errors
+    ///
+    /// If the process ends first, or does not get ready: the waits for its probe and for readiness
+    /// have two minutes each. The error shows the last lines of the log.
     pub(super) async fn ready(mut self) -> Result<Self> {
         let looking = self.until_ready(true);
         let looked = tokio::select! {
@@ -95,6 +102,8 @@ impl Program {
     }
 
     /// Sends SIGTERM, and waits until the program has drained.
+    ///
+    /// Fails if the program has not ended within two minutes, or ends with a failure.
     pub(super) async fn stop(mut self) -> Result<()> {
         let id = self.process.id().context("the id of a program that runs")?.to_string();
         let killed = Command::new("kill").args(["-TERM", &id]).status().await;
@@ -152,6 +161,8 @@ async fn read(errors: ChildStderr, found: watch::Sender<Option<String>>, log: Lo
 }
 
 /// Asks a probe.
+///
+/// Any answer but 200 means that the program is not ready.
 async fn is_ready(address: &str) -> Result<bool> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(b"GET /ready HTTP/1.1\r\nhost: probe\r\n\r\n").await?;

@@ -5,6 +5,8 @@ use std::fmt;
 use anyhow::{Context, Result, ensure};
 
 /// The resident memory of a process, sampled.
+///
+/// A value in KiB is that of `VmRSS` in `/proc`, so the scenario needs Linux.
 pub(super) struct Samples {
     /// The process in reports.
     pub(super) name: &'static str,
@@ -41,6 +43,8 @@ impl Samples {
 
     /// Checks for growth.
     ///
+    /// The median may grow by a fifth and 16 MiB.
+    ///
     /// # Errors
     ///
     /// If the median of the last quarter is well above that of the second.
@@ -61,12 +65,15 @@ impl Samples {
     }
 
     /// Returns the medians of the four quarters.
+    ///
+    /// Up to three samples at the end are left out.
     fn quarters(&self) -> [u64; 4] {
         let length = self.kib.len() / 4;
         [0, 1, 2, 3].map(|quarter| median(&self.kib[quarter * length..(quarter + 1) * length]))
     }
 }
 
+/// Returns the upper median, and 0 without samples.
 fn median(samples: &[u64]) -> u64 {
     let mut sorted = samples.to_vec();
     sorted.sort_unstable();

@@ -7,8 +7,12 @@ use crate::connection::inbound::content_header;
 use crate::connection::inbound::fatal_search::{ConnectionWatch, MessageKey, Suspect, Treatment};
 
 /// State of a connection that is read carefully.
+///
+/// The frame filter owns the state, and calls one method for each frame, in the order of the
+/// stream. Careful reading ends when the time has passed and no delivery is incomplete.
 pub(super) struct CarefulReading {
-    /// Messages to take aside.
+    /// Messages to take aside. Copied when the connection begins: a later finding concerns the next
+    /// connection.
     taken: Vec<Suspect>,
     /// End of careful reading.
     until: Instant,
@@ -52,6 +56,8 @@ impl CarefulReading {
     }
 
     /// Notes a method.
+    ///
+    /// A method ends the incomplete delivery on its channel. `basic.deliver` begins the next one.
     pub(super) fn method(&mut self, watch: &ConnectionWatch, channel: u16, payload: &[u8]) {
         self.deliveries.remove(&channel);
         let Some((tag, is_redelivered)) = delivery(payload) else { return watch.enter(None) };
@@ -62,6 +68,9 @@ impl CarefulReading {
     }
 
     /// Notes a content header. Returns the payload in its place, if the message is taken aside.
+    ///
+    /// A content header without a delivery before it passes, as that of a returned message does. A
+    /// delivery is replaced only if the broker marks it as redelivered.
     pub(super) fn header(
         &mut self,
         watch: &ConnectionWatch,
@@ -130,6 +139,9 @@ impl CarefulReading {
 
 /// Returns the consumer tag of a delivery, and whether it is a redelivery; `None` for another
 /// method.
+///
+/// In AMQP 0-9-1, the arguments of `basic.deliver` begin with a short string, the consumer tag. The
+/// delivery tag of 8 bytes and the byte of the flag follow.
 fn delivery(payload: &[u8]) -> Option<(&[u8], bool)> {
     let arguments = payload.strip_prefix(&DELIVER)?;
     let (length, rest) = arguments.split_first()?;

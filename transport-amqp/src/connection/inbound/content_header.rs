@@ -46,6 +46,9 @@ pub(super) fn too_large(start: &[u8]) -> Vec<u8> {
 ///
 /// No header is kept. `keeps_texts` keeps the texts in ASCII and the properties of fixed size, so
 /// that a request can be answered.
+///
+/// The result is complete even if the payload is truncated: missing bytes of the class and the size
+/// are zero.
 pub(super) fn replaced(payload: &[u8], cause: &str, keeps_texts: bool) -> Vec<u8> {
     let mut rewritten = payload[..payload.len().min(CLASS_AND_SIZE)].to_vec();
     rewritten.resize(CLASS_AND_SIZE, 0);
@@ -164,6 +167,10 @@ struct Properties {
 }
 
 impl Properties {
+    /// Walks over the properties, and replaces bytes that are not UTF-8 in place.
+    ///
+    /// The payload has at least `FIXED` bytes. The walk ends at the first property that is
+    /// truncated; the flags of the result leave out that property and all later ones.
     fn walk(payload: &mut [u8]) -> Self {
         let flags = u16::from_be_bytes([payload[CLASS_AND_SIZE], payload[CLASS_AND_SIZE + 1]]);
         let mut fields = Fields::new(payload);
@@ -219,7 +226,8 @@ enum Kind {
     Fixed(usize),
 }
 
-/// All properties in the order of their flags, with the cause if one is not UTF-8.
+/// All properties in the order of their flags, with the cause if one is not UTF-8. The order is
+/// that of the class `basic` in AMQP 0-9-1, where the first property has the highest bit.
 const PROPERTIES: [(Kind, &str); 14] = [
     (Kind::Text, "its property `content_type` is not UTF-8"),
     (Kind::Text, "its property `content_encoding` is not UTF-8"),

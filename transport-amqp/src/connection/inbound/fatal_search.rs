@@ -16,9 +16,14 @@ use crate::engine_cause::EngineCause;
 use crate::error::lock;
 
 /// State that the supervisor of a connection shares with the streams of its connections.
+///
+/// Clones share the state. The lock is held for a few assignments, and never across an await. The
+/// supervisor notes the ends, and the stream of each connection its frames.
 #[derive(Clone, Default)]
 pub(in crate::connection) struct FatalSearch(Arc<Mutex<State>>);
 
+/// Ends and suspects so far. A connection that was replaced changes nothing any more: its number
+/// differs from `connection`.
 #[derive(Default)]
 struct State {
     /// Ends by the engine in a row.
@@ -93,6 +98,9 @@ impl fmt::Display for Treatment {
 
 impl FatalSearch {
     /// Starts a connection.
+    ///
+    /// The watch of the connection before has no effect from now on. The suspects stay, unless the
+    /// last end is more than 10 minutes ago.
     pub(super) fn begin(&self) -> ConnectionWatch {
         let mut state = lock(&self.0);
         state.forget_old();
@@ -109,6 +117,10 @@ impl FatalSearch {
 
     /// Notes the end of the current connection, with the engine's error. Returns the queue of the
     /// message that has ended it, if this is known by now.
+    ///
+    /// Only an end by the engine itself counts: not one by the broker, and not one by the socket. A
+    /// message is named after two ends of its own among three in a row. Another message of a known
+    /// queue is named at once.
     pub(in crate::connection) fn note_end(
         &self,
         reason: Option<&lapin::Error>,
@@ -213,11 +225,15 @@ impl ConnectionWatch {
     }
 
     /// Sets the message whose frame the engine gets next.
+    ///
+    /// `None` stands for a frame that belongs to no delivery.
     pub(super) fn enter(&self, current: Option<MessageKey>) {
         self.update(|state| state.current = current);
     }
 
     /// Clears a suspect: the engine has survived the whole message.
+    ///
+    /// A suspect that is taken aside stays: the engine has survived only its replacement.
     pub(super) fn clear(&self, key: &MessageKey) {
         self.update(|state| {
             let is_cleared = |of: &Suspect| of.key == *key && of.treatment == Treatment::Pass;

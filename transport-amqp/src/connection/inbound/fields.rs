@@ -5,6 +5,9 @@ use std::ops::Range;
 /// A position in the payload of a frame.
 ///
 /// Each byte of a text that is not UTF-8 is replaced by `?`, so the frame keeps its length.
+///
+/// Each step checks the number of remaining bytes first, so no read goes beyond the slice. After an
+/// error, the position is undefined; [`table`](Self::table) alone goes on behind the fault.
 pub(super) struct Fields<'a> {
     bytes: &'a mut [u8],
     at: usize,
@@ -77,12 +80,18 @@ impl<'a> Fields<'a> {
     }
 
     /// Checks an entry of a table.
+    ///
+    /// The entry has to end before `end`. `depth` is the number of tables and arrays around it,
+    /// without the outermost table.
     pub(super) fn entry(&mut self, end: usize, depth: usize) -> Result<(), Malformed> {
         self.text_before(end)?;
         self.value(end, depth)
     }
 
     /// Checks a value behind the letter of its type.
+    ///
+    /// RabbitMQ's [errata](https://www.rabbitmq.com/amqp-0-9-1-errata) to AMQP 0-9-1 list the
+    /// letters of the types.
     fn value(&mut self, end: usize, depth: usize) -> Result<(), Malformed> {
         let letter = self.bytes[self.take(1, end)?];
         let size = match letter {
@@ -113,6 +122,7 @@ impl<'a> Fields<'a> {
         self.take(size, end).map(drop)
     }
 
+    /// Checks a short string that has to end before `end`, and replaces bytes that are not UTF-8.
     fn text_before(&mut self, end: usize) -> Result<(), Malformed> {
         let length = usize::from(self.bytes[self.take(1, end)?]);
         let start = self.take(length, end)?;
@@ -121,6 +131,8 @@ impl<'a> Fields<'a> {
     }
 
     /// Reads the length of a section, and returns its end.
+    ///
+    /// The position is behind the length then, and not behind the section.
     fn section(&mut self, end: usize) -> Result<usize, Malformed> {
         let start = self.take(4, end)?;
         let mut length = [0; 4];
@@ -133,6 +145,8 @@ impl<'a> Fields<'a> {
     }
 
     /// Moves over `size` bytes before `end`, and returns where they start.
+    ///
+    /// The position must not be behind `end`.
     fn take(&mut self, size: usize, end: usize) -> Result<usize, Malformed> {
         let start = self.at;
         if size > end - start {

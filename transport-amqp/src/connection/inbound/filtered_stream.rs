@@ -12,6 +12,8 @@ use crate::connection::inbound::foreign_peer::check_first;
 use crate::connection::inbound::frame_filter::FrameFilter;
 
 /// A stream whose inbound frames are checked. Outbound bytes pass.
+///
+/// The engine owns the stream and polls it on its own thread.
 pub(crate) struct FilteredStream<S> {
     stream: S,
     filter: FrameFilter,
@@ -49,6 +51,11 @@ impl<S> FilteredStream<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for FilteredStream<S> {
+    /// Reads checked bytes. Most bytes go from the socket into `buffer` and are checked there; only
+    /// held and rewritten frames are copied.
+    ///
+    /// A first byte that is no AMQP is an error of the kind `InvalidData`. An end of the stream
+    /// within a held frame discards the frame.
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

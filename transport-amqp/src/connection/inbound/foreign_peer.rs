@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 
 /// The error of a peer that answers in TLS where plain AMQP was expected.
+///
+/// The description of a failed handshake recognizes this type inside the [`io::Error`].
 #[derive(Debug)]
 pub(crate) struct SpeaksTls;
 
@@ -16,6 +18,9 @@ impl fmt::Display for SpeaksTls {
 impl std::error::Error for SpeaksTls {}
 
 /// Checks the first byte from a peer. A broker sends a frame, or its protocol header.
+///
+/// A broker's first byte is 1 for a method frame, or `A` for a protocol header. The types of TLS
+/// records are those of RFC 8446, section 5.1.
 ///
 /// # Errors
 ///

@@ -1,7 +1,10 @@
 //! The head of a frame.
 
 /// The type, the channel and the size of a frame.
+///
+/// AMQP 0-9-1 defines the layout in section 4.2.3, the general frame format.
 pub(super) struct Head {
+    /// The type: 1 for a method, 2 for a content header, 3 for a body, 8 for a heartbeat.
     pub(super) kind: u8,
     pub(super) channel: u16,
     /// Bytes of the payload.
@@ -12,6 +15,8 @@ pub(super) struct Head {
 
 impl Head {
     /// Parses the head at the beginning of `bytes`; `None` if it is not complete.
+    ///
+    /// The size comes from the peer, unchecked. The caller compares it with its own bound.
     pub(super) fn of(bytes: &[u8]) -> Option<Self> {
         let [kind, c, d, s, t, u, v] = *bytes.first_chunk::<HEAD>()?;
         let size = usize::try_from(u32::from_be_bytes([s, t, u, v])).unwrap_or(usize::MAX / 2);

@@ -6,6 +6,9 @@ use crate::connection::inbound::fields::{Fields, Malformed};
 /// exchange or routing key is not UTF-8.
 ///
 /// The broker cuts its reasons at 255 bytes, also within a character.
+///
+/// Each replaced byte is overwritten in place, so that the method keeps its length. The fault of a
+/// method that precedes no message is not reported: the replaced text is good enough.
 pub(super) fn check(payload: &mut [u8]) -> Option<&'static str> {
     let (id, arguments) = payload.split_first_chunk_mut::<4>()?;
     if !has_texts(*id) {
@@ -60,9 +63,14 @@ fn walk(fields: &mut Fields<'_>, layout: &[Field]) -> Result<(), Malformed> {
 }
 
 const CONNECTION_CLOSE: (u8, u8) = (10, 50);
+/// Class and number of `connection.blocked`, an
+/// [extension](https://www.rabbitmq.com/docs/connection-blocked) of RabbitMQ.
 const CONNECTION_BLOCKED: (u8, u8) = (10, 60);
 const CHANNEL_CLOSE: (u8, u8) = (20, 40);
 const DECLARE_OK: (u8, u8) = (50, 11);
+/// Class and number of `basic.cancel`, with the consumer tag. RabbitMQ
+/// [sends it](https://www.rabbitmq.com/docs/consumer-cancel) as an extension, for instance when the
+/// queue was deleted.
 const CANCEL: (u8, u8) = (60, 30);
 const RETURN: (u8, u8) = (60, 50);
 const DELIVER: (u8, u8) = (60, 60);

@@ -21,6 +21,9 @@ use crate::tasks::Tasks;
 use crate::wire::native;
 
 /// Messages of the clients of a service to one server.
+///
+/// The stream of the server's deliveries owns the value. The listener ends when the stream is
+/// dropped.
 pub(crate) struct Control {
     /// Calls that their clients have abandoned.
     pub(crate) abandoned: mpsc::Receiver<Abandoned>,
@@ -34,6 +37,8 @@ pub(crate) struct Control {
 
 /// The name of the queue that a server listens to; `None` while it does not listen. Clones share
 /// it.
+///
+/// The listener sets the name after each registration, and clears it when the channel is lost.
 #[derive(Clone, Default)]
 pub(crate) struct ControlQueue(Arc<Mutex<Option<ShortString>>>);
 
@@ -54,6 +59,11 @@ impl ControlQueue {
 ///
 /// If the broker denies access to the exchange, a warning is logged, and the server works without
 /// cancellations.
+///
+/// # Errors
+///
+/// [`ErrorKind::TooLarge`] if the name of the service is too long, and [`ErrorKind::Config`] if the
+/// connection has no channel left.
 pub(crate) async fn listen(
     connection: &Arc<SupervisedConnection>,
     tasks: &Tasks,
@@ -86,6 +96,8 @@ pub(crate) async fn listen(
 }
 
 /// Consumer of cancellations and answers for one server.
+///
+/// A task of the transport runs the listener, and holds one reserved channel until its end.
 struct CancelListener {
     /// Connection for the channel of the listener.
     connection: Arc<SupervisedConnection>,
@@ -97,7 +109,7 @@ struct CancelListener {
     answers: mpsc::Sender<Answer>,
     /// Name of the present queue.
     queue: ControlQueue,
-    /// The most messages that wait in the queue.
+    /// The most messages that wait in the queue: 1,024, and two for each request of the window.
     queued_max: usize,
 }
 
@@ -113,6 +125,9 @@ impl CancelListener {
 
     /// Listens again after each lost channel. Reports over `ready` the end of the first attempt,
     /// whether it succeeded or not.
+    ///
+    /// Without access to the exchange, the listener goes on with answers alone, and tries to bind
+    /// again after the next lost channel.
     async fn listen_until_refused(self, ready: oneshot::Sender<()>) {
         let mut ready = Some(ready);
         let mut backoff = Backoff::new();
@@ -167,6 +182,9 @@ impl CancelListener {
     }
 
     /// Declares a queue and consumes it.
+    ///
+    /// The queue has a new name each time. With `binds` unset, cancellations do not arrive, and
+    /// answers do.
     async fn consume(&self, binds: bool) -> Result<(Channel, Consumer)> {
         let setup = ChannelGuard::new(self.connection.channel().await?);
         let channel = setup.channel();
@@ -193,6 +211,9 @@ impl CancelListener {
 
     /// Forwards cancellations and acknowledges each, until the channel is lost or the receiver is
     /// dropped.
+    ///
+    /// While the buffer of the responder is full, the forwarding stops. The prefetch then bounds
+    /// the messages in memory. A message of another kind is acknowledged and dropped.
     async fn forward(&self, channel: &Channel, mut cancellations: Consumer) {
         while let Some(Ok(raw)) = cancellations.next().await {
             // The engine's stream takes no part in the budget.
@@ -227,8 +248,9 @@ fn decode(raw: &Raw) -> Option<Abandoned> {
     abandoned
 }
 
-/// The most cancellations that wait in the queue at the broker, and in the server. The broker drops
-/// further ones. In the queue, there is room for the answers to a window of questions, too.
+/// The most cancellations that wait in the queue at the broker, and in the server. At the broker,
+/// the oldest ones are dropped for further ones. In the queue, there is room for the answers to a
+/// window of questions, too.
 const QUEUED_MAX: usize = 1024;
 /// Prefetch: cancellations that the broker sends before the first of them is acknowledged.
 const PREFETCH: u16 = 64;

@@ -34,6 +34,8 @@ impl CancelSender {
 
 /// Publishes cancellations on a channel of their own, which the first of them opens. Without a
 /// connection, they stay in the queue.
+///
+/// A cancellation that fails is dropped, and the next one gets another channel.
 async fn run(
     connection: Arc<SupervisedConnection>,
     mut cancellations: mpsc::Receiver<OutgoingMessage>,

@@ -94,11 +94,13 @@ fn properties(kind: &str, delivery: u64) -> BasicProperties {
     BasicProperties::default().with_delivery_mode(1).with_type(kind)
 }
 
+/// Returns a mandatory message without a body, which expires after 5 seconds.
 fn expiring(queue: ShortString, properties: BasicProperties) -> OutgoingMessage {
     let deadline = Some(Deadline::after(EXPIRES));
     OutgoingMessage { deadline, ..OutgoingMessage::to_queue(queue, properties, Bytes::new()) }
 }
 
+/// Returns the control queue of a server, which its address names.
 fn queue_of(server: &ServerAddress) -> Result<ShortString> {
     short_string("server address", String::from_utf8_lossy(server.as_bytes()).into_owned())
 }

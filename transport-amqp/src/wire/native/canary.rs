@@ -77,6 +77,7 @@ fn properties(number: u128) -> BasicProperties {
     BasicProperties::default().with_delivery_mode(1).with_type(TYPE.into()).with_message_id(id)
 }
 
+/// Returns a mandatory message without a body, which expires after `limit`, if there is one.
 fn expiring(
     queue: ShortString,
     properties: BasicProperties,

@@ -193,6 +193,8 @@ fn count_in(headers: Option<&FieldTable>, name: &str) -> Option<u32> {
     count(headers?.inner().get(name)?)
 }
 
+/// Reads the method, the deadline and the shared parts of a request. On an error, `message` has the
+/// parts that were read before.
 fn read_request(raw: &mut RawDelivery, limits: &Limits, message: &mut Message) -> Result<()> {
     let properties = &raw.properties;
     check_well_formed(properties.headers().as_ref())?;
@@ -218,6 +220,7 @@ fn read_deadline(properties: &BasicProperties, message: &mut Message) -> Result<
     Ok(())
 }
 
+/// Reads the fault and the shared parts of a reply. A reply needs no method and no deadline.
 fn read_reply(mut raw: RawDelivery, limits: &Limits, message: &mut Message) -> Result<()> {
     check_well_formed(raw.properties.headers().as_ref())?;
     if let Some(table) = raw.properties.headers() {
@@ -227,6 +230,8 @@ fn read_reply(mut raw: RawDelivery, limits: &Limits, message: &mut Message) -> R
 }
 
 /// Reads the parts that all kinds of messages share, and checks the limits.
+///
+/// The body moves last. If the message exceeds the limits, the body moves back to `raw`.
 fn read_shared(raw: &mut RawDelivery, limits: &Limits, message: &mut Message) -> Result<()> {
     let properties = &raw.properties;
     message.content_type = properties

@@ -8,10 +8,12 @@ use super::short_string::short_string;
 
 /// Prefix of the headers that polywire reserves.
 const RESERVED: &str = "polywire.";
+/// Code of a fault. A reply without this header is a success.
 const FAULT_CODE: &str = "polywire.fault";
 const FAULT_KIND: &str = "polywire.fault.kind";
 const FAULT_MESSAGE: &str = "polywire.fault.message";
 const FAULT_DETAILS: &str = "polywire.fault.details";
+/// Mark of a fault that another attempt would not remove.
 const FAULT_IS_PERMANENT: &str = "polywire.fault.permanent";
 /// Number of the attempt, counted from 1.
 pub(super) const ATTEMPT: &str = "polywire.attempt";
@@ -143,6 +145,9 @@ pub(super) fn check_well_formed(table: Option<&FieldTable>) -> Result<()> {
 }
 
 /// Returns whether the broker uses this header to record dead-lettering and redeliveries.
+///
+/// RabbitMQ documents the records of [dead-lettering](https://www.rabbitmq.com/docs/dlx), and the
+/// counts of [quorum queues](https://www.rabbitmq.com/docs/quorum-queues).
 pub(super) fn is_broker_record(name: &str) -> bool {
     [DELIVERY_COUNT, ACQUIRED_COUNT].contains(&name)
         || BROKER_RECORDS.iter().any(|prefix| name.starts_with(prefix))
@@ -157,6 +162,8 @@ pub(super) fn text(value: &AMQPValue) -> Option<Result<String, std::string::From
 }
 
 /// Returns a count, whichever width of integer the sender chose.
+///
+/// `None` for a negative number, and for one beyond 32 bits.
 pub(super) fn count(value: &AMQPValue) -> Option<u32> {
     match *value {
         AMQPValue::ShortShortInt(n) => n.try_into().ok(),

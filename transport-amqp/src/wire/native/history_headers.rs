@@ -18,6 +18,7 @@ const DEAD_ATTEMPTS: &str = "polywire.dead.attempts";
 const DEAD_AT: &str = "polywire.dead.at";
 /// Queue that the dead letter comes from.
 const DEAD_ORIGIN: &str = "polywire.dead.origin";
+/// The headers of this file, which a copy replaces as a whole.
 const ALL: [&str; 7] =
     [FIRST_ERROR, LAST_ERROR, REDRIVEN, DEAD_REASON, DEAD_ATTEMPTS, DEAD_AT, DEAD_ORIGIN];
 
@@ -85,6 +86,7 @@ pub(super) fn read_dead(headers: Option<&FieldTable>, attempts: u32) -> Box<Hist
     history
 }
 
+/// Reads the record of a dead-lettering by polywire. `None` without a reason or a time.
 fn dead_letter_record(headers: &HeaderMap) -> Option<DeadLetterRecord> {
     let reason = text(headers.get(DEAD_REASON)?)?.ok()?;
     let attempts = headers.get(DEAD_ATTEMPTS).and_then(count).unwrap_or(0);

@@ -24,10 +24,12 @@ pub(crate) const NOTICE_EXCHANGE: &str = "amq.direct";
 /// Type of the notice that the exchange of a channel was missing.
 pub(crate) const LOST_EXCHANGE: &str = "polywire.lost";
 
+/// Prefix that no name of the program's own has.
 const PREFIX: &str = "polywire.";
 const JOBS: &str = "polywire.jobs.";
 const EVENTS: &str = "polywire.events.";
 const DEAD_LETTERS: &str = "polywire.dead.";
+/// Prefix of the reply queues of callers that answer the questions of servers.
 const ASKED: &str = "polywire.reply.ask.";
 const RETRIES: &str = "polywire.retry.";
 /// First words of names other than those of request queues.
@@ -149,6 +151,7 @@ pub(super) fn is_request_queue(queue: &ShortString) -> bool {
     !is_own(queue) && ![JOBS, EVENTS].iter().any(|prefix| queue.as_str().starts_with(prefix))
 }
 
+/// Returns the part of a name that the names of its retry and dead-letter queues contain.
 fn without_prefix(queue: &ShortString) -> Cow<'_, str> {
     let name = queue.as_str();
     name.strip_prefix(PREFIX).map_or_else(|| Cow::Owned(format!(".{name}")), Cow::Borrowed)

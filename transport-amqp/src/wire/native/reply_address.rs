@@ -28,6 +28,8 @@ pub(super) struct ReplyAddress {
 
 impl ReplyAddress {
     /// Parses an address of [`reply_address`].
+    ///
+    /// `None` for an address of another form.
     pub(super) fn parse(address: &ReplyTo) -> Option<Self> {
         let (length, rest) = address.as_bytes().split_first()?;
         let (queue, id) = rest.split_at_checked(usize::from(*length))?;

@@ -12,7 +12,8 @@ use super::{PeerConnection, PeerKind};
 use crate::wire;
 
 impl PeerConnection {
-    /// Logs an inbound peer, throttled.
+    /// Logs an inbound peer at level info, throttled. The line has the number of connections since
+    /// the last line of this balancer.
     pub(in crate::balancer) fn log_inbound(&self) {
         if let Some(count) = self.state.connects.note() {
             tracing::info!(endpoint = &*self.name, count, "connected");
@@ -20,6 +21,10 @@ impl PeerConnection {
     }
 
     /// Marks the peer as connected, and wakes all senders that wait for a peer.
+    ///
+    /// Forgets first what belongs to the connection before, except for the stated bound on
+    /// messages. If the balancer gets replies, the question for the bounds is sent before the peer
+    /// can get a request.
     pub(in crate::balancer) fn set_connected(&self) {
         self.refusing.store(false, Ordering::Relaxed);
         self.leave.record(None);
@@ -42,6 +47,9 @@ impl PeerConnection {
 
     /// Marks the peer as disconnected, fails its calls, and logs that, throttled. Returns whether
     /// there was a log line.
+    ///
+    /// A connection that connects has its own throttle. All other connections of the balancer share
+    /// one.
     pub(in crate::balancer) fn set_lost(&self) -> bool {
         let calls = self.fail_calls();
         let reason = self.dealer.reason().unwrap_or_default();
@@ -105,6 +113,8 @@ impl PeerConnection {
 
     /// Stops the supervisor and closes the socket. No message can be sent from now on. The future
     /// resolves when the socket has lingered.
+    ///
+    /// Calls in flight stay in their table: core fails all calls of a closed requester.
     pub(in crate::balancer) fn close(&self) -> BoxFuture<'static, ()> {
         self.stop();
         self.live.store(false, Ordering::Release);
@@ -115,7 +125,8 @@ impl PeerConnection {
     /// Fails all calls in flight, which can get no reply any more. Returns their number.
     ///
     /// The liveness ends first: a sender that adds a call after this takes it off again, see
-    /// [`try_send`](Self::try_send).
+    /// [`try_send`](Self::try_send). Messages that wait in a batch are dropped, one-way calls among
+    /// them.
     fn fail_calls(&self) -> usize {
         self.live.store(false, Ordering::Release);
         self.presence.set_has_peer(false);

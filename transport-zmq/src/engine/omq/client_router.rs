@@ -2,6 +2,9 @@
 //!
 //! A DEALER socket would send requests to its peers in turns, without reporting which of them has
 //! which call. The loss of one connection would then have to fail the calls of all.
+//!
+//! The socket has no supervisor. The stream of [`ClientRouter::peers`] reports each change of the
+//! connections, and the balancer adds and removes peers accordingly.
 
 use std::sync::Arc;
 
@@ -21,12 +24,20 @@ use crate::wire::Frames;
 
 /// A ROUTER socket that servers connect to. Each connection becomes an [`InboundPeer`].
 pub(in crate::engine) struct OmqClientRouter {
+    /// The socket, and the endpoints that it binds.
     endpoints: SocketEndpoints,
+    /// Frames that the body of a reply may have. The decoder rejects a body with more.
     frames_max: usize,
 }
 
 impl OmqClientRouter {
     /// Opens the socket. It has no endpoint yet.
+    ///
+    /// Each server has a queue of up to 1,000 messages in each direction.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if the engine rejects an option.
     pub(in crate::engine) fn open(settings: &Settings) -> Result<Self> {
         let socket = open(settings, SocketType::Router, options(settings))?;
         let endpoints = SocketEndpoints::new(socket);
@@ -43,6 +54,7 @@ impl HasEndpoints for OmqClientRouter {
 }
 
 impl ClientRouter for OmqClientRouter {
+    /// Returns the connected servers, now and after each change of the engine's connection counter.
     fn peers(&self) -> BoxStream<'static, Vec<InboundPeer>> {
         let state = (self.endpoints.socket.clone(), None);
         let peers = stream::unfold(state, |(socket, seen)| async move {
@@ -61,6 +73,10 @@ impl ClientRouter for OmqClientRouter {
         peers.boxed()
     }
 
+    /// Returns the messages of all servers. Messages of one server keep their order.
+    ///
+    /// The engine puts the routing id of the sender in front of a message. A message without one is
+    /// dropped.
     fn replies(&self) -> BoxStream<'static, (u64, Frames)> {
         let frames_max = self.frames_max;
         let socket = self.endpoints.socket.clone();

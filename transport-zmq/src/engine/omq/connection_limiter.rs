@@ -16,6 +16,10 @@ use crate::security::Admission;
 /// bounds. To stop a flood earlier, the engine asks [`is_full`](Self::is_full) during the
 /// handshake. Peers that finish their handshakes at the same moment may all pass that check, so the
 /// task is the one that enforces the bound.
+///
+/// The task holds the limiter weakly, and the socket strongly. So [`stop`](Self::stop) has to end
+/// the task before the socket can be dropped. Where both locks are held, `task` is locked before
+/// `connected`.
 #[derive(Debug)]
 pub(super) struct ConnectionLimiter {
     /// The bounds.
@@ -40,6 +44,9 @@ impl ConnectionLimiter {
 
     /// Returns whether one more peer from this address would be too many. A socket that binds no
     /// endpoint is never full.
+    ///
+    /// A peer without a valid IP address, such as one that has connected by `ipc`, counts towards
+    /// the bound of the socket only.
     pub(super) fn is_full(&self, address: Option<&str>) -> bool {
         let host = address.and_then(|address| address.parse().ok()).map(Host::of);
         lock(&self.task).is_some() && lock(&self.connected).is_full(host, &self.admission)
@@ -53,6 +60,9 @@ impl ConnectionLimiter {
 
     /// Starts the task that watches a socket, with the first endpoint that the socket binds. A
     /// socket that only connects chooses its peers itself, and needs no bounds.
+    ///
+    /// The event stream begins before this function returns, so the task sees all peers that
+    /// connect later. Requires a tokio runtime.
     pub(super) fn watch(self: &Arc<Self>, socket: &Socket) {
         let mut task = lock(&self.task);
         if task.is_none() {
@@ -62,6 +72,9 @@ impl ConnectionLimiter {
     }
 
     /// Stops the task, which holds the socket.
+    ///
+    /// The entry of the task stays, and no other task is started. The bounds of the handshake
+    /// remain in effect.
     pub(super) fn stop(&self) {
         if let Some(task) = &*lock(&self.task) {
             task.abort();
@@ -107,10 +120,13 @@ impl ConnectionLimiter {
     }
 
     /// Counts all connections again, after events were missed because there were more than 1,024
-    /// unread ones. Returns the connections to disconnect: those beyond the bounds, beginning with
-    /// the newest.
+    /// unread ones. Returns the connections to disconnect.
     ///
-    /// The events are restarted before the count. A connection that is in both is counted once.
+    /// The oldest connections stay, as far as the bounds allow. A connection with too many
+    /// subscriptions goes, even if the connection is old.
+    ///
+    /// The events are restarted before the count. A connection that is in both is counted once. If
+    /// the socket is closed, nothing is counted.
     async fn recount(&self, socket: &Socket, events: &mut MonitorStream) -> Vec<u64> {
         // Restarted before the count. A connection in both is counted once.
         *events = socket.monitor();

@@ -36,6 +36,7 @@ use crate::wire::Frames;
 /// connection that is lost and made again at once still fails the calls of the first one. A PUSH
 /// socket that pullers connect to is up while any puller of its queue is connected.
 pub(in crate::engine) struct OmqDealer {
+    /// The socket. Only a socket that pullers connect to has endpoints listed here.
     endpoints: SocketEndpoints,
     /// The kind of messages: requests for DEALER, jobs for PUSH.
     traffic: Traffic,
@@ -52,7 +53,7 @@ pub(in crate::engine) struct OmqDealer {
     failure: Mutex<Option<String>>,
     /// Set while the peer rejects our credentials.
     denied: watch::Sender<bool>,
-    /// Set after the first attempt to connect has succeeded or failed.
+    /// Set after an attempt to connect has failed, and never if peers connect to the socket.
     tried: watch::Sender<bool>,
     /// Throttle for log lines of rejected credentials.
     denials: LogThrottle,

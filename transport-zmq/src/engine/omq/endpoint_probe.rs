@@ -1,4 +1,8 @@
 //! Probes of endpoints, for the cause of a failure that the engine does not report.
+//!
+//! A probe opens a second connection beside that of the engine, and closes it at once. The peer
+//! sees a connection without a greeting. Probes run in the task that waits for the connection, and
+//! their results go into log lines and errors only.
 
 use std::io;
 use std::time::Duration;
@@ -11,6 +15,9 @@ use crate::engine::endpoint_failure::connect_cause;
 
 /// Connects to an endpoint once more, and describes the failure: the engine reports only that an
 /// attempt has failed. Returns `None` if connecting succeeds, and takes 2 seconds at most.
+///
+/// `None` also stands for an abstract name, which begins with `@`: it is not probed. A connection
+/// that takes longer than 2 seconds counts as timed out.
 pub(super) async fn probe(endpoint: &Endpoint) -> Option<String> {
     let connected = match endpoint {
         Endpoint::Tcp { host, port } => timeout(PROBE_MAX, connect_tcp(host, *port)).await,
@@ -26,6 +33,9 @@ pub(super) async fn probe(endpoint: &Endpoint) -> Option<String> {
 }
 
 /// Looks a host up, without connecting, and describes the failure.
+///
+/// `None` stands for a host that is found, and for a socket file, which has no host. The lookup
+/// takes 2 seconds at most; a longer one counts as a failure.
 pub(super) async fn unresolvable(endpoint: &Endpoint) -> Option<String> {
     let Endpoint::Tcp { host, port } = endpoint else { return None };
     let looking_up = timeout(PROBE_MAX, lookup_host(format!("{host}:{port}"))).await;
@@ -38,6 +48,11 @@ pub(super) async fn unresolvable(endpoint: &Endpoint) -> Option<String> {
 /// The longest time for a probe.
 const PROBE_MAX: Duration = Duration::from_secs(2);
 
+/// Connects to the addresses of a host in turn, until one of them accepts.
+///
+/// # Errors
+///
+/// The failure of the lookup, or that of the last address.
 async fn connect_tcp(host: &str, port: u16) -> io::Result<()> {
     let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in lookup_host(format!("{host}:{port}")).await? {

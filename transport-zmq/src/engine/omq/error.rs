@@ -19,6 +19,8 @@ pub(super) fn engine_error(error: omq_tokio::Error) -> Error {
 }
 
 /// Returns the reason of the last disconnect among the unread events.
+///
+/// Does not wait. Takes all unread events, or those before a gap in the stream.
 pub(super) fn disconnect_reason(events: &mut MonitorStream) -> Option<String> {
     let mut last = None;
     while let Ok(event) = events.try_recv() {

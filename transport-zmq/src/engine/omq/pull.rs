@@ -20,14 +20,22 @@ use crate::wire::{Frames, unique};
 
 /// A PULL socket. Its high-water mark is the window, at most 1,000 messages for each pusher.
 pub(in crate::engine) struct OmqPull {
+    /// The socket, and its endpoints. Shared with the task that stops the receiver.
     endpoints: Arc<SocketEndpoints>,
     /// The reader of jobs.
     receiver: DrainingReceiver,
+    /// Frames that the body of a job may have. The decoder rejects a body with more.
     frames_max: usize,
 }
 
 impl OmqPull {
     /// Opens a socket for one queue, or for jobs of any queue. It has no endpoint yet.
+    ///
+    /// The socket sends no heartbeats, see [`receiving_only`].
+    ///
+    /// # Errors
+    ///
+    /// `Config` if the engine rejects an option.
     pub(in crate::engine) fn open(
         settings: &Settings,
         queue: Option<&Address>,
@@ -47,6 +55,8 @@ impl OmqPull {
 
 /// Returns the routing id of a puller: its queue and a unique suffix. It is all that a PULL socket
 /// sends, so that a pusher of another queue can disconnect it.
+///
+/// The queue and the suffix of 16 bytes are separated by a zero byte, which no address contains.
 fn identity_of_puller(queue: &Address) -> Bytes {
     [queue.as_str().as_bytes(), &[0], &unique()].concat().into()
 }
@@ -66,6 +76,7 @@ impl HasEndpoints for OmqPull {
 }
 
 impl Pull for OmqPull {
+    /// Returns the jobs of all pushers. Jobs of one pusher keep their order.
     fn jobs(&self) -> BoxStream<'static, Frames> {
         let frames_max = self.frames_max;
         self.receiver.messages().map(move |message| frames_of(message, frames_max)).boxed()

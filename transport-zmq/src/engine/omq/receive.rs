@@ -2,6 +2,8 @@
 //!
 //! Each socket is read in one way: a batch at a time, in the task that polls the stream. A socket
 //! that can be stopped differs in one point only, the end of its stream.
+//!
+//! Dropping a stream loses the rest of its batch, which is up to 255 messages.
 
 use std::sync::Arc;
 
@@ -20,6 +22,9 @@ pub(super) fn received(socket: Socket) -> impl Stream<Item = Message> + Send {
 }
 
 /// A receiver that can be stopped and then yields all messages that have arrived.
+///
+/// The order of a stop is fixed: disconnect all peers, then set the flag, then read what has
+/// arrived.
 pub(super) struct DrainingReceiver {
     /// The socket, kept open for received messages.
     endpoints: Arc<SocketEndpoints>,
@@ -41,6 +46,8 @@ impl DrainingReceiver {
 
     /// Disconnects all peers in a task of its own, then ends the stream. The order matters: a peer
     /// that is still connected could send more after the end.
+    ///
+    /// Messages that are on their way from the peers are lost. A second call has no further effect.
     pub(super) fn stop(&self) {
         let (endpoints, stopped) = (self.endpoints.clone(), self.stopped.clone());
         let disconnect = async move {
@@ -57,6 +64,9 @@ impl DrainingReceiver {
 
 /// Reads a socket in batches of up to 256 messages. The stream ends when the socket is closed, its
 /// runtime has ended or, after `stopped` turns true, when no received message is left.
+///
+/// `stopped` is `None` for a socket that ends by a close only. Each batch takes one unit of the
+/// cooperative budget of the polling task.
 fn batches(
     socket: Socket,
     stopped: Option<watch::Receiver<bool>>,
@@ -84,6 +94,9 @@ fn batches(
 
 /// Receives a batch, or takes the messages that have arrived if the receiver is stopped. `None` is
 /// the end.
+///
+/// Cancel safe: a wait that is dropped takes no message from the engine. An error of the engine is
+/// the end, too.
 async fn receive_or_drain(
     socket: &Socket,
     stopped: &mut watch::Receiver<bool>,

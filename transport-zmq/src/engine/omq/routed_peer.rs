@@ -20,12 +20,17 @@ use crate::wire::Frames;
 /// A sender to one inbound peer. The socket belongs to the [client
 /// router](super::client_router::OmqClientRouter), which also reads the replies, reports lost
 /// connections and closes the socket.
+///
+/// A route whose peer is gone stays usable: sends return their frames. The next set of peers lacks
+/// the connection, and the balancer drops the route.
 pub(super) struct RoutedPeer {
     /// The socket of the client router.
     socket: Socket,
     /// The routing id of the peer.
     identity: Bytes,
     /// Set while the last message found no room.
+    ///
+    /// Any sender may change the flag, which decides on the pause in `room` only.
     is_full: AtomicBool,
 }
 
@@ -41,10 +46,12 @@ impl RoutedPeer {
 
 #[async_trait]
 impl SocketControl for RoutedPeer {
+    /// Changes nothing: the client router has the endpoints.
     async fn change(&self, _: &EndpointChange) -> Result<Option<String>> {
         Ok(None)
     }
 
+    /// Returns a future that is ready: the client router closes the socket.
     fn close(&self) -> BoxFuture<'static, ()> {
         // The client router closes the socket.
         std::future::ready(()).boxed()
@@ -96,6 +103,7 @@ impl Dealer for RoutedPeer {
         std::future::pending::<()>().await;
     }
 
+    /// Returns an empty stream: the client router yields the replies of all peers.
     fn replies(&self) -> BoxStream<'static, Frames> {
         stream::empty().boxed()
     }

@@ -1,4 +1,6 @@
 //! ROUTER on the serving side: requests with their origin, and replies to it.
+//!
+//! The socket counts no bytes. `BudgetedRouter` wraps it and adds the byte budgets.
 
 use std::sync::Arc;
 
@@ -26,13 +28,22 @@ use crate::wire::Frames;
 
 /// A ROUTER socket of a server. A reply to a peer that is gone fails, since the socket is opened
 /// with `router_mandatory`.
+///
+/// The engine queues up to 1,000 replies for each peer. A routing id in use stays with its peer,
+/// unless the newcomer has proved the same identity.
 pub(in crate::engine) struct OmqRouter {
+    /// The socket, and the endpoints that it binds or connects to.
     endpoints: SocketEndpoints,
+    /// Frames that the body of a request may have. The decoder rejects a body with more.
     frames_max: usize,
 }
 
 impl OmqRouter {
     /// Opens the socket. It has no endpoint yet.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if the engine rejects an option.
     pub(in crate::engine) fn open(settings: &Settings) -> Result<Self> {
         let socket = open(settings, SocketType::Router, options(settings))?;
         let endpoints = SocketEndpoints::new(socket);
@@ -51,6 +62,9 @@ impl HasEndpoints for OmqRouter {
 impl Router for OmqRouter {
     /// Sends a reply at once if the queue of the peer has room, and waits for room otherwise. A
     /// peer that disconnects ends the wait with `Unroutable`.
+    ///
+    /// Replies that wait for one peer may leave in another order. Dropping the returned value
+    /// before it resolves drops a waiting reply.
     fn send(&self, peer: Bytes, frames: Frames) -> Sending<'_> {
         let socket = &self.endpoints.socket;
         match socket.try_send_to(&peer, message_of(frames)) {
@@ -65,6 +79,8 @@ impl Router for OmqRouter {
         }
     }
 
+    /// Unbinds all endpoints. Connections to endpoints of peers stay, and are made again after a
+    /// loss.
     fn stop_listening(&self) -> BoxFuture<'_, ()> {
         self.endpoints.stop_listening().boxed()
     }
@@ -78,6 +94,11 @@ impl Router for OmqRouter {
         peers.boxed()
     }
 
+    /// Returns the requests of all peers, each with its routing id and the identity of its
+    /// connection.
+    ///
+    /// The identity is that of the handshake, so a message cannot change it. A message without a
+    /// routing id is dropped.
     fn requests(&self) -> BoxStream<'static, (RequestOrigin, Frames)> {
         let frames_max = self.frames_max;
         let mut last = LastIdentity::default();
@@ -96,12 +117,18 @@ impl Router for OmqRouter {
 
 /// The identity of the connection that sent the last request. Formatting a key for each request
 /// would cost more than the rest of the work.
+///
+/// Owned by the stream of requests, so there is no lock. Requests of several peers in turn are
+/// formatted each time.
 #[derive(Default)]
 struct LastIdentity(Option<(u64, Option<Arc<Identity>>)>);
 
 impl LastIdentity {
     /// Returns the identity of a connection, formatted anew only if the connection differs from the
     /// last one.
+    ///
+    /// An entry is never stale: the number of a connection is not used twice, and its identity does
+    /// not change.
     fn identity(&mut self, connection: u64, proved: &PeerAuthentication) -> Option<Arc<Identity>> {
         match &self.0 {
             Some((known, identity)) if *known == connection => identity.clone(),

@@ -19,6 +19,9 @@ use crate::wire::SyncMarker;
 
 /// A socket with the endpoints that it binds and connects to. Dropping the value stops the limiter,
 /// which holds the socket.
+///
+/// No lock is held across an await. In `connect`, the lock of `connected` encloses that of
+/// `events`; elsewhere, one lock is held at a time.
 pub(crate) struct SocketEndpoints {
     /// The socket of the engine. Clones are the same socket.
     pub(super) socket: Socket,
@@ -26,7 +29,8 @@ pub(crate) struct SocketEndpoints {
     limiter: Arc<ConnectionLimiter>,
     /// Endpoints that are bound: as requested, and with the real port.
     bound: Mutex<Vec<(Endpoint, String)>>,
-    /// Endpoints to connect to. The engine reconnects to each of them until it is removed.
+    /// Endpoints to connect to. The engine reconnects to each of them until it is removed, or
+    /// rejects the handshake.
     connected: Mutex<Vec<Endpoint>>,
     /// Monitor events since the first endpoint was added that [`ready`](Self::ready) has not
     /// waited for. Begun before the engine connects, so that no event is missed.
@@ -65,6 +69,13 @@ impl SocketEndpoints {
     }
 
     /// Binds an endpoint, with the limiter in place before the first peer can connect.
+    ///
+    /// If the future is dropped, the endpoint may be bound without being listed. A later unbind
+    /// does not find it then.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if the endpoint cannot be bound, with the cause.
     async fn bind(&self, endpoint: &Endpoint) -> Result<String> {
         self.limiter.watch(&self.socket);
         let real = self.socket.bind(endpoint.to_string()).await;
@@ -74,6 +85,13 @@ impl SocketEndpoints {
     }
 
     /// Unbinds an endpoint, given as requested or with its real port, and disconnects its peers.
+    ///
+    /// `None` stands for an endpoint that is not bound. Of several entries, the first that matches
+    /// is unbound.
+    ///
+    /// # Errors
+    ///
+    /// The error of the engine, such as `Closed`. The endpoint has left the list by then.
     async fn unbind(&self, endpoint: &Endpoint) -> Result<Option<String>> {
         let name = endpoint.to_string();
         let found = {
@@ -95,6 +113,13 @@ impl SocketEndpoints {
     }
 
     /// Connects to an endpoint, unless the socket does already. Returns before a peer is connected.
+    ///
+    /// `None` stands for an endpoint that the socket connects to already. The engine retries with
+    /// pauses from 100 ms to 5 seconds, and stops after a rejected handshake.
+    ///
+    /// # Errors
+    ///
+    /// The error of the engine. The endpoint is not listed then.
     async fn connect(&self, endpoint: &Endpoint) -> Result<Option<String>> {
         let name = endpoint.to_string();
         {
@@ -114,6 +139,12 @@ impl SocketEndpoints {
     }
 
     /// Stops connecting to an endpoint, and disconnects its peer.
+    ///
+    /// `None` stands for an endpoint that the socket does not connect to.
+    ///
+    /// # Errors
+    ///
+    /// The error of the engine. The endpoint has left the list by then.
     async fn disconnect(&self, endpoint: &Endpoint) -> Result<Option<String>> {
         {
             let mut connected = lock(&self.connected);
@@ -204,6 +235,8 @@ impl SocketControl for SocketEndpoints {
         Self::change(self, change).await
     }
 
+    /// Returns the number of connections, now and after each change. Quick changes may be reported
+    /// as one.
     fn peer_counts(&self) -> BoxStream<'static, usize> {
         let socket = self.socket.clone();
         let counts = stream::unfold((socket, None), |(socket, seen)| async move {

@@ -19,14 +19,22 @@ use crate::engine::{HasEndpoints, Sub};
 use crate::wire::Frames;
 
 /// A SUB socket. Its high-water mark is the window, at most 1,000 messages for each publisher.
+///
+/// The engine repeats all subscriptions to each publisher that connects later.
 pub(in crate::engine) struct OmqSub {
+    /// The socket, and its endpoints. Shared with the task that stops the receiver.
     endpoints: Arc<SocketEndpoints>,
     receiver: DrainingReceiver,
+    /// Frames that the body of an event may have. The decoder rejects a body with more.
     frames_max: usize,
 }
 
 impl OmqSub {
     /// Opens the socket. It has no endpoint yet.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if the engine rejects an option.
     pub(in crate::engine) fn open(settings: &Settings, window: Window) -> Result<Self> {
         let queued = u32::try_from(window.messages()).unwrap_or(u32::MAX).min(HIGH_WATER_MARK);
         let options = options(settings).recv_hwm(queued);
@@ -46,6 +54,7 @@ impl HasEndpoints for OmqSub {
 
 #[async_trait]
 impl Sub for OmqSub {
+    /// Subscribes at the engine. Resolves when the engine has the subscription, not the publishers.
     async fn subscribe(&self, prefix: Bytes) -> Result<()> {
         self.endpoints.socket.subscribe(prefix).await.map_err(engine_error)
     }
@@ -54,6 +63,8 @@ impl Sub for OmqSub {
         self.endpoints.socket.unsubscribe(prefix).await.map_err(engine_error)
     }
 
+    /// Returns the events of all publishers, each split after its first frame. A message without
+    /// frames yields an empty first frame.
     fn messages(&self) -> BoxStream<'static, (Bytes, Frames)> {
         let frames_max = self.frames_max;
         let split = move |mut message: Message| {
@@ -69,6 +80,9 @@ impl Sub for OmqSub {
 
     /// Waits until each connected endpoint has a peer. That peer may not have received the
     /// subscriptions yet, see [`SyncMarker`](crate::wire::SyncMarker).
+    ///
+    /// An endpoint whose attempt to connect has failed counts as unreachable, and is not waited
+    /// for.
     async fn ready(&self) {
         let socket = &self.endpoints.socket;
         self.endpoints.ready(|| connected_endpoints(socket.clone()).boxed()).await;

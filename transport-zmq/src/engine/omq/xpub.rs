@@ -1,4 +1,7 @@
 //! XPUB: events to all subscribers, their subscriptions and their sync markers.
+//!
+//! The engine matches subscriptions and sends each subscriber the events that match. This file adds
+//! the byte budget, and reads sync markers from the monitor events.
 
 use std::sync::Arc;
 
@@ -24,6 +27,7 @@ use crate::wire::{Frames, SyncMarker};
 /// An XPUB socket. A subscriber without room delays the publisher, and with it all other
 /// subscribers: nothing is dropped.
 pub(in crate::engine) struct OmqXPub {
+    /// The socket, and the endpoints that it binds or connects to.
     endpoints: SocketEndpoints,
     /// Unsent bytes for all subscribers together. One budget is enough: subscribers share the
     /// memory of a message, which is released when the slowest of them has read it.
@@ -32,6 +36,10 @@ pub(in crate::engine) struct OmqXPub {
 
 impl OmqXPub {
     /// Opens the socket. It has no endpoint yet.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if the engine rejects an option.
     pub(in crate::engine) fn open(settings: &Settings) -> Result<Self> {
         let mut options = options(settings);
         // Otherwise the engine silently drops messages that a slow subscriber has no room for.
@@ -41,6 +49,9 @@ impl OmqXPub {
     }
 
     /// Counts and sends a message, at once if the engine has room for all subscribers.
+    ///
+    /// A message is counted before it is sent, and until the engine has dropped it. Dropping the
+    /// returned value before it resolves drops a waiting message.
     fn send_counted(&self, first: Bytes, frames: Frames) -> Sending<'_> {
         let socket = &self.endpoints.socket;
         match socket.try_send(message_under(first, self.budget.count(frames))) {
@@ -66,6 +77,9 @@ impl HasEndpoints for OmqXPub {
 impl XPub for OmqXPub {
     /// Sends an event. A large one waits while the budget is used up, since the slowest subscriber
     /// has not read what was sent before.
+    ///
+    /// Waiting events may leave in another order. Each of those that wait for the budget may exceed
+    /// it once.
     fn send(&self, first: Bytes, frames: Frames) -> Sending<'_> {
         // As with replies, small messages do not wait for large ones.
         if !self.budget.is_exhausted() || self.budget.is_small(&frames) {
@@ -77,8 +91,11 @@ impl XPub for OmqXPub {
         })
     }
 
-    /// Returns the sync markers that subscribers subscribe to, as the events of the socket tell
+    /// Returns the sync markers that subscribers subscribe to, as the events of the socket report
     /// them. Subscriptions that arrive as messages are dropped.
+    ///
+    /// After a gap in the events, each marker in effect is yielded once more. So a subscriber may
+    /// get a second answer.
     fn sync_markers(&self) -> BoxStream<'static, (SyncMarker, u32)> {
         let socket = self.endpoints.socket.clone();
         let events = socket.monitor();
@@ -109,12 +126,16 @@ impl XPub for OmqXPub {
         stream::select(unread, markers).boxed()
     }
 
+    /// Returns the bound of the limiter, which holds once the socket has bound an endpoint.
     fn subscriptions_max(&self) -> Option<usize> {
         self.endpoints.subscriptions_max()
     }
 
     /// Waits until the subscriber at each connected endpoint has sent a sync marker, which follows
     /// its subscriptions.
+    ///
+    /// An endpoint whose attempt to connect has failed counts as unreachable, and is not waited
+    /// for.
     async fn ready(&self) {
         let socket = &self.endpoints.socket;
         self.endpoints.ready(|| synced_endpoints(socket.clone()).boxed()).await;

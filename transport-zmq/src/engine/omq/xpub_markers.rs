@@ -1,7 +1,7 @@
 //! Sync markers that subscribers have subscribed to, and the connections that each came on. No I/O.
 //!
-//! The events of the socket tell them one by one. To look through all subscriptions for each marker
-//! would take the longer the more of them there are.
+//! The events of the socket report them one by one. To look through all subscriptions for each
+//! marker would take the longer the more of them there are.
 
 use bytes::Bytes;
 use omq_tokio::{MonitorEvent, PeerSubscriptions};
@@ -10,6 +10,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::wire::SyncMarker;
 
 /// The markers in effect, each with its connections. Bounded, since each marker is a subscription.
+///
+/// A marker leaves the table with its last connection. Owned by the stream of markers, so there is
+/// no lock.
 #[derive(Debug, Default)]
 pub(super) struct SyncedConnections(FxHashMap<Bytes, FxHashSet<u64>>);
 
@@ -36,6 +39,9 @@ impl SyncedConnections {
     }
 
     /// Records an event. Returns the marker that it adds, with the number of its connections.
+    ///
+    /// `None` for an event that adds no marker: the end of a subscription, the end of a connection,
+    /// or a subscription of another kind.
     pub(super) fn record(&mut self, event: &MonitorEvent) -> Option<(SyncMarker, u32)> {
         match event {
             MonitorEvent::SubscribeReceived { connection_id, prefix } => {
@@ -60,6 +66,8 @@ impl SyncedConnections {
         }
     }
 
+    /// Adds a marker of a connection. Returns the marker with the number of connections that have
+    /// it, or `None` for a prefix that is no marker.
     fn add(&mut self, prefix: &Bytes, connection: u64) -> Option<(SyncMarker, u32)> {
         let marker = SyncMarker::read(prefix)?;
         let connections = self.0.entry(prefix.clone()).or_default();

@@ -1,4 +1,7 @@
 //! DEALER and PUSH that connect: requests or jobs to one peer.
+//!
+//! The socket outlives its links. After a loss, requests that were not sent are dropped, and jobs
+//! go to the next link.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,31 +31,44 @@ use crate::error::{closed, lock};
 use crate::wire::Frames;
 
 /// A DEALER or PUSH socket for one endpoint, with one link at a time.
+///
+/// Dropping the socket ends the outbox of its link. The link then sends what it has; the linger
+/// time does not apply.
 pub(in crate::engine) struct ZeromqDealer {
+    /// Shared with the future of a close, which outlives the socket.
     inner: Arc<Inner>,
     /// The messages that arrive, until [`replies`](Dealer::replies) takes them.
     arrivals: Mutex<Option<mpsc::Receiver<Arrival>>>,
+    /// Frames that the body of a reply may have. The decoder rejects a body with more.
     frames_max: usize,
+    /// The time that a close has for queued messages, including that for a connection.
     linger: Duration,
 }
 
+/// The part of a socket that connects. No lock is held across an await.
 struct Inner {
+    /// The endpoint to connect to, which never changes.
     endpoint: Endpoint,
+    /// The time for the connection below ZMTP. The handshake has a bound of its own.
     connect_timeout: Duration,
+    /// The links, of which one at most is open.
     set: Arc<LinkSet>,
     jobs: Arc<UnsentJobs>,
     /// The link that is open, or was.
     link: Mutex<Option<Arc<Link>>>,
     /// The failure of the latest attempt to connect.
     failure: Mutex<Option<String>>,
-    /// Set after the first attempt to connect has succeeded or failed.
+    /// Set after an attempt to connect has failed.
     tried: watch::Sender<bool>,
 }
 
 /// The jobs that the last puller did not get, for the next one. Without jobs, lost requests are
 /// dropped: their callers get an error.
 struct UnsentJobs {
+    /// The kind of messages, and the queue that a puller has to name.
     traffic: Traffic,
+    /// The jobs in their order. Bounded by what one link holds: 1,000 in its outbox, and 256 in the
+    /// crate.
     unsent: Mutex<Vec<ZmqMessage>>,
     /// Throttle for log lines of pullers that pull from another queue.
     wrong_queue: LogThrottle,
@@ -65,6 +81,8 @@ const RECONNECT_MAX: Duration = Duration::from_secs(5);
 
 impl ZeromqDealer {
     /// Opens a socket for one endpoint. `up` connects it.
+    ///
+    /// The link queues up to 1,000 messages, beside 256 that the crate may hold.
     pub(in crate::engine) fn connect(
         settings: &Settings,
         traffic: &Traffic,
@@ -99,6 +117,8 @@ impl ZeromqDealer {
 }
 
 impl LinkOwner for UnsentJobs {
+    /// Checks that a puller pulls from the queue, and hands over the unsent jobs. Runs before the
+    /// link counts as open, so the unsent jobs come before any new one.
     fn opened(&self, link: &Arc<Link>) -> Result<(), String> {
         if let Traffic::Jobs(queue) = &self.traffic
             && let Some(identity) = link.identity.get()
@@ -113,6 +133,8 @@ impl LinkOwner for UnsentJobs {
         Ok(())
     }
 
+    /// Keeps the jobs that were not written to the peer. A job that was written may be lost with
+    /// the connection.
     fn ended(&self, link: &Arc<Link>) {
         if !matches!(self.traffic, Traffic::Requests) {
             lock(&self.unsent).extend(link.outbox.take_unsent());
@@ -121,11 +143,15 @@ impl LinkOwner for UnsentJobs {
 }
 
 impl Inner {
+    /// Returns the last link that was open, which may have ended.
     fn link(&self) -> Option<Arc<Link>> {
         lock(&self.link).clone()
     }
 
     /// Connects until the peer accepts, or the socket is closed.
+    ///
+    /// Failed attempts are repeated with pauses that grow from 100 ms to 5 seconds. Dropping the
+    /// future ends an attempt that is under way.
     async fn connect(&self) {
         let mut pause = RECONNECT_MIN;
         while !self.set.is_closed() {
@@ -154,6 +180,10 @@ impl SocketControl for ZeromqDealer {
         Ok(None)
     }
 
+    /// Sends the queued messages for up to the linger time, then cuts the link.
+    ///
+    /// Jobs without a link wait for a connection within that time. Jobs that are left are counted
+    /// in a log line, and lost.
     fn close(&self) -> BoxFuture<'static, ()> {
         let (inner, linger) = (self.inner.clone(), self.linger);
         let close = async move {
@@ -189,6 +219,7 @@ impl Drop for ZeromqDealer {
 
 #[async_trait]
 impl Dealer for ZeromqDealer {
+    /// Queues a message, or returns the frames if there is no link, no room, or the link has ended.
     fn try_send(&self, frames: Frames) -> Result<(), Frames> {
         let Some(link) = self.inner.link() else { return Err(frames) };
         let mut frames = Some(frames);
@@ -196,6 +227,8 @@ impl Dealer for ZeromqDealer {
         frames.map_or(Ok(()), Err)
     }
 
+    /// Waits for room in the outbox. Never resolves once the link has ended, or before there is
+    /// one.
     fn room(&self) -> BoxFuture<'_, ()> {
         let link = self.inner.link();
         let room = async move {
@@ -217,6 +250,8 @@ impl Dealer for ZeromqDealer {
         let _ = tried.wait_for(|tried| *tried).await;
     }
 
+    /// Connects, with repeated attempts. A close ends the wait after the current attempt and its
+    /// pause.
     async fn up(&self) -> Result<()> {
         self.inner.connect().await;
         if self.inner.set.is_closed() { Err(closed()) } else { Ok(()) }
@@ -226,16 +261,21 @@ impl Dealer for ZeromqDealer {
         lock(&self.inner.failure).clone()
     }
 
+    /// Waits until the link has ended. Unsent jobs are kept for the next one by then.
     async fn down(&self) {
         if let Some(link) = self.inner.link() {
             link.wait_end().await;
         }
     }
 
+    /// Returns the reason of the link's end, once there is one. Repeated calls return the same
+    /// text.
     fn reason(&self) -> Option<String> {
         lock(&self.inner.link()?.reason).clone()
     }
 
+    /// Returns the messages of all links, one link after the other. A second call returns an empty
+    /// stream.
     fn replies(&self) -> BoxStream<'static, Frames> {
         let frames_max = self.frames_max;
         match lock(&self.arrivals).take() {

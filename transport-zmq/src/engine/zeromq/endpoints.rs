@@ -26,10 +26,15 @@ use crate::error::{closed, lock};
 
 /// The endpoints of a socket, and its links. Dropping the value ends them.
 pub(crate) struct LinkedEndpoints {
+    /// The links. Shared with the tasks that accept and connect, which end with the endpoints.
     pub(super) set: Arc<LinkSet>,
+    /// The time for a connection below ZMTP. The handshake has a bound of its own.
     connect_timeout: Duration,
+    /// The time that a close has for queued messages.
     linger: Duration,
+    /// The endpoints that are bound. Neither this lock nor the next is held across an await.
     bound: Mutex<Vec<Bound>>,
+    /// The endpoints that a task of their own connects to.
     connected: Mutex<Vec<Connected>>,
 }
 
@@ -37,6 +42,7 @@ pub(crate) struct LinkedEndpoints {
 struct Bound {
     requested: Endpoint,
     real: String,
+    /// The task of [`accept`], which owns the listener.
     accepting: JoinHandle<()>,
     #[cfg(unix)]
     _file: Option<SocketFile>,
@@ -45,6 +51,7 @@ struct Bound {
 /// An endpoint that the socket connects to.
 struct Connected {
     endpoint: Endpoint,
+    /// The task of [`keep_connected`].
     connecting: JoinHandle<()>,
     /// Set when the first attempt has failed, or its link has ended.
     failed: watch::Receiver<bool>,
@@ -152,6 +159,7 @@ impl LinkedEndpoints {
         Some(name)
     }
 
+    /// Ends links at once, those in their handshake included, and waits for their ends in turn.
     async fn cut_all(&self, is_meant: impl Fn(&Link) -> bool) {
         for link in self.set.all_links().iter().filter(|link| is_meant(link)) {
             link.cut("the endpoint was removed");

@@ -1,4 +1,7 @@
 //! Conversion between frames and messages of the crate.
+//!
+//! The crate requires that a message has a frame. The first one is the envelope, and all others are
+//! the body. The bytes are shared in both directions and never copied.
 
 use bytes::Bytes;
 use polywire_core::Body;

@@ -3,6 +3,10 @@
 //! The crate allocates any length that a frame announces, and takes every command but READY for an
 //! error. So the filter checks each header before the crate sees it, and handles the other commands
 //! itself.
+//!
+//! The frames and commands are those of [ZMTP 3.1](https://rfc.zeromq.org/spec/37/). Nothing is
+//! buffered beyond a header or a command, so the bound on a message bounds what the crate
+//! allocates.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -16,6 +20,7 @@ use crate::security::FIRST_MAX;
 /// The state of one connection, as far as the bytes of the peer go.
 #[derive(Debug)]
 pub(super) struct InboundFilter {
+    /// The type of the socket on this side, which decides on the peers and messages that pass.
     kind: Kind,
     /// The bound on a message: the sum of its frames, and 64 bytes for each.
     message_max: u64,
@@ -26,10 +31,14 @@ pub(super) struct InboundFilter {
     drops: bool,
 }
 
+/// The part of the stream that is expected next. The states follow in the order of the variants.
+/// The last two then repeat.
 #[derive(Debug)]
 enum State {
     Greeting,
+    /// The first command, which has to be READY.
     Ready,
+    /// The header of a frame, or a whole command.
     Header,
     /// Bytes of the current frame that are still to come, and whether they are dropped.
     Body {
@@ -42,6 +51,8 @@ enum State {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum InboundEvent {
     /// The minor version of the peer.
+    ///
+    /// A later major version counts as minor version 1.
     Greeted(u8),
     /// The peer has finished its part of the handshake.
     Ready(Ready),
@@ -52,17 +63,21 @@ pub(super) enum InboundEvent {
 /// The longest command that is read: a subscription to the longest topic. The data of a longer one
 /// is dropped.
 const COMMAND_MAX: u64 = FIRST_MAX as u64 + 32;
-/// The longest READY command.
+/// The longest READY command in bytes. A longer one ends the connection.
 const READY_MAX: u64 = 2048;
-/// The longest context of a heartbeat.
+/// The longest context of a heartbeat in bytes, as in ZMTP 3.1. A longer one ends the connection.
 const CONTEXT_MAX: usize = 16;
 /// Bytes that each frame counts beyond its size.
+///
+/// Engine `omq` counts the same number, so that one bound fits both engines.
 const PART_COST: u64 = 64;
 /// The routing id of the peer within its socket of the crate, which has no other peer.
 pub(super) const ONLY_PEER: &[u8] = b"p";
 
 impl InboundFilter {
     /// Creates the filter of a new connection.
+    ///
+    /// `message_max` bounds a message in bytes, and a command after the handshake, too.
     pub(super) fn new(kind: Kind, message_max: usize) -> Self {
         let message_max = u64::try_from(message_max).unwrap_or(u64::MAX);
         Self { kind, message_max, state: State::Greeting, message_size: 0, drops: false }
@@ -70,6 +85,14 @@ impl InboundFilter {
 
     /// Moves bytes from `input` to `output`, those for the crate. Bytes that are no whole header or
     /// command yet stay in `input`: 2 KiB at most.
+    ///
+    /// The outcome does not depend on the pieces in which the bytes arrive. Events are appended to
+    /// `events`.
+    ///
+    /// # Errors
+    ///
+    /// The rule that the peer has broken. The caller ends the connection, since the position in the
+    /// stream is lost.
     pub(super) fn feed(
         &mut self,
         input: &mut BytesMut,
@@ -103,6 +126,10 @@ impl InboundFilter {
         self.state = if left == 0 { State::Header } else { State::Body { left, drops } };
     }
 
+    /// Passes the greeting on, unchanged. Returns `false` while bytes of it are missing.
+    ///
+    /// Fails at a first byte that cannot begin a greeting, and for a greeting that is not of ZMTP 3
+    /// or names a security mechanism.
     fn greeting(
         &mut self,
         input: &mut BytesMut,
@@ -120,6 +147,9 @@ impl InboundFilter {
         Ok(true)
     }
 
+    /// Passes READY on under the routing id [`ONLY_PEER`]. Returns `false` while bytes are missing.
+    ///
+    /// Fails for any other frame, and for a socket type that does not fit.
     fn ready(
         &mut self,
         input: &mut BytesMut,
@@ -150,6 +180,11 @@ impl InboundFilter {
         Ok(true)
     }
 
+    /// Passes the header of a frame on, or drops the header with its body. Returns `false` while
+    /// bytes are missing.
+    ///
+    /// Fails as soon as the announced sizes of a message exceed the bound, before their bytes
+    /// arrive.
     fn header(
         &mut self,
         input: &mut BytesMut,
@@ -185,6 +220,9 @@ impl InboundFilter {
     }
 
     /// Handles a command after the handshake.
+    ///
+    /// Returns `false` while bytes are missing. No command reaches the crate: subscriptions become
+    /// messages, heartbeats become events, and unknown commands are dropped.
     fn command(
         &mut self,
         header: Header,
@@ -224,6 +262,8 @@ impl InboundFilter {
 }
 
 /// Takes a whole frame, and returns its body.
+///
+/// `None` while bytes are missing; then nothing is taken.
 fn take_body(input: &mut BytesMut, header: Header) -> Option<Bytes> {
     let size = header.size + usize::try_from(header.len).ok()?;
     if input.len() < size {

@@ -1,13 +1,23 @@
 //! The types of sockets, and the types that each may be connected with.
+//!
+//! The pairs are the valid combinations of [ZMTP 3.1](https://rfc.zeromq.org/spec/37/).
 
 /// The type of a socket of this engine.
+///
+/// A SUB socket of a subscriber is an XSUB socket here, since its subscriptions are messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
+    /// Requests to one server, and its replies.
     Dealer,
+    /// Requests and replies, with one link for each peer.
     Router,
+    /// Jobs to pullers. Messages of the peer are dropped.
     Push,
+    /// Jobs from pushers. Sends nothing.
     Pull,
+    /// Events to subscribers, and their subscriptions.
     XPub,
+    /// Events from publishers, and subscriptions to them.
     XSub,
 }
 
@@ -31,6 +41,8 @@ impl Kind {
     }
 
     /// Returns whether a link goes on after the last byte of the peer, until all is read.
+    ///
+    /// The others, PUSH and XPUB, end with the stream of the peer.
     pub(super) fn drains(self) -> bool {
         matches!(self, Self::Dealer | Self::Router | Self::Pull | Self::XSub)
     }

@@ -22,17 +22,28 @@ use crate::engine::connected_peers::Host;
 use crate::error::lock;
 
 /// The part of a socket that takes up its links and their messages.
+///
+/// The methods run in the task of the link, or at the drop of that task, with no lock of the link
+/// set held. An implementation must not block.
 pub(super) trait LinkOwner: Send + Sync {
     /// Takes up a link whose handshake has ended, before its first message. Returns the reason if
     /// the peer may not stay.
+    ///
+    /// The link is not among the open ones yet. An error ends the link, and [`ended`](Self::ended)
+    /// is not called for it.
     fn opened(&self, _: &Arc<Link>) -> Result<(), String> {
         Ok(())
     }
 
     /// Takes a message, if the set of links has no queue for arrivals.
+    ///
+    /// Called for XPUB sockets only: a PUSH socket has no queue either, and receives nothing.
     fn received(&self, _: &Arc<Link>, _: ZmqMessage) {}
 
     /// Learns of the end of a link that was opened.
+    ///
+    /// The outbox has ended by then, and the link has left the open ones. Waiters for the end of
+    /// the link follow.
     fn ended(&self, _: &Arc<Link>) {}
 }
 
@@ -40,6 +51,9 @@ pub(super) trait LinkOwner: Send + Sync {
 pub(super) type Arrival = (Arc<Link>, ZmqMessage);
 
 /// A connection, from its handshake to its end.
+///
+/// The link set holds the link until its end, and its task until it returns. Handles may keep the
+/// value longer.
 #[derive(Debug)]
 pub(super) struct Link {
     /// Never used twice in this process.
@@ -57,17 +71,26 @@ pub(super) struct Link {
     /// The messages to send.
     pub(super) outbox: Outbox,
     pub(super) relay: Relay,
+    /// The state, which only the link set changes.
     pub(super) state: watch::Sender<LinkState>,
     /// The reason of the end, for the log.
+    ///
+    /// The first reason counts. `None` after an orderly end, such as a close by the peer.
     pub(super) reason: Mutex<Option<String>>,
+    /// The task of the link. Set right after the start.
     pub(super) task: OnceLock<AbortHandle>,
 }
 
 /// The state of a link.
+///
+/// The states follow in this order. A failed handshake skips `Open`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LinkState {
+    /// The connection is made, and no message has reached the owner.
     Handshake,
+    /// The owner has the link, and messages move.
     Open,
+    /// The task has returned or was aborted, and its streams are closed.
     Ended,
 }
 
@@ -77,7 +100,9 @@ pub(super) struct LinkRules {
     pub(super) kind: Kind,
     /// The routing id that the peers see.
     pub(super) identity: Bytes,
+    /// The bound on a handshake, without the time to open the inner connection.
     pub(super) handshake_timeout: Duration,
+    /// The silence after which a peer is asked, see [`Relay::watch`].
     pub(super) heartbeat: Duration,
 }
 
@@ -86,6 +111,9 @@ const FINISH_PATIENCE: Duration = Duration::from_millis(200);
 
 impl Link {
     /// Ends the link at once.
+    ///
+    /// Queued messages are not sent. Does not wait; [`wait_end`](Self::wait_end) does. A link
+    /// without a task yet is ended as soon as it has one.
     pub(super) fn cut(&self, reason: &str) {
         lock(&self.reason).get_or_insert_with(|| reason.to_owned());
         if let Some(task) = self.task.get() {
@@ -94,6 +122,8 @@ impl Link {
     }
 
     /// Waits until the handshake has succeeded, or returns the reason of its failure.
+    ///
+    /// A link that was open and has ended by the time of the call counts as failed. Cancel safe.
     pub(super) async fn wait_open(&self) -> Result<(), String> {
         let mut state = self.state.subscribe();
         // Never an error: `self` holds the sender.
@@ -105,13 +135,22 @@ impl Link {
     }
 
     /// Waits until the link has ended.
+    ///
+    /// The owner has been notified by then. Cancel safe.
     pub(super) async fn wait_end(&self) {
         // Never an error: `self` holds the sender.
         let _ = self.state.subscribe().wait_for(|state| *state == LinkState::Ended).await;
     }
 }
 
-/// Makes the handshake, calls `opened`, and moves messages until the end of the link.
+/// Makes the handshake, calls `opened`, and moves messages until the end of the link. Dropping the
+/// future closes both connections at once.
+///
+/// The order is: listen for the socket of the crate, connect that socket, relay the handshake, call
+/// `opened`, then exchange messages. A handshake that takes longer than the bound fails.
+///
+/// The link ends with the connection of the peer or of the crate. Once an ended outbox is written,
+/// the peer has 200 ms to close its side.
 ///
 /// # Errors
 ///
@@ -226,6 +265,9 @@ enum Ended {
 
 /// Moves messages between the socket of the crate, the outbox and the owner. Drops the socket at
 /// the end, which then sends what it holds.
+///
+/// A message that arrives while the queue is full is held, and no other is read until there is
+/// room. Sending goes on meanwhile.
 async fn exchange(
     link: &Arc<Link>,
     owner: &dyn LinkOwner,

@@ -1,5 +1,8 @@
 //! The filter of the bytes that a socket of the crate sends: counts messages, and adds heartbeats
 //! between them. No I/O.
+//!
+//! The filter sets the minor version in the greeting to 1: the relay adds the commands of [ZMTP
+//! 3.1](https://rfc.zeromq.org/spec/37/) that the crate lacks.
 
 use std::collections::VecDeque;
 
@@ -11,6 +14,7 @@ use super::zmtp::{GREETING, Header, MINOR_AT, write_command};
 /// The state of one connection, as far as the bytes to the peer go.
 #[derive(Debug)]
 pub(super) struct OutboundFilter {
+    /// The type of the socket on this side: XSUB turns its messages into commands.
     kind: Kind,
     state: State,
     /// Set after the READY command, when other commands may be sent.
@@ -39,6 +43,8 @@ impl OutboundFilter {
     }
 
     /// Returns whether a command may be added here.
+    ///
+    /// False before the READY command has passed. A command inside of a message would be malformed.
     pub(super) fn is_between_messages(&self) -> bool {
         self.is_ready && matches!(self.state, State::Header { begins: true })
     }
@@ -47,6 +53,9 @@ impl OutboundFilter {
     /// as the peer may get them. Returns the position in `output` of the end of each message.
     ///
     /// Subscriptions become commands for a peer of version 3.1 or later.
+    ///
+    /// `minor` is the minor version of the peer. Bytes of an incomplete greeting, header or
+    /// subscription stay in `input`. The bytes of the crate are trusted.
     pub(super) fn feed(
         &mut self,
         input: &mut BytesMut,
@@ -118,6 +127,8 @@ fn take_subscription(input: &mut BytesMut, header: Header) -> Option<BytesMut> {
 }
 
 /// Writes a subscription as a command.
+///
+/// The first byte is 1 for SUBSCRIBE and 0 for CANCEL, as in ZMTP 3.0.
 fn write_subscription(output: &mut BytesMut, subscription: &[u8]) {
     match subscription.split_first() {
         Some((1, prefix)) => write_command(output, b"SUBSCRIBE", prefix),

@@ -15,6 +15,9 @@ use zeromq::ZmqMessage;
 use crate::error::lock;
 
 /// The queue of one link. Its owner adds messages, and the task of the link takes them.
+///
+/// The lock is held for a change of the queues only. Calls from several threads are taken one after
+/// the other, so messages leave in the order of the calls.
 #[derive(Debug)]
 pub(super) struct Outbox {
     /// Messages that may be queued.
@@ -28,8 +31,11 @@ pub(super) struct Outbox {
 
 #[derive(Debug, Default)]
 struct State {
+    /// The messages that the crate has not got, the oldest first.
     queued: VecDeque<ZmqMessage>,
     /// The messages that the crate holds, the oldest first. Bounded by the window.
+    ///
+    /// Empty if the link does not count messages.
     handed_over: VecDeque<ZmqMessage>,
     /// Set when no message is added any more.
     ended: bool,
@@ -44,6 +50,8 @@ impl Outbox {
     }
 
     /// Adds a message if there is room. Otherwise does not make it, and returns `false`.
+    ///
+    /// `message` runs under the lock, so it must not use the outbox. An ended queue has no room.
     pub(super) fn try_push(&self, message: impl FnOnce() -> ZmqMessage) -> bool {
         let mut state = lock(&self.state);
         if state.ended || state.queued.len() >= self.capacity {
@@ -55,6 +63,8 @@ impl Outbox {
 
     /// Adds messages beyond the capacity: subscriptions, whose number the caller bounds, and jobs
     /// that another link could not send.
+    ///
+    /// An ended queue takes them, too.
     pub(super) fn push_all(&self, messages: impl IntoIterator<Item = ZmqMessage>) {
         let mut state = lock(&self.state);
         messages.into_iter().for_each(|message| state.push(message));
@@ -74,6 +84,8 @@ impl Outbox {
 
     /// Waits until there may be room, or no message can be added any more. The future may be
     /// dropped.
+    ///
+    /// Another sender may take the room first. All waiting senders are woken together.
     pub(super) async fn room(&self) {
         loop {
             let room = self.room.notified();
@@ -99,6 +111,8 @@ impl Outbox {
     /// Takes the next message, or returns `None` if the queue has ended and all messages have been
     /// written. One task only may wait. The future may be dropped: it takes a message in the moment
     /// in which it resolves.
+    ///
+    /// While as many messages as the window are handed over, the future waits for a write.
     pub(super) fn next(&self) -> impl Future<Output = Option<ZmqMessage>> + '_ {
         poll_fn(|cx| {
             let mut state = lock(&self.state);
@@ -113,6 +127,8 @@ impl Outbox {
         })
     }
 
+    /// Takes a queued message, and keeps a copy of a counted one. `None` if none is queued, or the
+    /// window is full.
     fn take(&self, state: &mut State) -> Option<ZmqMessage> {
         if self.window.is_some_and(|window| state.handed_over.len() >= window) {
             return None;
@@ -128,6 +144,9 @@ impl Outbox {
     }
 
     /// Records that this number of messages has been written to the peer.
+    ///
+    /// Forgets the oldest messages that were handed over, and wakes the task that takes messages. A
+    /// count beyond their number is cut.
     pub(super) fn record_written(&self, count: usize) {
         if count == 0 || self.window.is_none() {
             return;
@@ -139,6 +158,9 @@ impl Outbox {
     }
 
     /// Ends the queue, and takes the messages that have not been written, in their order.
+    ///
+    /// A message that was written in part is among them. The peer cannot have received it as a
+    /// whole.
     pub(super) fn take_unsent(&self) -> Vec<ZmqMessage> {
         self.end();
         let mut state = lock(&self.state);

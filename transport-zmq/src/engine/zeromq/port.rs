@@ -2,6 +2,9 @@
 //!
 //! The crate takes no byte stream, only listeners and endpoints. So each link has a listener of its
 //! own on this machine, to which its socket connects once.
+//!
+//! The inner connection is a socket of this process. On Linux it is a Unix socket under an abstract
+//! name, elsewhere a TCP connection on loopback.
 
 use std::io;
 
@@ -18,9 +21,14 @@ use super::inbound_filter::ONLY_PEER;
 use super::kind::Kind;
 
 /// A socket of the crate.
+///
+/// Owned by the task of its link. One type for each way in which the sockets of the crate differ.
 #[async_trait]
 pub(super) trait Port: Send {
     /// Connects to the relay, and finishes the handshake.
+    ///
+    /// Called once. Resolves when the crate has the READY command of the peer, which the relay
+    /// passes on.
     async fn connect(&mut self, endpoint: &str) -> ZmqResult<()>;
 
     /// Sends a message. Dropping the future may lose it.
@@ -34,6 +42,8 @@ pub(super) trait Port: Send {
 pub(super) type PortEvents = BoxStream<'static, SocketEvent>;
 
 /// Opens a socket that has no peer yet. `identity` is the routing id that its peer sees.
+///
+/// An identity that the crate does not accept is left out. No I/O happens before [`Port::connect`].
 pub(super) fn open(kind: Kind, identity: &[u8]) -> (Box<dyn Port>, PortEvents) {
     let mut options = SocketOptions::default();
     // An empty one is none.
@@ -77,8 +87,12 @@ struct Both<S: Socket>(Closing<S>);
 /// A ROUTER socket, whose only peer has a fixed routing id.
 struct Routed(Closing<RouterSocket>);
 /// A PUSH socket.
+///
+/// Receiving never resolves.
 struct Sending(Closing<PushSocket>);
 /// A PULL socket.
+///
+/// Sending succeeds and drops the message. Nothing calls it: a puller queues none.
 struct Receiving(Closing<PullSocket>);
 
 #[async_trait]
@@ -149,11 +163,14 @@ pub(super) struct InnerListener {
     listener: tokio::net::UnixListener,
     #[cfg(not(target_os = "linux"))]
     listener: tokio::net::TcpListener,
+    /// The endpoint in the notation of the crate.
     endpoint: String,
 }
 
+/// The relay's end of the inner connection.
 #[cfg(target_os = "linux")]
 pub(super) type InnerStream = tokio::net::UnixStream;
+/// The relay's end of the inner connection.
 #[cfg(not(target_os = "linux"))]
 pub(super) type InnerStream = tokio::net::TcpStream;
 
@@ -186,6 +203,9 @@ impl InnerListener {
     }
 
     /// Waits for the socket of this process. A connection of another process is closed.
+    ///
+    /// Outside of Linux the process at the other end is not known, and the first connection is
+    /// taken. The listener is dropped after the handshake.
     pub(super) async fn accept(&self) -> io::Result<InnerStream> {
         loop {
             let (stream, _) = self.listener.accept().await?;

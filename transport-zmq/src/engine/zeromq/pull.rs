@@ -1,5 +1,8 @@
 //! PULL: jobs from all pushers. The routing id names the queue, so that pushers of another queue
 //! can recognize the mismatch.
+//!
+//! Pushers read the id in the READY command. The socket itself sends nothing after its handshake
+//! but heartbeats.
 
 use std::sync::{Arc, Mutex};
 
@@ -23,14 +26,19 @@ use crate::wire::{Frames, unique};
 
 /// A PULL socket. As many jobs wait for the reader as its window, at most 1,000.
 pub(in crate::engine) struct ZeromqPull {
+    /// The links, and the endpoints that the socket binds or connects to.
     endpoints: LinkedEndpoints,
     /// The jobs that arrive, until `jobs` takes them.
     arrivals: Mutex<Option<mpsc::Receiver<Arrival>>>,
+    /// Frames that the body of a job may have. The decoder rejects a body with more.
     frames_max: usize,
 }
 
 impl ZeromqPull {
     /// Opens a socket for one queue, or for jobs of any queue. It has no endpoint yet.
+    ///
+    /// `window` bounds the jobs that wait for the reader, those of all pushers together. Each link
+    /// holds one more, and the bytes in its buffers.
     pub(in crate::engine) fn open(
         settings: &Settings,
         queue: Option<&Address>,
@@ -49,6 +57,8 @@ impl ZeromqPull {
 }
 
 /// Returns the routing id of a puller: its queue and a unique suffix.
+///
+/// The queue and the suffix of 16 bytes are separated by a zero byte, which no address contains.
 fn identity_of_puller(queue: &Address) -> Bytes {
     [queue.as_str().as_bytes(), &[0], &unique()].concat().into()
 }
@@ -68,12 +78,16 @@ impl HasEndpoints for ZeromqPull {
 }
 
 impl Pull for ZeromqPull {
+    /// Returns the jobs of all pushers. Jobs of one pusher keep their order. A second call returns
+    /// an empty stream.
     fn jobs(&self) -> BoxStream<'static, Frames> {
         let frames_max = self.frames_max;
         let Some(arrivals) = lock(&self.arrivals).take() else { return stream::empty().boxed() };
         received(arrivals).map(move |(_, message)| frames_of(message, frames_max)).boxed()
     }
 
+    /// Removes all endpoints. The stream of jobs ends when the links have handed over what they
+    /// have read.
     fn stop(&self) {
         self.endpoints.stop();
     }

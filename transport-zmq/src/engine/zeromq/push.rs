@@ -1,4 +1,7 @@
 //! PUSH that binds: jobs to the pullers that connect, in turn.
+//!
+//! The crate spreads jobs over its peers without a way to learn of a loss. So this file picks the
+//! puller of each job, and keeps a job until the relay has written it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -25,19 +28,28 @@ use crate::error::{closed, lock};
 use crate::wire::Frames;
 
 /// A PUSH socket that pullers connect to.
+///
+/// Jobs that a lost puller did not get go to another one, or wait for the next. A job that was
+/// written may be lost with its puller.
 pub(in crate::engine) struct ZeromqPush {
+    /// The links, and the endpoints that pullers connect to.
     endpoints: LinkedEndpoints,
     jobs: Arc<Jobs>,
 }
 
 /// The pullers, and the jobs that those that left did not get.
+///
+/// The lock is held while a job is queued, so that no two jobs go to one puller out of turn. Locks
+/// of outboxes are taken within.
 struct Jobs {
+    /// The kind of messages, and the queue that a puller has to name.
     traffic: Traffic,
     state: Mutex<State>,
     /// Throttle for log lines of pullers that pull from another queue.
     wrong_queue: LogThrottle,
 }
 
+/// The turn of the pullers. A puller is here while its link is open.
 #[derive(Default)]
 struct State {
     /// The pullers, the next one first.
@@ -51,6 +63,9 @@ const QUEUED_MIN: usize = 16;
 
 impl ZeromqPush {
     /// Opens a socket without endpoints.
+    ///
+    /// Each puller has a queue of the byte bound divided by the largest body: at least 16 jobs, at
+    /// most 1,000. With the default settings, the queue has 16.
     pub(in crate::engine) fn bind(settings: &Settings, traffic: &Traffic) -> Self {
         let jobs = Arc::new(Jobs {
             traffic: traffic.clone(),
@@ -83,6 +98,8 @@ impl State {
 }
 
 impl LinkOwner for Jobs {
+    /// Adds a puller of the queue behind the others, and hands out the jobs that wait. Ends the
+    /// link of another queue.
     fn opened(&self, link: &Arc<Link>) -> Result<(), String> {
         if let Traffic::Jobs(queue) = &self.traffic
             && let Some(identity) = link.identity.get()
@@ -100,6 +117,7 @@ impl LinkOwner for Jobs {
         Ok(())
     }
 
+    /// Removes a puller, and hands its unsent jobs to the others.
     fn ended(&self, link: &Arc<Link>) {
         let mut state = lock(&self.state);
         state.pullers.retain(|puller| puller.number != link.number);
@@ -118,6 +136,8 @@ impl SocketControl for ZeromqPush {
         self.endpoints.peer_counts()
     }
 
+    /// Sends the queued jobs for up to the linger time. Jobs without a puller are counted in a log
+    /// line, and lost.
     fn close(&self) -> BoxFuture<'static, ()> {
         let (close, jobs) = (self.endpoints.close(), self.jobs.clone());
         let close = async move {
@@ -133,6 +153,8 @@ impl SocketControl for ZeromqPush {
 
 #[async_trait]
 impl Dealer for ZeromqPush {
+    /// Queues a job for the next puller with room. Returns the frames if no puller has room, or
+    /// there is none.
     fn try_send(&self, frames: Frames) -> Result<(), Frames> {
         let mut state = lock(&self.jobs.state);
         let mut frames = Some(frames);
@@ -147,6 +169,7 @@ impl Dealer for ZeromqPush {
         frames.map_or(Ok(()), Err)
     }
 
+    /// Waits until some puller has room. Begins anew with each change of the pullers.
     fn room(&self) -> BoxFuture<'_, ()> {
         let room = async {
             let mut changes = self.endpoints.set.changes();
@@ -169,17 +192,23 @@ impl Dealer for ZeromqPush {
         room.boxed()
     }
 
+    /// Returns at once: pullers connect at any time.
     async fn tried(&self) {}
 
+    /// Waits until a puller of the queue is connected. Fails with `Closed` once the socket is
+    /// closed.
     async fn up(&self) -> Result<()> {
         self.wait_for(|pullers| pullers > 0).await;
         if self.endpoints.set.is_closed() { Err(closed()) } else { Ok(()) }
     }
 
+    /// Waits until no puller is connected, or the socket is closed. Unsent jobs stay for the next
+    /// puller.
     async fn down(&self) {
         self.wait_for(|pullers| pullers == 0).await;
     }
 
+    /// Returns an empty stream: pullers send nothing.
     fn replies(&self) -> BoxStream<'static, Frames> {
         stream::empty().boxed()
     }

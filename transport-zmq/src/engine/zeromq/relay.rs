@@ -2,6 +2,10 @@
 //!
 //! The crate does what it can: framing, subscriptions, queues. The relay does what it lacks: bounds
 //! on what a peer sends, heartbeats, and the loss of a connection that nothing is sent to.
+//!
+//! All of a relay runs in the task of its link: one future for each direction, and the watch over
+//! the peer. The futures share the state by atomics and short locks, of which none is held across
+//! an await.
 
 use std::collections::VecDeque;
 use std::io;
@@ -27,13 +31,19 @@ use crate::error::lock;
 #[derive(Debug)]
 pub(super) struct Relay {
     kind: Kind,
+    /// The bound on a message of the peer in bytes, with 64 for each frame.
     message_max: usize,
     /// The minor version of the peer.
+    ///
+    /// 0 until the greeting has come. Commands of ZMTP 3.1 are sent from 1 on.
     minor: AtomicU8,
     /// The READY command of the peer.
+    ///
+    /// Set once, when the handshake of the peer is complete.
     ready: watch::Sender<Option<Ready>>,
     /// The answer to the latest heartbeat of the peer, and our own heartbeat. One of each at most.
     pong: Mutex<Option<BytesMut>>,
+    /// Set when a heartbeat is to be sent.
     ping: AtomicBool,
     /// Signals that a heartbeat or an answer is to be sent.
     commands: Notify,
@@ -85,6 +95,9 @@ impl Relay {
     /// rule, or the relay is stopped. Then the crate reads the end of the stream. Returns the error
     /// of a connection that was cut, all of whose bytes are handed over by then.
     ///
+    /// Reading waits while the crate has no room, so that the peer has to wait, too. Dropping the
+    /// future loses the bytes that were read and not handed over.
+    ///
     /// # Errors
     ///
     /// The rule that the peer has broken, or the failure to hand over the end.
@@ -123,6 +136,8 @@ impl Relay {
     }
 
     /// Writes bytes of the peer to the crate, and notes if the crate has no room for them.
+    ///
+    /// An error means that the crate has closed its end.
     async fn hand_over(
         &self,
         inner: &mut (impl AsyncWrite + Unpin),
@@ -141,6 +156,8 @@ impl Relay {
         written
     }
 
+    /// Applies an event of the filter: the version, the READY command, or a heartbeat to be
+    /// answered.
     fn record(&self, event: InboundEvent) {
         match event {
             InboundEvent::Greeted(minor) => self.minor.store(minor, Ordering::Relaxed),
@@ -160,6 +177,8 @@ impl Relay {
     ///
     /// If the peer takes no more bytes, the rest is dropped until the crate closes its stream. The
     /// crate would drop unread messages of the peer if it noticed.
+    ///
+    /// Heartbeats and answers to them are sent between two messages only.
     ///
     /// # Errors
     ///
@@ -200,6 +219,8 @@ impl Relay {
     }
 
     /// Adds the commands that are to be sent. Returns whether a heartbeat is among them.
+    ///
+    /// The heartbeat has a time to live of 0, which is no bound, and no context.
     fn take_commands(&self, commands: &mut BytesMut) -> bool {
         if let Some(pong) = lock(&self.pong).take() {
             commands.extend_from_slice(&pong);
@@ -218,6 +239,11 @@ impl Relay {
     /// A peer whose bytes the relay cannot hand over is not silent, and gets heartbeats as well:
     /// the answers to its own wait behind those bytes. A peer that takes no more bytes is not
     /// asked, since the heartbeat is behind them; the kernel reports when it is gone.
+    ///
+    /// The state of the peer is checked eight times in an interval. A dead peer is reported a
+    /// little more than two intervals after its last byte. A peer of ZMTP 3.0 is never reported.
+    ///
+    /// The result is the reason for the end of the link. Cancel safe.
     pub(super) async fn watch(&self, interval: Duration) -> String {
         let (mut shown, mut is_suspect) = (Instant::now(), false);
         loop {
@@ -246,6 +272,7 @@ impl Relay {
         }
     }
 
+    /// Requests a heartbeat. Requests that come before the next write are one.
     fn send_heartbeat(&self) {
         self.ping.store(true, Ordering::Relaxed);
         self.commands.notify_one();
@@ -253,6 +280,8 @@ impl Relay {
 }
 
 /// Reads and drops all that the crate sends, until it closes its stream.
+///
+/// All messages count as written, so that the outbox goes on and comes to its end.
 async fn discard(inner: &mut (impl AsyncRead + Unpin), outbox: &Outbox) {
     let mut dropped = BytesMut::with_capacity(CHUNK);
     outbox.record_written(usize::MAX);
@@ -264,6 +293,9 @@ async fn discard(inner: &mut (impl AsyncRead + Unpin), outbox: &Outbox) {
 
 /// Writes bytes, and records each message as soon as its last byte is written: a message that a
 /// lost peer may have received must not go to another one.
+///
+/// `ends` are the positions in `bytes` behind each message. A message whose bytes are written in
+/// part is not recorded.
 async fn write_counted(
     mut peer: impl AsyncWrite + Unpin,
     bytes: &[u8],

@@ -1,4 +1,7 @@
 //! ROUTER on the serving side: requests with their origin, and replies to it.
+//!
+//! The crate has no security, so no request has an identity. `BudgetedRouter` wraps the socket and
+//! adds the byte budgets.
 
 use std::sync::{Arc, Mutex};
 
@@ -23,15 +26,23 @@ use crate::error::{caller_gone, closed, lock};
 use crate::wire::Frames;
 
 /// A ROUTER socket of a server. The routing id of a peer is the number of its link.
+///
+/// So two peers never share one, even if both announce the same id. A peer that reconnects has
+/// another routing id.
 pub(in crate::engine) struct ZeromqRouter {
+    /// The links, and the endpoints that the socket binds or connects to.
     endpoints: LinkedEndpoints,
     /// The messages that arrive, until `requests` takes them.
     arrivals: Mutex<Option<mpsc::Receiver<Arrival>>>,
+    /// Frames that the body of a request may have. The decoder rejects a body with more.
     frames_max: usize,
 }
 
 impl ZeromqRouter {
     /// Opens the socket. It has no endpoint yet.
+    ///
+    /// Each link queues up to 1,000 replies. At most 256 requests wait for the reader, those of all
+    /// peers together.
     pub(in crate::engine) fn open(settings: &Settings) -> Self {
         let (set, arrivals) =
             LinkSet::new(settings, SetOptions::of(Kind::Router), Arc::new(NoOwner));
@@ -42,6 +53,8 @@ impl ZeromqRouter {
         }
     }
 
+    /// Returns the open link of a routing id. `None` for a peer that is gone, and for an id of
+    /// another length than 8 bytes.
     fn link(&self, peer: &[u8]) -> Option<Arc<Link>> {
         self.endpoints.set.link(u64::from_be_bytes(peer.try_into().ok()?))
     }
@@ -61,6 +74,10 @@ impl HasEndpoints for ZeromqRouter {
 }
 
 impl Router for ZeromqRouter {
+    /// Queues a reply at once if the link has room, and waits for room otherwise.
+    ///
+    /// Dropping the returned value before it resolves drops a waiting reply. Replies that wait for
+    /// one peer may leave in another order.
     fn send(&self, peer: Bytes, frames: Frames) -> Sending<'_> {
         let Some(link) = self.link(&peer) else {
             let is_closed = self.endpoints.set.is_closed();
@@ -82,6 +99,7 @@ impl Router for ZeromqRouter {
         })
     }
 
+    /// Unbinds all endpoints. The open links stay.
     fn stop_listening(&self) -> BoxFuture<'_, ()> {
         self.endpoints.stop_listening().boxed()
     }
@@ -91,6 +109,8 @@ impl Router for ZeromqRouter {
         std::future::ready(peers).boxed()
     }
 
+    /// Returns the requests of all peers. Requests of one peer keep their order. A second call
+    /// returns an empty stream.
     fn requests(&self) -> BoxStream<'static, (RequestOrigin, Frames)> {
         let frames_max = self.frames_max;
         let Some(arrivals) = lock(&self.arrivals).take() else { return stream::empty().boxed() };
@@ -103,6 +123,8 @@ impl Router for ZeromqRouter {
 }
 
 /// Queues a message if there is room.
+///
+/// Takes the message out of `message` only then. Returns `false` for a full or ended outbox.
 pub(super) fn push(link: &Link, message: &mut Option<ZmqMessage>) -> bool {
     link.outbox.try_push(|| message.take().unwrap_or_else(|| ZmqMessage::from("")))
 }

@@ -1,4 +1,6 @@
 //! The files of bound `ipc` endpoints.
+//!
+//! The standard library leaves the file of a socket behind, so this engine removes it.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -16,12 +18,17 @@ pub(super) struct SocketFile {
 
 impl SocketFile {
     /// Remembers the file that was bound at `path`.
+    ///
+    /// # Errors
+    ///
+    /// The error of reading the file's metadata.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
         Ok(Self { path: path.into(), identity: identity(path)? })
     }
 }
 
 impl Drop for SocketFile {
+    /// Removes the file. Does not wait for the lock on its folder.
     fn drop(&mut self) {
         let is_own = || identity(&self.path).is_ok_and(|found| found == self.identity);
         // Without rights to remove it, or while another process binds a socket file in the folder,

@@ -1,4 +1,6 @@
 //! Listeners and byte streams of endpoints: TCP and socket files.
+//!
+//! Paths that begin with `@` are names of abstract Unix sockets, which only Linux has.
 
 use std::io;
 use std::net::IpAddr;
@@ -25,6 +27,13 @@ pub(super) type WriteHalf = Box<dyn AsyncWrite + Send + Unpin>;
 
 impl PeerStream {
     /// Connects to an endpoint.
+    ///
+    /// A host with several addresses is tried in their order. There is no timeout here: the caller
+    /// sets one.
+    ///
+    /// # Errors
+    ///
+    /// The error of the operating system, or `Unsupported` for a socket file outside of Unix.
     pub(super) async fn connect(endpoint: &Endpoint) -> io::Result<Self> {
         match endpoint {
             Endpoint::Tcp { host, port } => {
@@ -42,6 +51,9 @@ impl PeerStream {
 
     /// Sets the options of a connection. `silence_max` is the time that written bytes may wait for
     /// the host of the peer.
+    ///
+    /// TCP connections get `TCP_NODELAY` and, on Linux, `TCP_USER_TIMEOUT`. Socket files need no
+    /// options.
     pub(super) fn prepare(&self, silence_max: Duration) {
         if let Self::Tcp(stream) = self {
             // An option that cannot be set costs time, and no message.
@@ -54,6 +66,8 @@ impl PeerStream {
     }
 
     /// The address of the peer, if it has one.
+    ///
+    /// `None` for a socket file, and for a connection that is lost already.
     pub(super) fn peer_address(&self) -> Option<std::net::SocketAddr> {
         match self {
             Self::Tcp(stream) => stream.peer_addr().ok(),
@@ -79,6 +93,8 @@ impl PeerStream {
 }
 
 /// A bound endpoint.
+///
+/// Dropping the value closes the port. Accepted connections stay.
 pub(super) enum Listener {
     Tcp(TcpListener),
     #[cfg(unix)]
@@ -87,6 +103,14 @@ pub(super) enum Listener {
 
 impl Listener {
     /// Binds an endpoint. Returns the endpoint with its real port as well.
+    ///
+    /// An existing socket file is an error; [`SocketFileClaim`](crate::endpoint::SocketFileClaim)
+    /// removes a stale one before.
+    ///
+    /// # Errors
+    ///
+    /// The error of the operating system, or `Unsupported` for an endpoint that this platform
+    /// lacks.
     pub(super) async fn bind(endpoint: &Endpoint) -> io::Result<(Self, Endpoint)> {
         match endpoint {
             Endpoint::Tcp { host, port } => {
@@ -102,6 +126,8 @@ impl Listener {
     }
 
     /// Waits for the next connection.
+    ///
+    /// Cancel safe: a connection that is not returned stays in the backlog.
     pub(super) async fn accept(&self) -> io::Result<PeerStream> {
         match self {
             Self::Tcp(listener) => Ok(PeerStream::Tcp(listener.accept().await?.0)),
@@ -134,6 +160,8 @@ fn bare(host: &str) -> &str {
 }
 
 /// Returns whether an address is one of this machine's loopback.
+///
+/// An IPv4 address that is mapped into IPv6 counts as the IPv4 address.
 pub(super) fn is_local(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }

@@ -24,11 +24,15 @@ use crate::wire::Frames;
 
 /// A SUB socket. Each link is an XSUB socket of the crate, which takes subscriptions as messages:
 /// the SUB socket of the crate takes only text, and forgets the order.
+///
+/// All subscriptions are queued for each new link, in their order, before its first event is read.
 pub(in crate::engine) struct ZeromqSub {
+    /// The links, and the endpoints that the socket binds or connects to.
     endpoints: LinkedEndpoints,
     subscriptions: Arc<Subscriptions>,
     /// The events that arrive, until `messages` takes them.
     arrivals: Mutex<Option<mpsc::Receiver<Arrival>>>,
+    /// Frames that the body of an event may have. The decoder rejects a body with more.
     frames_max: usize,
 }
 
@@ -37,11 +41,13 @@ pub(in crate::engine) struct ZeromqSub {
 #[derive(Default)]
 struct Subscriptions(Mutex<State>);
 
+/// The state behind the lock. Locks of outboxes are taken within.
 #[derive(Default)]
 struct State {
     /// The prefixes in the order of their first subscription, each with its number. Bounded by the
     /// subscriber.
     prefixes: Vec<(Bytes, usize)>,
+    /// The open links.
     links: Vec<Arc<Link>>,
 }
 
@@ -52,6 +58,9 @@ const UNSUBSCRIBE: u8 = 0;
 
 impl ZeromqSub {
     /// Opens the socket. It has no endpoint yet.
+    ///
+    /// `window` bounds the events that wait for the reader, those of all publishers together; at
+    /// most 1,000.
     pub(in crate::engine) fn open(settings: &Settings, window: Window) -> Self {
         let subscriptions = Arc::<Subscriptions>::default();
         let arrivals_max = Some(window.messages().min(QUEUED_MAX));
@@ -65,6 +74,7 @@ impl ZeromqSub {
         }
     }
 
+    /// Makes a change under the lock. Fails with `Closed` once the socket is closed.
     fn change_subscriptions(&self, change: impl FnOnce(&mut State)) -> Result<()> {
         if self.endpoints.set.is_closed() {
             return Err(closed());
@@ -76,12 +86,15 @@ impl ZeromqSub {
 
 impl State {
     /// Sends the beginning or the end of a subscription to all publishers.
+    ///
+    /// Does not wait for room: the number of subscriptions is bounded by the subscriber.
     fn tell(&self, kind: u8, prefix: &[u8]) {
         let message = subscription(kind, prefix);
         self.links.iter().for_each(|link| link.outbox.push_all([message.clone()]));
     }
 }
 
+/// Makes the message of a subscription as in ZMTP 3.0: a byte for the kind, then the prefix.
 fn subscription(kind: u8, prefix: &[u8]) -> ZmqMessage {
     ZmqMessage::from([&[kind], prefix].concat())
 }
@@ -110,6 +123,7 @@ impl HasEndpoints for ZeromqSub {
 
 #[async_trait]
 impl Sub for ZeromqSub {
+    /// Counts a subscription. Only the first one for a prefix is sent.
     async fn subscribe(&self, prefix: Bytes) -> Result<()> {
         self.change_subscriptions(|state| {
             if let Some((_, count)) = state.prefixes.iter_mut().find(|(held, _)| *held == prefix) {
@@ -121,6 +135,7 @@ impl Sub for ZeromqSub {
         })
     }
 
+    /// Counts a subscription down. The end of the last one for a prefix is sent.
     async fn unsubscribe(&self, prefix: Bytes) -> Result<()> {
         self.change_subscriptions(|state| {
             let Some(at) = state.prefixes.iter().position(|(held, _)| *held == prefix) else {
@@ -134,6 +149,8 @@ impl Sub for ZeromqSub {
         })
     }
 
+    /// Returns the events of all publishers. Events of one publisher keep their order. A second
+    /// call returns an empty stream.
     fn messages(&self) -> BoxStream<'static, (Bytes, Frames)> {
         let frames_max = self.frames_max;
         let Some(arrivals) = lock(&self.arrivals).take() else { return stream::empty().boxed() };
@@ -144,6 +161,7 @@ impl Sub for ZeromqSub {
         self.endpoints.stop();
     }
 
+    /// Waits until each connected endpoint has an open link, or its first attempt has failed.
     async fn ready(&self) {
         let set = &self.endpoints.set;
         let is_ready = |endpoint: &str| set.links().iter().any(|link| link.endpoint == endpoint);

@@ -1,4 +1,7 @@
 //! The subscribers of an XPUB socket, and the prefixes that each subscribes to. No I/O.
+//!
+//! The crate matches subscriptions by itself. The table here is kept beside it, to learn which
+//! links an event is for before it is queued.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,20 +13,27 @@ use super::link::Link;
 use crate::wire::SyncMarker;
 
 /// The subscribers by the numbers of their links.
+///
+/// A subscriber is in the table while its link is open. The lock of the table belongs to the XPUB
+/// socket.
 #[derive(Debug, Default)]
 pub(super) struct Subscribers(BTreeMap<u64, Subscriber>);
 
 #[derive(Debug)]
 struct Subscriber {
     link: Arc<Link>,
+    /// The subscriptions in effect, those to sync markers included.
     prefixes: Prefixes,
     /// Set after the first sync marker.
+    ///
+    /// Never cleared: a later marker replaces an earlier one.
     is_synced: bool,
 }
 
 /// Prefixes, each with the number of its subscriptions.
 #[derive(Debug, Default)]
 struct Prefixes {
+    /// The subscriptions of each prefix. None has a count of 0.
     counts: FxHashMap<Bytes, usize>,
     /// The number of prefixes of each length. A frame is looked up once for each length, however
     /// many prefixes there are.
@@ -58,6 +68,8 @@ impl Prefixes {
         }
     }
 
+    /// Returns whether a first frame begins with one of the prefixes. The empty prefix matches
+    /// every frame.
     fn matches(&self, frame: &[u8]) -> bool {
         let lengths = self.lengths.range(..=frame.len());
         lengths.into_iter().any(|(length, _)| self.counts.contains_key(&frame[..*length]))
@@ -77,6 +89,8 @@ impl Subscribers {
     }
 
     /// Adds a subscription. Returns the number of subscriptions of the subscriber.
+    ///
+    /// Returns 0 for a subscriber that is not in the table. Subscriptions to one prefix count each.
     pub(super) fn subscribe(&mut self, number: u64, prefix: &Bytes) -> usize {
         let Some(subscriber) = self.0.get_mut(&number) else { return 0 };
         subscriber.prefixes.add(prefix);

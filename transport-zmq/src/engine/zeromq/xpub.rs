@@ -1,4 +1,7 @@
 //! XPUB: events to all subscribers, their subscriptions and their sync markers.
+//!
+//! Each subscriber has a link with an XPUB socket of the crate. An event is queued for each link
+//! whose subscriptions match.
 
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
@@ -28,6 +31,7 @@ use crate::wire::{Frames, SyncMarker};
 /// An XPUB socket. A subscriber without room delays the publisher, and with it all other
 /// subscribers: nothing is dropped.
 pub(in crate::engine) struct ZeromqXPub {
+    /// The links, and the endpoints that the socket binds or connects to.
     endpoints: LinkedEndpoints,
     events: Arc<Events>,
     /// Unsent bytes for all subscribers together: they share the memory of a message.
@@ -38,13 +42,15 @@ pub(in crate::engine) struct ZeromqXPub {
 
 /// The subscribers, and the queue of their sync markers.
 struct Events {
+    /// The subscribers. Locks of outboxes are taken within this lock.
     subscribers: Mutex<Subscribers>,
     /// The sender of sync markers, until the socket is closed.
     markers: Mutex<Option<mpsc::Sender<(SyncMarker, u32)>>>,
     /// The links, to signal that a subscriber has sent its first sync marker.
     set: OnceLock<Weak<LinkSet>>,
+    /// The number of subscriptions that subscribers learn from an answer.
     subscriptions_max: usize,
-    /// Subscriptions of one peer at which it is disconnected.
+    /// The number of subscriptions above which a peer is disconnected.
     subscriptions_tolerated: usize,
 }
 
@@ -74,6 +80,9 @@ impl ZeromqXPub {
     }
 
     /// Counts and sends a message, at once if all its subscribers have room.
+    ///
+    /// An event is counted before it is sent, and until its last link has dropped it. Dropping the
+    /// returned value before it resolves drops a waiting event.
     fn send_counted(&self, first: Bytes, frames: Frames) -> Sending<'_> {
         let message = message_under(first.clone(), self.budget.count(frames));
         if self.events.try_send(&first, &message) {
@@ -98,6 +107,8 @@ impl ZeromqXPub {
 
 impl Events {
     /// Sends a message to all its subscribers, or to none if one of them has no room.
+    ///
+    /// Without subscribers, the message is dropped and counts as sent.
     fn try_send(&self, first: &Bytes, message: &ZmqMessage) -> bool {
         // The lock is held, so that all events reach all subscribers in one order, and no other
         // sender takes the room.
@@ -124,6 +135,10 @@ impl LinkOwner for Events {
         Ok(())
     }
 
+    /// Reads a subscription or the end of one. Any other message is ignored.
+    ///
+    /// A subscriber beyond the tolerated number is disconnected. A sync marker goes to the queue of
+    /// markers, with the number of subscribers that have it.
     fn received(&self, link: &Arc<Link>, message: ZmqMessage) {
         let Some(frame) = message.get(0).filter(|_| message.len() == 1) else { return };
         let marker = {
@@ -168,6 +183,8 @@ impl SocketControl for ZeromqXPub {
         self.endpoints.peer_counts()
     }
 
+    /// Ends the stream of sync markers. The future sends the queued events, for the linger time at
+    /// most.
     fn close(&self) -> BoxFuture<'static, ()> {
         lock(&self.events.markers).take();
         self.endpoints.close()
@@ -192,6 +209,7 @@ impl XPub for ZeromqXPub {
         })
     }
 
+    /// Returns the sync markers that arrive. A second call returns an empty stream.
     fn sync_markers(&self) -> BoxStream<'static, (SyncMarker, u32)> {
         let Some(markers) = lock(&self.markers).take() else { return stream::empty().boxed() };
         let markers = stream::unfold(markers, |mut markers| async {
@@ -200,6 +218,8 @@ impl XPub for ZeromqXPub {
         markers.boxed()
     }
 
+    /// Returns the bound that subscribers learn, while an endpoint is bound. Peers of any socket
+    /// are disconnected above the tolerated number.
     fn subscriptions_max(&self) -> Option<usize> {
         self.endpoints.listens().then_some(self.events.subscriptions_max)
     }

@@ -1,10 +1,15 @@
 //! ZMTP 3.1, as far as a relay reads it: greetings, frame headers and commands. No I/O.
+//!
+//! The layouts are those of [ZMTP 3.1](https://rfc.zeromq.org/spec/37/) with the NULL mechanism.
+//! All numbers are big-endian.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// The size of a greeting in bytes.
 pub(super) const GREETING: usize = 64;
 /// The position of the minor version in a greeting.
+///
+/// The major version is at 10, and the name of the mechanism follows in 20 bytes.
 pub(super) const MINOR_AT: usize = 11;
 /// The flag of a frame that another frame of its message follows.
 const MORE: u8 = 1;
@@ -17,12 +22,17 @@ const COMMAND: u8 = 4;
 pub(super) type Violation = &'static str;
 
 /// The header of a frame.
+///
+/// A byte of flags, then the length of the body in one byte or, with the flag `LONG`, in eight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
+    /// The bits `MORE`, `LONG` and `COMMAND`. All others are reserved.
     flags: u8,
-    /// The size of the header itself.
+    /// The size of the header itself: 2 or 9 bytes.
     pub(super) size: usize,
     /// The size of the body.
+    ///
+    /// Announced by the sender, so it has no bound before a check.
     pub(super) len: u64,
 }
 
@@ -48,6 +58,8 @@ impl Header {
     }
 
     /// Fails for flags that no frame may have.
+    ///
+    /// Reserved bits must be 0, and a command is a single frame.
     pub(super) fn check(self) -> Result<(), Violation> {
         if self.flags & !(MORE | LONG | COMMAND) != 0 {
             return Err("a frame has reserved flags");
@@ -60,6 +72,13 @@ impl Header {
 }
 
 /// Checks the greeting of a peer, and returns its minor version.
+///
+/// A later major version than 3 counts as version 3.1, since a peer of a later version has to
+/// accept the older one.
+///
+/// # Errors
+///
+/// A signature or a version that is not of ZMTP 3, and a mechanism other than NULL.
 pub(super) fn read_greeting(greeting: &[u8; GREETING]) -> Result<u8, Violation> {
     if greeting[0] != 0xFF || greeting[9] & 1 == 0 || greeting[10] < 3 {
         return Err("the greeting is not that of ZMTP 3");
@@ -72,9 +91,13 @@ pub(super) fn read_greeting(greeting: &[u8; GREETING]) -> Result<u8, Violation> 
 }
 
 /// The properties of a READY command that matter here.
+///
+/// A property that the peer does not send is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ready {
+    /// The value of `Socket-Type`, such as `DEALER`.
     pub(super) socket_type: Bytes,
+    /// The value of `Identity`, the routing id, of up to 255 bytes.
     pub(super) identity: Bytes,
 }
 
@@ -82,6 +105,13 @@ pub(super) struct Ready {
 const IDENTITY_MAX: usize = 255;
 
 /// Reads the data of a READY command.
+///
+/// The names of properties are compared without regard to case. Unknown properties are skipped, and
+/// the last of two equal ones counts.
+///
+/// # Errors
+///
+/// A property that is cut off or has no name, and an identity of more than 255 bytes.
 pub(super) fn read_ready(mut data: &[u8]) -> Result<Ready, Violation> {
     let malformed = "the READY command is malformed";
     let mut ready = Ready::default();
@@ -137,6 +167,7 @@ pub(super) fn write_message(out: &mut BytesMut, first: u8, rest: &[u8]) {
     out.put_slice(rest);
 }
 
+/// Writes a header in its short form if the length fits into a byte.
 fn write_header(out: &mut BytesMut, flags: u8, len: usize) {
     match u8::try_from(len) {
         Ok(len) => out.put_slice(&[flags, len]),

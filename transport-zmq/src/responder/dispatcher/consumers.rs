@@ -12,7 +12,10 @@ use crate::responder::service_queue::ServiceQueue;
 use crate::responder::services::Services;
 
 impl Dispatcher {
-    /// Adds a consumer to the queue of a service, which is closed if the dispatcher is.
+    /// Adds a consumer to the queue of a service, which is closed if the dispatcher is. Returns the
+    /// queue and the number of the consumer, unique within the socket.
+    ///
+    /// Before the first consumer is added, no request is read.
     pub(in crate::responder) fn add_consumer(
         &self,
         service: &Address,
@@ -26,7 +29,8 @@ impl Dispatcher {
         added
     }
 
-    /// Removes a consumer. If it was the last one of its queue, refuses the queued requests.
+    /// Removes a consumer. If it was the last one of its queue, refuses the queued requests. The
+    /// leave of the socket waits for these refusals.
     pub(in crate::responder) fn remove_consumer(
         &self,
         service: &Address,
@@ -43,7 +47,8 @@ impl Dispatcher {
         self.replies.refuse_all(unserved);
     }
 
-    /// Records that a consumer has begun to take requests, which may make it the reader.
+    /// Records that a consumer has begun to take requests, which may make it the reader. Called
+    /// with the first poll of its stream.
     pub(in crate::responder) fn begin_consuming(&self, consumer: u64) {
         let mut services = lock(&self.services);
         services.begin_consuming(consumer);
@@ -52,6 +57,8 @@ impl Dispatcher {
 
     /// Makes the sole consumer the reader, or the task, and wakes all that may be it. Called under
     /// the lock of the services after each change of the consumers.
+    ///
+    /// After a close, the task is the reader, and ends.
     pub(super) fn choose_reader(&self, services: &Services) {
         let sole = services.sole_consumer().filter(|_| !self.is_closed());
         self.reader.store(sole.unwrap_or(0), Ordering::Release);

@@ -1,4 +1,7 @@
 //! Entry point for fuzzers. Built for fuzzing only.
+//!
+//! The rules that the fuzzer checks: pieces make no difference, no message beyond the bound passes,
+//! and no command passes.
 
 use bytes::BufMut;
 

@@ -1,0 +1,34 @@
+//! The patterns, the middleware and the memory transport, through the public interface.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod any_client;
+mod budget;
+mod client;
+mod dead_letters;
+mod declines;
+mod early_replies;
+mod ended_runtime;
+mod health;
+mod live_router;
+mod log;
+mod memory;
+mod options;
+mod panics;
+mod retries;
+mod router;
+mod scripted;
+mod server;
+mod serving;
+mod settings;
+mod sizes;
+mod slow_calls;
+mod stopped;
+mod suspects;
+mod testing;
+mod tower;
+mod trace;
+mod uncancelled;
+mod watching;
+mod wire_log;
+mod work;
