@@ -1,6 +1,6 @@
 //! Checks of types that are sent, as far as their syntax shows.
 
-use syn::visit::{self, Visit};
+use syn::visit_mut::{self, VisitMut};
 use syn::{
     Error, GenericArgument, Lifetime, Path, PathArguments, Result, ReturnType, Signature, Type,
     TypeImplTrait, TypeReference, parse_quote,
@@ -109,7 +109,8 @@ fn parts(output: &Type) -> Option<(Type, Type)> {
 /// type.
 pub(super) fn check(ty: &Type) -> Result<()> {
     let mut flaw = None;
-    Flaws(&mut flaw).visit_type(ty);
+    // The trait for shared references is a feature of `syn` that nothing else here compiles.
+    Flaws(&mut flaw).visit_type_mut(&mut ty.clone());
     flaw.map_or(Ok(()), Err)
 }
 
@@ -117,33 +118,33 @@ pub(super) fn check(ty: &Type) -> Result<()> {
 struct Flaws<'f>(&'f mut Option<Error>);
 
 impl Flaws<'_> {
-    fn note(&mut self, tokens: impl quote::ToTokens, message: &str) {
+    fn note(&mut self, tokens: &impl quote::ToTokens, message: &str) {
         self.0.get_or_insert_with(|| Error::new_spanned(tokens, message));
     }
 }
 
-impl<'ast> Visit<'ast> for Flaws<'_> {
-    fn visit_type_reference(&mut self, ty: &'ast TypeReference) {
+impl VisitMut for Flaws<'_> {
+    fn visit_type_reference_mut(&mut self, ty: &mut TypeReference) {
         self.note(
             ty,
             "a reference cannot travel: take the value itself, such as a `String` for a `&str`",
         );
     }
 
-    fn visit_type_impl_trait(&mut self, ty: &'ast TypeImplTrait) {
+    fn visit_type_impl_trait_mut(&mut self, ty: &mut TypeImplTrait) {
         self.note(ty, "a method of a service cannot be generic, since a caller elsewhere cannot choose the type: name it");
     }
 
-    fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
+    fn visit_lifetime_mut(&mut self, lifetime: &mut Lifetime) {
         if lifetime.ident != "static" {
             self.note(lifetime, "what travels cannot borrow: take a type that owns what it holds");
         }
     }
 
-    fn visit_path(&mut self, path: &'ast Path) {
+    fn visit_path_mut(&mut self, path: &mut Path) {
         if path.segments.first().is_some_and(|segment| segment.ident == "Self") {
             self.note(path, "the client does not know which type `Self` is: name the type");
         }
-        visit::visit_path(self, path);
+        visit_mut::visit_path_mut(self, path);
     }
 }

@@ -91,16 +91,3 @@ fn not_compiled_in() -> polywire_core::Error {
         "cannot configure security: CURVE needs the feature `curve` of polywire-zmq, or `zmq-curve` of polywire",
     )
 }
-
-#[cfg(all(test, not(feature = "curve")))]
-mod tests {
-    use crate::url::parse;
-
-    #[test]
-    fn without_curve_the_error_names_the_feature() {
-        for options in ["curve_server_key=file:/x&curve_allow=any", "curve_server_public=file:/x"] {
-            let error = parse(&format!("zmq+tcp://a:1?{options}")).unwrap_err();
-            assert!(error.to_string().contains("`zmq-curve`"), "{error}");
-        }
-    }
-}

@@ -39,6 +39,16 @@ async fn zeromq_without_its_feature_names_it() {
     }
 }
 
+#[cfg(all(feature = "zmq", not(feature = "zmq-curve")))]
+#[tokio::test]
+async fn curve_without_its_feature_names_it() {
+    for options in ["curve_server_key=file:/x&curve_allow=any", "curve_server_public=file:/x"] {
+        let error = connect(&format!("zmq+tcp://a:1?{options}")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains("`zmq-curve`"), "{error}");
+    }
+}
+
 #[cfg(feature = "zmq")]
 #[tokio::test]
 async fn malformed_endpoints_are_named() {
