@@ -131,9 +131,10 @@ impl Start<'_> {
     /// Opens all transports, makes a component of them, and runs `setup` on the component.
     ///
     /// The transports are new in each attempt. If one cannot be opened, those that are open by then
-    /// are dropped. A guard drops handlers, tasks and services of the component unless the attempt
-    /// succeeds, also when the future is dropped. A stop during the setup drains the component
-    /// here, because it has no supervisor yet.
+    /// are dropped. After a failed setup, or at the end of the start wait, all are closed. A guard
+    /// drops handlers, tasks and services of the component unless the attempt succeeds, also when
+    /// the future is dropped. A stop during the setup drains the component here, because it has no
+    /// supervisor yet.
     async fn attempt<F, Fut>(
         &self,
         deadline: Option<Instant>,
@@ -164,7 +165,10 @@ impl Start<'_> {
         let is_set_up = tokio::select! {
             biased;
             _ = component.lifecycle().stop_requested() => None,
-            is_set_up = within(deadline, set_up) => Some(is_set_up.map_err(Failure::of)?),
+            is_set_up = within(deadline, set_up) => Some(match is_set_up {
+                Ok(is_set_up) => is_set_up.map_err(Failure::of_setup),
+                Err(late) => Err(Failure::of(late)),
+            }),
         };
         match is_set_up {
             Some(Ok(())) => {
@@ -177,10 +181,10 @@ impl Start<'_> {
                 Ok(component)
             }
             // The setup may have failed because an endpoint or a task did, which is the cause then.
-            Some(Err(error)) if component.lifecycle().is_open() => {
+            Some(Err(failure)) if component.lifecycle().is_open() => {
                 close(&transport, CLOSE_MAX).await;
                 drop(guard);
-                Err(Failure::of_setup(error))
+                Err(failure)
             }
             Some(Err(_)) | None => {
                 let exit = end(&component).await;

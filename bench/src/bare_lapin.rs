@@ -4,10 +4,8 @@
 //! The structure is the fastest one found: the publisher polls the future once under a lock, which
 //! queues the frames in order; one task awaits the confirms in that order.
 
-use std::collections::HashMap;
 use std::io::Write;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as TaskContext, Poll, Waker};
 
@@ -21,9 +19,10 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::uri::AMQPUri;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::load::Echo;
+use crate::waiting_calls::WaitingCalls;
 
 const REQUESTS: &str = "bench.requests";
 const REPLIES: &str = "bench.replies";
@@ -66,8 +65,7 @@ pub(crate) struct LapinCaller(Arc<Inner>);
 struct Inner {
     publisher: Publisher,
     confirms: mpsc::UnboundedSender<(u64, Publishing)>,
-    waiting: Mutex<HashMap<u64, oneshot::Sender<Vec<u8>>>>,
-    last: AtomicU64,
+    waiting: Arc<WaitingCalls<Vec<u8>>>,
     /// Keeps the connection open.
     _channel: Arc<Channel>,
 }
@@ -77,51 +75,45 @@ impl LapinCaller {
     pub(crate) async fn connect(url: &str) -> Result<Self> {
         let (publisher, channel, replies) = open(url, REPLIES).await?;
         let (confirms, confirmed) = mpsc::unbounded_channel();
-        tokio::spawn(confirm_all(confirmed, ()));
-        let (waiting, last) = (Mutex::default(), AtomicU64::new(0));
-        let inner =
-            Arc::new(Inner { publisher, confirms, waiting, last, _channel: channel.clone() });
-        tokio::spawn(inner.clone().read_all(replies, channel));
-        Ok(Self(inner))
+        let waiting = WaitingCalls::new();
+        waiting.spawn(confirm_all(confirmed, ()));
+        waiting.spawn(read_all(replies, channel.clone(), waiting.clone()));
+        Ok(Self(Arc::new(Inner { publisher, confirms, waiting, _channel: channel })))
     }
 }
 
 impl Echo for LapinCaller {
     async fn echo(&self, body: Bytes) -> Result<Bytes> {
-        let id = self.0.last.fetch_add(1, Ordering::Relaxed);
-        let (answer, reply) = oneshot::channel();
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, answer);
+        let (id, reply) = self.0.waiting.begin()?;
         let properties = BasicProperties::default()
             .with_correlation_id(id.to_string().into())
             .with_reply_to(REPLIES.into())
             .with_delivery_mode(2);
         let publishing = self.0.publisher.publish(REQUESTS.into(), body.to_vec(), properties);
         self.0.confirms.send((0, publishing)).ok().context("the task for confirms has ended")?;
-        Ok(reply.await?.into())
+        Ok(reply.await.context("the connection is lost")?.into())
     }
 }
 
-impl Inner {
-    /// Acknowledges each reply and hands it to the call of its id, until the consumer ends.
-    async fn read_all(self: Arc<Self>, mut replies: Consumer, channel: Arc<Channel>) -> Result<()> {
-        while let Some(reply) = replies.next().await {
-            let reply = reply?;
-            acknowledge(&channel, reply.delivery_tag, false);
-            let id: u64 = reply
-                .properties
-                .correlation_id()
-                .as_ref()
-                .context("the reply has no correlation id")?
-                .as_str()
-                .parse()?;
-            let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-            if let Some(answer) = waiting {
-                // The caller may have been dropped.
-                let _ = answer.send(reply.data);
-            }
-        }
-        Ok(())
+/// Acknowledges each reply and hands it to the call of its id, until the consumer ends.
+async fn read_all(
+    mut replies: Consumer,
+    channel: Arc<Channel>,
+    waiting: Arc<WaitingCalls<Vec<u8>>>,
+) -> Result<()> {
+    while let Some(reply) = replies.next().await {
+        let reply = reply?;
+        acknowledge(&channel, reply.delivery_tag, false);
+        let id: u64 = reply
+            .properties
+            .correlation_id()
+            .as_ref()
+            .context("the reply has no correlation id")?
+            .as_str()
+            .parse()?;
+        waiting.complete(id, reply.data);
     }
+    Ok(())
 }
 
 /// Opens a connection to publish on, with confirms, and another one to consume from `queue`. The

@@ -1,17 +1,16 @@
 //! The ZeroMQ engine alone: DEALER and ROUTER, and a call id before the body.
 
-use std::collections::HashMap;
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::{BufMut, Bytes, BytesMut};
 use omq_tokio::{Message, Options, Socket, SocketType, TrySendError};
-use tokio::sync::oneshot;
 
 use crate::load::{Echo, Figures, Load, observe};
+use crate::waiting_calls::WaitingCalls;
 
 /// Binds to a free port, prints the endpoint, and echoes requests.
 pub(crate) async fn serve() -> Result<()> {
@@ -70,55 +69,39 @@ pub(crate) async fn flood(url: &str, load: Load, duration: Duration) -> Result<F
 }
 
 /// The minimal caller: a call id, a table of waiting calls, a wake-up.
+///
+/// The engine connects again to a lost server, and calls in flight by then have no reply.
 #[derive(Clone)]
-pub(crate) struct OmqCaller(Arc<Inner>);
-
-/// Shared part of a caller. Callers fill `waiting` and the reader empties it, under a lock that is
-/// never held across an await.
-struct Inner {
-    dealer: Socket,
-    waiting: Mutex<HashMap<u64, oneshot::Sender<Bytes>>>,
-    last: AtomicU64,
+pub(crate) struct OmqCaller {
+    dealer: Arc<Socket>,
+    waiting: Arc<WaitingCalls<Bytes>>,
 }
 
 impl OmqCaller {
     /// Connects, and waits up to five seconds for the handshake.
     pub(crate) async fn connect(url: &str) -> Result<Self> {
-        let inner = Arc::new(Inner {
-            dealer: connect(url).await?,
-            waiting: Mutex::default(),
-            last: AtomicU64::new(0),
-        });
-        tokio::spawn(inner.clone().read_all());
-        Ok(Self(inner))
+        let (dealer, waiting) = (Arc::new(connect(url).await?), WaitingCalls::new());
+        waiting.spawn(read_all(dealer.clone(), waiting.clone()));
+        Ok(Self { dealer, waiting })
     }
 }
 
 impl Echo for OmqCaller {
     async fn echo(&self, body: Bytes) -> Result<Bytes> {
-        let id = self.0.last.fetch_add(1, Ordering::Relaxed);
-        let (answer, reply) = oneshot::channel();
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, answer);
-        send(&self.0.dealer, request(id, &body)).await?;
-        Ok(reply.await?)
+        let (id, reply) = self.waiting.begin()?;
+        send(&self.dealer, request(id, &body)).await?;
+        reply.await.context("the socket has ended")
     }
 }
 
-impl Inner {
-    /// Hands each reply to the call of its id, without an end of its own.
-    async fn read_all(self: Arc<Self>) -> Result<()> {
-        let mut batch = Vec::with_capacity(256);
-        loop {
-            self.dealer.recv_many_into(256, &mut batch).await?;
-            for reply in batch.drain(..) {
-                let (id, body) = read(reply)?;
-                let waiting =
-                    self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-                if let Some(answer) = waiting {
-                    // The caller may have been dropped.
-                    let _ = answer.send(body);
-                }
-            }
+/// Hands each reply to the call of its id, until a reply is malformed.
+async fn read_all(dealer: Arc<Socket>, waiting: Arc<WaitingCalls<Bytes>>) -> Result<()> {
+    let mut batch = Vec::with_capacity(256);
+    loop {
+        dealer.recv_many_into(256, &mut batch).await?;
+        for reply in batch.drain(..) {
+            let (id, body) = read(reply)?;
+            waiting.complete(id, body);
         }
     }
 }
@@ -154,10 +137,24 @@ fn request(id: u64, body: &[u8]) -> Message {
     Message::single(frame.freeze())
 }
 
-/// Splits a reply into the call id and the body. Panics for a frame of less than 8 bytes.
+/// Splits a reply into the call id and the body.
 fn read(mut reply: Message) -> Result<(u64, Bytes)> {
-    let mut frame = reply.pop_front().context("the reply has no frame")?;
-    let body = frame.split_off(8);
-    let id = frame.as_ref().try_into().context("the reply has no call id")?;
-    Ok((u64::from_be_bytes(id), body))
+    let frame = reply.pop_front().context("the reply has no frame")?;
+    let id = *frame.first_chunk().context("the reply has no call id")?;
+    Ok((u64::from_be_bytes(id), frame.slice(8..)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reply_without_a_call_id_is_an_error() -> Result<()> {
+        let (id, body) = read(request(7, b"body"))?;
+        assert_eq!((id, &*body), (7, &b"body"[..]));
+        for short in [&b""[..], b"1234567"] {
+            read(Message::single(Bytes::from_static(short))).unwrap_err();
+        }
+        Ok(())
+    }
 }

@@ -3,19 +3,18 @@
 //!
 //! Frames that wait are written together, on both sides.
 
-use std::collections::HashMap;
 use std::io::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::load::Echo;
+use crate::waiting_calls::WaitingCalls;
 
 /// The bytes before a body: its length and the call id.
 const HEAD: usize = 4 + 8;
@@ -82,14 +81,9 @@ fn put_frame(buffer: &mut BytesMut, id: u64, body: &[u8]) {
 
 /// A caller: a call id, a table of waiting calls, a wake-up.
 #[derive(Clone)]
-pub(crate) struct TcpCaller(Arc<Inner>);
-
-/// Shared part of a caller. Callers fill `waiting` and the reader empties it, under a lock that is
-/// never held across an await. A call that is dropped leaves its entry until its reply arrives.
-struct Inner {
+pub(crate) struct TcpCaller {
     frames: mpsc::Sender<(u64, Bytes)>,
-    waiting: Mutex<HashMap<u64, oneshot::Sender<Bytes>>>,
-    last: AtomicU64,
+    waiting: Arc<WaitingCalls<Bytes>>,
 }
 
 impl TcpCaller {
@@ -99,11 +93,10 @@ impl TcpCaller {
         stream.set_nodelay(true)?;
         let (reader, writer) = stream.into_split();
         let (frames, to_write) = mpsc::channel(WAITING_MAX);
-        let inner = Inner { frames, waiting: Mutex::default(), last: AtomicU64::new(0) };
-        let inner = Arc::new(inner);
-        tokio::spawn(write_all(writer, to_write));
-        tokio::spawn(inner.clone().read_all(reader));
-        Ok(Self(inner))
+        let waiting = WaitingCalls::new();
+        waiting.spawn(write_all(writer, to_write));
+        waiting.spawn(read_all(reader, waiting.clone()));
+        Ok(Self { frames, waiting })
     }
 }
 
@@ -124,29 +117,48 @@ async fn write_all(
 
 impl Echo for TcpCaller {
     async fn echo(&self, body: Bytes) -> Result<Bytes> {
-        let id = self.0.last.fetch_add(1, Ordering::Relaxed);
-        let (answer, reply) = oneshot::channel();
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, answer);
-        self.0.frames.send((id, body)).await.ok().context("the writer has ended")?;
-        Ok(reply.await?)
+        let (id, reply) = self.waiting.begin()?;
+        self.frames.send((id, body)).await.ok().context("the writer has ended")?;
+        reply.await.context("the connection is lost")
     }
 }
 
-impl Inner {
-    /// Hands each reply to the call of its id, until the connection ends. Calls that wait then are
-    /// not woken.
-    async fn read_all(self: Arc<Self>, mut reader: OwnedReadHalf) -> Result<()> {
-        let mut read = BytesMut::new();
-        while reader.read_buf(&mut read).await? > 0 {
-            while let Some((id, body)) = next_frame(&mut read)? {
-                let waiting =
-                    self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-                if let Some(answer) = waiting {
-                    // The caller may have been dropped.
-                    let _ = answer.send(body);
-                }
-            }
+/// Hands each reply to the call of its id, until the connection ends.
+async fn read_all(mut reader: OwnedReadHalf, waiting: Arc<WaitingCalls<Bytes>>) -> Result<()> {
+    let mut read = BytesMut::new();
+    while reader.read_buf(&mut read).await? > 0 {
+        while let Some((id, body)) = next_frame(&mut read)? {
+            waiting.complete(id, body);
         }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_mins(1);
+
+    #[tokio::test]
+    async fn calls_fail_when_the_server_is_lost() -> Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let caller = TcpCaller::connect(&listener.local_addr()?.to_string()).await?;
+        let (mut stream, _) = listener.accept().await?;
+        let losing = async move {
+            stream.read_exact(&mut [0; HEAD]).await?;
+            drop(stream);
+            anyhow::Ok(())
+        };
+        let call = || timeout(PATIENCE, caller.echo(Bytes::from_static(b"lost")));
+        let (first, lost) = tokio::join!(call(), losing);
+        lost?;
+        first?.unwrap_err();
+        call().await?.unwrap_err();
         Ok(())
     }
 }

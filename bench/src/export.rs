@@ -4,11 +4,12 @@ use serde_json::{Value, json};
 
 use crate::table::{Row, Spread, Table};
 
-/// Returns all medians with their spreads, and the number of processors.
+/// Returns all medians with their spreads, the number of processors, and the subject of comparison.
 pub(crate) fn json(table: &Table, rounds: u32) -> Value {
     let processors = std::thread::available_parallelism().map_or(0, usize::from);
     let rows: Vec<_> = table.rows().map(|row| of_row(&row)).collect();
-    json!({ "processors": processors, "rounds": rounds, "rows": rows })
+    let ratio_to = table.compared_with();
+    json!({ "processors": processors, "rounds": rounds, "ratio_to": ratio_to, "rows": rows })
 }
 
 /// Returns a row of the table as an object. A figure that was not measured is null.
@@ -18,7 +19,7 @@ fn of_row(row: &Row) -> Value {
         "body_bytes": row.load.body,
         "in_flight": row.load.in_flight,
         "calls_per_second": of_spread(Some(row.calls_per_second)),
-        "of_bare_engine": of_spread(row.of_bare),
+        "ratio": of_spread(row.of_bare),
         "cpu_us_per_call": of_spread(Some(row.cpu_us_per_call)),
         "p50_us": of_spread(row.p50_us),
         "p99_us": of_spread(row.p99_us),

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use bytes::Bytes;
+use tokio::time::timeout;
 
 use crate::latency::{Latencies, Latency};
 
@@ -23,6 +24,9 @@ pub(crate) struct Load {
 ///
 /// The calls of this time count for the CPU time and for the latencies, and not for the throughput.
 const WARM_UP: Duration = Duration::from_millis(500);
+/// The time that the calls in flight have to end after the measurement: longer than the deadline of
+/// any call. Without a reply, a call of a bare engine never ends.
+const END_MAX: Duration = Duration::from_mins(1);
 /// One of so many calls is timed, so that reading the clock costs the others nothing.
 const TIMED_EVERY: u64 = 8;
 
@@ -45,8 +49,8 @@ impl Load {
     /// Runs the loop over `echo` for this time, after the warm-up.
     ///
     /// Each call in flight is a task. After the measurement, the tasks end with their current
-    /// calls. A failed call, or a reply with another body, fails the whole measurement, but only at
-    /// its end.
+    /// calls. A failed call, a call without a reply, or a reply with another body fails the whole
+    /// measurement, but only at its end.
     pub(crate) async fn run(self, echo: impl Echo, duration: Duration) -> Result<Figures> {
         let (calls, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let callers: Vec<_> = (0..self.in_flight)
@@ -57,10 +61,15 @@ impl Load {
             .collect();
         let mut figures = observe(duration, || calls.load(Ordering::Relaxed)).await;
         stop.store(true, Ordering::Relaxed);
-        let mut latencies = Latencies::new()?;
-        for caller in callers {
-            latencies.merge(&caller.await??);
-        }
+        let ending = async {
+            let mut latencies = Latencies::new()?;
+            for caller in callers {
+                latencies.merge(&caller.await??);
+            }
+            anyhow::Ok(latencies)
+        };
+        let latencies = timeout(END_MAX, ending).await;
+        let latencies = latencies.context("cannot end the measurement: calls have no reply")??;
         figures.latency = latencies.quantiles();
         Ok(figures)
     }
@@ -141,5 +150,27 @@ impl fmt::Display for Figures {
             Some(Latency { p50, p99, .. }) => write!(f, ", {p50:.0} us (p99 {p99:.0} us)"),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A caller whose calls never end.
+    #[derive(Clone)]
+    struct Silent;
+
+    impl Echo for Silent {
+        async fn echo(&self, _: Bytes) -> Result<Bytes> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_without_a_reply_fail_the_measurement() {
+        let load = Load { body: 1, in_flight: 2 };
+        let error = load.run(Silent, Duration::from_secs(1)).await.unwrap_err();
+        assert!(error.to_string().contains("no reply"), "{error}");
     }
 }

@@ -28,6 +28,7 @@ mod polywire_calls;
 mod process;
 mod subject;
 mod table;
+mod waiting_calls;
 
 use anyhow::Result;
 use clap::Parser;

@@ -41,7 +41,7 @@ pub(crate) fn page(table: &Table, rounds: u32) -> String {
                     "ratios within one run are comparable."
                 }
                 (plots(&rows))
-                (figures(&rows))
+                (figures(&rows, table.compared_with()))
             }
         }
     };
@@ -97,8 +97,8 @@ fn series(rows: &[&Row], value: Value, x: fn(&Row) -> f64) -> Vec<Series> {
     lines.filter(|series| !series.points.is_empty()).collect()
 }
 
-/// Returns the table of all medians, with the least and the largest ratio.
-fn figures(rows: &[Row]) -> Markup {
+/// Returns the table of all medians, with the least and the largest ratio to `compared_with`.
+fn figures(rows: &[Row], compared_with: &str) -> Markup {
     let number = |spread: Option<Spread>, digits: usize| {
         spread.map_or("-".to_owned(), |spread| format!("{:.digits$}", spread.median))
     };
@@ -107,7 +107,7 @@ fn figures(rows: &[Row]) -> Markup {
         table {
             tr {
                 th { "bytes" } th { "in flight" } th { "subject" } th { "calls/s" }
-                th { "of the bare engine" } th { "least" } th { "most" } th { "us of CPU" }
+                th { "of " (compared_with) } th { "least" } th { "most" } th { "us of CPU" }
                 th { "p50 us" } th { "p99 us" } th { "p99.9 us" } th { "MiB" }
             }
             @for row in rows {
@@ -139,3 +139,16 @@ const STYLE: &str = "
     td, th { border-bottom: 1px solid #ddd; padding: .2em .6em; text-align: right; }
     td:nth-child(3), th:nth-child(3) { text-align: left; }
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_name_the_subject_of_comparison() {
+        for (against, name) in [(None, "the bare engine"), (Some(Subject::Tarpc), "tarpc")] {
+            let page = page(&Table::new(against), 1);
+            assert!(page.contains(&format!("<th>of {name}</th>")), "{page}");
+        }
+    }
+}

@@ -62,6 +62,11 @@ impl Table {
         self.figures.entry((load, subject)).or_default().push(figures);
     }
 
+    /// Returns the name of what the subjects are compared with.
+    pub(crate) fn compared_with(&self) -> &'static str {
+        self.against.map_or("the bare engine", Subject::name)
+    }
+
     /// Returns the medians, in the order of the loads.
     pub(crate) fn rows(&self) -> impl Iterator<Item = Row> + '_ {
         self.figures
@@ -97,7 +102,7 @@ impl Table {
 /// Writes a table in Markdown, with the spread of the ratio in parentheses.
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = self.against.map_or("the bare engine", Subject::name);
+        let of = self.compared_with();
         writeln!(
             f,
             "| bytes | in flight | subject | calls/s | of {of} | us of CPU a call | p50 us | p99 us \

@@ -41,7 +41,9 @@ impl Write for Cause {
             self.0.push_str(text);
             return Ok(());
         }
-        self.0.push_str(&text[..text.floor_char_boundary(room.saturating_sub('…'.len_utf8()))]);
+        self.0.push_str(&text[..text.floor_char_boundary(room)]);
+        // The ellipsis may need the room of earlier pieces.
+        self.0.truncate(self.0.floor_char_boundary(TEXT_MAX - '…'.len_utf8()));
         self.0.push('…');
         Err(fmt::Error)
     }
@@ -112,6 +114,17 @@ pub(crate) fn unencodable<E: StdError + Send + Sync + 'static>(format: &str, sou
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_in_pieces_is_cut_at_the_bound() {
+        let second = "größer";
+        for length in TEXT_MAX - 2 * second.len()..=TEXT_MAX + 1 {
+            let first = "a".repeat(length);
+            let Cause(text) = Cause::new(&format_args!("{first}{second}"));
+            assert!(text.len() <= TEXT_MAX, "{} bytes", text.len());
+            assert_eq!(text.ends_with('…'), length + second.len() > TEXT_MAX, "{length}");
+        }
+    }
 
     #[test]
     fn names_of_types_have_no_modules() {

@@ -35,7 +35,7 @@ type MakeSpace =
 
 /// The longest time that a case may take: a hang is a failure with a name.
 ///
-/// Healing the space has the same bound of its own.
+/// Making the space has the same bound of its own, and so has healing the space.
 const CASE_MAX: Duration = Duration::from_mins(5);
 
 impl Suite {
@@ -103,16 +103,18 @@ impl Suite {
 
     /// Runs one case in a space of its own, and heals the space afterwards.
     ///
-    /// A case that panics or takes longer than five minutes has failed.
+    /// A case that panics or takes longer than five minutes has failed, and so has one whose space
+    /// cannot be made or healed within five minutes each.
     ///
-    /// The duration of the entry includes making and healing the space. Making the space has no
-    /// bound of its own.
+    /// The duration of the entry includes making and healing the space.
     pub async fn run_case(&self, case: &Case) -> Entry {
         let start = Instant::now();
-        let (verdict, notes) = match (self.make_space)().await {
+        let making =
+            async { (self.make_space)().await.map_err(|error| Failure::new(format!("{error:?}"))) };
+        let (verdict, notes) = match within_case_max(making).await {
             Ok(space) => perform(case, TestContext::within(space)).await,
-            Err(error) => {
-                (Err(Failure::new(format!("cannot make a space: {error:?}"))), Vec::new())
+            Err(failure) => {
+                (Err(Failure::new(format!("cannot make a space: {failure}"))), Vec::new())
             }
         };
         Entry::new(case, verdict, notes, start.elapsed())
@@ -148,8 +150,8 @@ async fn perform(case: &Case, context: TestContext) -> (Verdict, Vec<String>) {
     (verdict.and(healed), context.take_notes())
 }
 
-/// Awaits a case, or the healing of its space, for up to [`CASE_MAX`].
-async fn within_case_max(running: impl Future<Output = Verdict>) -> Verdict {
+/// Awaits a case, or the making or healing of its space, for up to [`CASE_MAX`].
+async fn within_case_max<T>(running: impl Future<Output = Verdict<T>>) -> Verdict<T> {
     let ended = tokio::time::timeout(CASE_MAX, running).await;
     ended.unwrap_or_else(|_| Err(Failure::new(format!("did not end within {CASE_MAX:?}"))))
 }
@@ -157,5 +159,34 @@ async fn within_case_max(running: impl Future<Output = Verdict>) -> Verdict {
 impl fmt::Debug for Suite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Suite").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::memory::MemorySpace;
+    use crate::report::Outcome;
+
+    /// A backend whose spaces are never complete.
+    struct Hanging;
+
+    impl Backend for Hanging {
+        type Space = MemorySpace;
+
+        fn name(&self) -> String {
+            "hanging".to_owned()
+        }
+
+        async fn space(&self) -> polywire_core::Result<MemorySpace> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn space_that_is_never_made_fails_its_case() {
+        let entry = Suite::of(Hanging).run_case(&cases::ALL[0]).await;
+        let failure = "cannot make a space: did not end within 300s";
+        assert_eq!(entry.outcome, Outcome::Failed(failure.to_owned()));
     }
 }

@@ -29,7 +29,7 @@ pub struct Scenario {
     pub about: &'static str,
     /// Kinds of queues in a full run.
     modes: &'static [Mode],
-    /// Kinds of queues in a quick run; none if the scenario is left out.
+    /// Kinds of queues in a quick run.
     quick_modes: &'static [Mode],
     run: Run,
 }
@@ -82,7 +82,7 @@ impl Scenario {
             id: 'F',
             about: "the broker is restarted under jobs",
             modes: BOTH,
-            quick_modes: &[],
+            quick_modes: BOTH,
             run: |plan, recorder| job_restarts::run(plan, recorder).boxed(),
         },
         Self {
@@ -152,9 +152,7 @@ impl Scenario {
         run: |plan, recorder| soak::run(plan, recorder).boxed(),
     };
 
-    /// Returns the modes that a run of this size covers.
-    ///
-    /// There are none for a scenario that is too long for the size.
+    /// Returns the modes that a run of this size covers: one at least.
     #[must_use]
     pub fn modes_of(&self, size: Size) -> &'static [Mode] {
         match size {
@@ -163,17 +161,26 @@ impl Scenario {
         }
     }
 
-    /// Runs the scenario. All its nodes and processes have ended when this returns.
+    /// Runs the scenario. All its nodes and processes have ended when this returns without a
+    /// failure.
+    ///
+    /// After a failure, a node may still be in an operation, such as a start, and ends with that
+    /// operation. The end of the runtime waits for the operation.
     ///
     /// A run fails after its bound: 6 minutes in the quick size, 30 minutes in the full one. The
-    /// duration of the soak comes in addition, for each scenario.
+    /// bound of the soak is longer by the duration of the soak.
     pub async fn run(&self, plan: &Plan) -> Report {
         let recorder = Arc::new(Recorder::default());
         let start = Instant::now();
-        let bound = plan.pick(QUICK_MAX, FULL_MAX) + plan.soak;
-        let outcome = timeout(bound, (self.run)(plan, &recorder)).await;
+        let outcome = timeout(self.bound(plan), (self.run)(plan, &recorder)).await;
         let outcome = outcome.context("the scenario did not end in time").flatten();
         Report::new(self.id, self.about, plan, &recorder, start.elapsed(), outcome)
+    }
+
+    /// Returns the longest duration of a run.
+    fn bound(&self, plan: &Plan) -> Duration {
+        let bound = plan.pick(QUICK_MAX, FULL_MAX);
+        if self.id == Self::SOAK.id { bound + plan.soak } else { bound }
     }
 }
 
@@ -186,3 +193,30 @@ impl fmt::Debug for Scenario {
 /// Bounds of a run: many times the duration on an idle machine.
 const QUICK_MAX: Duration = Duration::from_mins(6);
 const FULL_MAX: Duration = Duration::from_mins(30);
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn each_scenario_runs_in_both_sizes() {
+        for scenario in Scenario::ALL.iter().chain([&Scenario::SOAK]) {
+            for size in [Size::Quick, Size::Full] {
+                assert!(!scenario.modes_of(size).is_empty(), "{scenario:?} {size:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn soak_alone_is_bounded_by_its_duration() {
+        let (mode, soak, program) = (Mode::Classic, Duration::from_mins(10), PathBuf::new());
+        let plan = Plan { size: Size::Quick, mode, seed: 1, soak, program };
+        for scenario in Scenario::ALL {
+            assert_eq!(scenario.bound(&plan), QUICK_MAX, "{scenario:?}");
+        }
+        assert_eq!(Scenario::SOAK.bound(&plan), QUICK_MAX + soak);
+        assert_eq!(Scenario::SOAK.bound(&Plan { size: Size::Full, ..plan }), FULL_MAX + soak);
+    }
+}

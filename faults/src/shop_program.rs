@@ -22,7 +22,7 @@ pub const ARGUMENT: &str = "--shop";
 pub async fn run(arguments: &[String]) -> Result<Exit> {
     let [name] = arguments else { bail!("a program of the shop takes its name alone") };
     log();
-    let app = App::from_env(name, polywire::connect);
+    let app = App::from_env(name, polywire::connect).prometheus();
     let running = async {
         Ok(match &**name {
             "inventory" => app.run(inventory::setup).await,

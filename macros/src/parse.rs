@@ -9,6 +9,7 @@ mod method;
 mod nested;
 mod options;
 mod service_trait;
+mod taken_names;
 mod type_parameters;
 mod types;
 

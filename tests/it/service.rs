@@ -287,6 +287,7 @@ async fn any_name_that_rust_takes_will_do() -> Result<(), CallError> {
         #[cfg(any())]
         async fn absent(&self, nothing: Nowhere) -> Result<Nowhere, Fault>;
         #[cfg(not(any()))]
+        #[method(name = "absent")]
         async fn present(&self) -> Result<u8, Fault>;
     }
 

@@ -32,4 +32,12 @@ enum Twice {
     B,
 }
 
+#[derive(Debug, Fault)]
+enum Conditional {
+    #[fault(kind = "Conditional.B")]
+    A,
+    #[cfg(all())]
+    B,
+}
+
 fn main() {}

@@ -82,8 +82,8 @@ impl ParsedUrl {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] for a malformed URL or an unknown parameter. No error contains the
-    /// URL, which may hold a password.
+    /// [`ErrorKind::Config`] for a malformed URL, or a parameter that is unknown or given twice. No
+    /// error contains the URL, which may hold a password.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let Parts { scheme: name, user, brokers, path, query } = Parts::of(text)?;
         let scheme = scheme(name)?;
@@ -115,9 +115,19 @@ impl ParsedUrl {
             certificate_file: None,
             key_file: None,
         };
+        // Bounded by the number of parameters, since an unknown one is refused at once.
+        let mut names = Vec::new();
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            parsed.set(&decoded(name)?, &decoded(value)?)?;
+            let (name, value) = (decoded(name)?, decoded(value)?);
+            if names.contains(&name) {
+                return Err(invalid("a parameter is given twice").with("option", name));
+            }
+            parsed.set(&name, &value)?;
+            // RabbitMQ allows several mechanisms; the last one counts here.
+            if name != "auth_mechanism" {
+                names.push(name);
+            }
         }
         parsed.check_secrets(user.is_some_and(|user| user.contains(':')))?;
         Ok(parsed)

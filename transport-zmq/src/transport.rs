@@ -64,7 +64,8 @@ impl Zmq {
     /// | `plain_user=alice&plain_password=env:PASSWORD` | a PLAIN client |
     ///
     /// Keys and passwords are read from files (`file:/path`) or from the environment (`env:NAME`).
-    /// A URL never holds them.
+    /// A URL never holds them. An option is given once, and the options of security belong to one
+    /// row of the table.
     ///
     /// ```
     /// use polywire_zmq::Zmq;
@@ -82,7 +83,8 @@ impl Zmq {
     /// # Errors
     ///
     /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) for a malformed URL, with the part
-    /// that is wrong; and the errors of [`ZmqBuilder::build`].
+    /// that is wrong; for an option that is given twice; for options that exclude each other, with
+    /// their names; and the errors of [`ZmqBuilder::build`].
     pub async fn connect(url: &str) -> Result<Self> {
         // A loop over attempts that fail at once leaves other tasks their turns.
         tokio::task::coop::consume_budget().await;
@@ -107,8 +109,11 @@ impl Zmq {
     /// Only one handle can bind a fixed port, so use `:*` if several handles are open.
     ///
     /// Every change of endpoints first waits for handles that are being opened, so that no handle
-    /// misses the change. A handle that is opened meanwhile waits for the change. Both waits last
-    /// at most the connect timeout.
+    /// misses the change. A handle that is opened meanwhile waits for the change. Openings and
+    /// additions take up to the connect timeout for each handle, or 5 seconds for a socket file.
+    /// [`disconnect_endpoint`](Self::disconnect_endpoint) takes up to the
+    /// [linger](ZmqBuilder::linger) time for each client and pusher, one after the other, and up to
+    /// the connect timeout for each subscriber and publisher.
     ///
     /// If the future is dropped, some handles may have bound the endpoint and others not.
     ///
@@ -156,8 +161,11 @@ impl Zmq {
     ///
     /// Calls in flight there fail as [`Disconnected`](polywire_core::ErrorKind::Disconnected), with
     /// an unknown outcome. Jobs that the transport has accepted are still sent until the
-    /// [linger](ZmqBuilder::linger) time ends. The future waits for these jobs, one pusher after
-    /// the other. If the future is dropped, some handles may be disconnected and others not.
+    /// [linger](ZmqBuilder::linger) time ends. The future waits for each client and pusher, one
+    /// after the other, for up to that time, and for each subscriber and publisher up to the
+    /// connect timeout. A handle that is opened meanwhile waits, too.
+    ///
+    /// If the future is dropped, some handles may be disconnected and others not.
     ///
     /// # Errors
     ///

@@ -24,13 +24,12 @@ use crate::error::config;
 
 /// Parses a URL into a builder, and reads the secrets that its options name.
 ///
-/// Endpoints and bounds are checked by [`ZmqBuilder::build`]. Empty options are skipped. If an
-/// option is given twice, the last value counts; of a security option, the first.
+/// Endpoints and bounds are checked by [`ZmqBuilder::build`]. Empty options are skipped.
 ///
 /// # Errors
 ///
-/// `Config` for a malformed URL, with the part that is wrong, and for a secret that cannot be read.
-/// Secrets are left out of the error.
+/// `Config` for a malformed URL, with the part that is wrong; for an option that is given twice;
+/// and for a secret that cannot be read. Secrets are left out of the error.
 pub(crate) fn parse(url: &str) -> Result<ZmqBuilder> {
     let (scheme, rest) = match url.split_once("://") {
         Some(("zmq+tcp", rest)) => ("tcp", rest),
@@ -44,7 +43,15 @@ pub(crate) fn parse(url: &str) -> Result<ZmqBuilder> {
     }
     #[cfg(feature = "engine-omq")]
     let mut credentials = security_options::SecurityOptions::default();
+    // Bounded by the number of options, since an unknown one is refused at once.
+    let mut names = Vec::new();
     for option in query.split('&').filter(|option| !option.is_empty()) {
+        let (name, _) = option.split_once('=').unwrap_or((option, ""));
+        if names.contains(&name) {
+            let error = refuse(url, "an option is given twice");
+            return Err(error.with("option", name.escape_debug()));
+        }
+        names.push(name);
         #[cfg(feature = "engine-omq")]
         if credentials.note(option) {
             continue;
@@ -151,6 +158,7 @@ mod tests {
             ("zmq+tcp://a:1?peer_bytes_max=0", "peer_bytes_max"),
             ("zmq+tcp://a:1?serve", "no value"),
             ("zmq+tcp://a:1?color=red", "unknown option"),
+            ("zmq+tcp://a:1?linger_ms=1&body_max=9&linger_ms=1", "option: linger_ms"),
             ("zmq+ipc://", "no path"),
         ] {
             let error = parse(url).and_then(ZmqBuilder::build).unwrap_err();

@@ -1,6 +1,8 @@
 //! Sets of features: each compiles without warnings, and no feature brings a foreign dependency.
 
-use anyhow::{Result, ensure};
+use std::thread;
+
+use anyhow::{Result, anyhow, ensure};
 use xshell::{Shell, cmd};
 
 /// Features of the facade that are not sums of others.
@@ -31,32 +33,65 @@ const FOREIGN: [(&str, &[&str]); 4] = [
     ("app", &["lapin", "metrics", "omq-tokio", "zeromq"]),
 ];
 
+/// Folder of the second build, below the workspace.
+const SECOND_TARGET: &str = "target/features";
+
 /// Lints each set of features, and checks the dependencies of four of them.
 ///
-/// Two test programs run in builds with fewer features, since the errors for absent features exist
-/// only there.
+/// Two builds run side by side, since each compiles one crate after the other. The sets with ZeroMQ
+/// have a folder of their own: cargo locks the folder of a build.
 ///
 /// # Errors
 ///
 /// If a set has an error or a warning, or brings a foreign dependency along.
 pub(crate) fn run(shell: &Shell) -> Result<()> {
+    let (with_zmq, without) = sets().into_iter().partition::<Vec<_>, _>(|set| set.contains("zmq"));
+    let second = shell.clone();
+    second.set_var("CARGO_TARGET_DIR", shell.current_dir().join(SECOND_TARGET));
+    thread::scope(|scope| {
+        let zmq = scope.spawn(move || lint_sets(&second, &with_zmq));
+        lint_libraries(shell)?;
+        run_quickstart(shell)?;
+        lint_sets(shell, &without)?;
+        zmq.join().map_err(|_| anyhow!("the second build panicked"))?
+    })?;
+    check_dependencies(shell)?;
+    println!("all {} sets of features compile, and no transport brings another", sets().len());
+    Ok(())
+}
+
+/// Lints each published crate without any feature.
+fn lint_libraries(shell: &Shell) -> Result<()> {
     for package in LIBRARIES {
         let lib = ["--package", package, "--lib", "--no-default-features"];
         cmd!(shell, "cargo clippy --quiet --locked {lib...} -- -D warnings").quiet().run()?;
     }
-    let sets = sets();
-    for features in &sets {
+    Ok(())
+}
+
+/// Lints the facade with each of some sets of features.
+fn lint_sets(shell: &Shell, sets: &[String]) -> Result<()> {
+    for features in sets {
         let lib = ["--package", "polywire", "--lib", "--no-default-features"];
         cmd!(shell, "cargo clippy --quiet --locked {lib...} --features {features} -- -D warnings")
             .quiet()
             .run()?;
     }
-    // The program that a user runs first, with the features of a user.
+    Ok(())
+}
+
+/// Runs the program that a user runs first, with the features of a user, and the tests of
+/// `connect` that exist only where features are off.
+fn run_quickstart(shell: &Shell) -> Result<()> {
     cmd!(shell, "cargo run --quiet --locked --example quickstart").run()?;
-    // The errors for URLs whose features are off exist only in such builds.
     for features in [&[][..], &["--no-default-features"]] {
         cmd!(shell, "cargo test --quiet --locked --test connect {features...}").run()?;
     }
+    Ok(())
+}
+
+/// Checks that no set of features brings a foreign dependency along.
+fn check_dependencies(shell: &Shell) -> Result<()> {
     for (features, foreign) in FOREIGN {
         let normal = ["--edges", "normal", "--prefix", "none", "--no-default-features"];
         let tree =
@@ -67,7 +102,6 @@ pub(crate) fn run(shell: &Shell) -> Result<()> {
             ensure!(found.is_none(), "the features {features} bring {name} along");
         }
     }
-    println!("all {} sets of features compile, and no transport brings another", sets.len());
     Ok(())
 }
 

@@ -27,8 +27,8 @@ pub(crate) struct TestOptions {
     /// where the version cannot be prepared.
     #[arg(long, value_enum, value_name = "VERSION", conflicts_with_all = ["arguments", "quick"])]
     also: Option<BrokerVersion>,
-    /// Test programs to run at a time.
-    #[arg(long, default_value_t = 2)]
+    /// Test programs to run at a time. Most of their time they wait.
+    #[arg(long, default_value_t = 3)]
     jobs: usize,
     /// Arguments for `cargo test`, instead of all tests.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -8,8 +8,8 @@
 //! | `/canary` | 200; 503 with the reason; 501 without canaries; 429 during another one |
 //! | others | 404 |
 //!
-//! Before the first connection, `/ready` and `/canary` answer 503. Methods other than GET and HEAD
-//! get 405. `/canary` answers GET alone, and HEAD gets 404 there.
+//! Before the first connection, `/ready` and `/canary` answer 503. HEAD is answered like GET,
+//! without the text; other methods get 405.
 
 use std::time::Duration;
 

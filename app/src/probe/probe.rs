@@ -153,7 +153,7 @@ async fn converse(stream: TcpStream, state: Arc<State>) {
         async move {
             let (method, path) = (request.method(), request.uri().path());
             let answer = match (method, path) {
-                (&Method::GET, "/canary") => match state.canary.try_lock() {
+                (&(Method::GET | Method::HEAD), "/canary") => match state.canary.try_lock() {
                     Ok(_turn) => canary(component.as_ref()).await,
                     Err(_) => busy(),
                 },

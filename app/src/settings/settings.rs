@@ -28,8 +28,8 @@ pub struct Settings {
     pub(crate) service: String,
     /// The URL of all names without one of their own, or the source of that URL.
     pub(crate) url: Option<Secret>,
-    /// URLs of single names, as they are written in variables.
-    pub(crate) routes: Vec<(String, Secret)>,
+    /// URLs of single names.
+    routes: Vec<NamedUrl>,
     /// At most [`TIME_MAX`], or `error` is set.
     pub(crate) grace: Duration,
     /// `None` waits without a limit.
@@ -41,6 +41,16 @@ pub struct Settings {
     ///
     /// Stays even if the setting is corrected by a later call.
     pub(super) error: Option<Error>,
+}
+
+/// The URL of one name.
+#[derive(Clone, Debug)]
+struct NamedUrl {
+    /// Name as it is written in variables.
+    variable: String,
+    /// Name as the program states it; `None` if only the environment sets the URL.
+    stated: Option<String>,
+    url: Secret,
 }
 
 /// Long enough for most handlers, and shorter than the 30 s that Kubernetes waits.
@@ -83,14 +93,32 @@ impl Settings {
     /// Over a broker, one URL is enough. Over ZeroMQ, where peers connect to each other, each name
     /// has its own.
     ///
-    /// The names of variables decide: a later call for a name that gives the same variable replaces
-    /// the URL. All URLs of a component are of one kind of transport.
+    /// A later call for the same name replaces the URL. A call for another name that gives the same
+    /// variable, as `orders-eu` and `orders.eu` do, is an error: the two would share one URL. All
+    /// URLs of a component are of one kind of transport.
     #[must_use]
     pub fn url_of(mut self, name: &str, url: impl Into<String>) -> Self {
-        let name = variable_name(name);
-        self.routes.retain(|(other, _)| *other != name);
-        self.routes.push((name, Secret::new(url)));
+        self.set_url_of(variable_name(name), Some(name), Secret::new(url));
         self
+    }
+
+    /// Sets the URL of the names that give a variable. `stated` is the name in the program; the
+    /// environment states none, and overrides the URL of any.
+    ///
+    /// Records an error if the program states another name, unless there is an error already.
+    pub(super) fn set_url_of(&mut self, variable: String, stated: Option<&str>, url: Secret) {
+        let at = self.routes.iter().position(|route| route.variable == variable);
+        let earlier = at.and_then(|at| self.routes.remove(at).stated);
+        if let (Some(earlier), Some(stated)) = (&earlier, stated)
+            && earlier != stated
+            && self.error.is_none()
+        {
+            let error = config("cannot start: the URLs of two names have one variable");
+            let error = error.with("name", stated).with("other", earlier);
+            self.error = Some(error.with("variable", url_variable(&variable)));
+        }
+        let stated = stated.map(str::to_owned).or(earlier);
+        self.routes.push(NamedUrl { variable, stated, url });
     }
 
     /// Sets the grace period: the time from the signal until handlers that still run are dropped,
@@ -152,7 +180,7 @@ impl Settings {
     pub(crate) fn urls(&self) -> Result<Vec<(Option<String>, Secret)>> {
         self.check()?;
         let common = self.url.iter().map(|url| (None, url));
-        let single = self.routes.iter().map(|(name, url)| (Some(name.clone()), url));
+        let single = self.routes.iter().map(|route| (Some(route.variable.clone()), &route.url));
         let mut urls: Vec<(Option<String>, Secret)> = Vec::new();
         for (name, url) in common.chain(single) {
             let variable = match &name {
@@ -232,6 +260,18 @@ mod tests {
         let names: Vec<_> = settings.urls().unwrap().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, [Some("ORDERS_EU".to_owned()), Some("PAYMENTS".to_owned())]);
         let error = settings.url("amqp://user:hunter2@host").urls().unwrap_err();
+        assert_eq!(error.detail("variable"), Some("POLYWIRE_URL_ORDERS_EU"));
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn names_of_one_variable_do_not_replace_each_others_url() {
+        let settings = Settings::new("orders").url_of("orders.eu", "mem://a");
+        let replaced = settings.clone().url_of("orders.eu", "mem://b");
+        assert_eq!(replaced.urls().unwrap()[0].1.reveal(), "mem://b");
+        let error = settings.url_of("orders-eu", "mem://hunter2").check().unwrap_err();
+        let names = (error.detail("name"), error.detail("other"));
+        assert_eq!(names, (Some("orders-eu"), Some("orders.eu")));
         assert_eq!(error.detail("variable"), Some("POLYWIRE_URL_ORDERS_EU"));
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }

@@ -7,7 +7,7 @@ use polywire_core::secret::Secret;
 
 use super::duration;
 use super::settings::{Settings, TIME_MAX, config};
-use crate::url_variable::URL_VARIABLE as URL;
+use crate::url_variable::{URL_VARIABLE as URL, variable_name};
 
 /// The prefix of all variables.
 const PREFIX: &str = "POLYWIRE_";
@@ -47,7 +47,9 @@ impl Settings {
             let value = value.to_str().ok_or("the value is not Unicode");
             let applied = match (apply, route) {
                 (Some((_, apply)), _) => value.and_then(|value| apply(&mut self, value)),
-                (None, Some(route)) => value.map(|value| self = self.clone().url_of(route, value)),
+                (None, Some(route)) => value.map(|value| {
+                    self.set_url_of(variable_name(route), None, Secret::new(value));
+                }),
                 (None, None) => {
                     if name.starts_with(PREFIX) {
                         self.unknown.push(name.to_owned());
@@ -145,6 +147,17 @@ mod tests {
         assert_eq!(settings.probe, Some(SocketAddr::from(([127, 0, 0, 1], 9464))));
         assert_eq!(read(&[(PROBE, "0.0.0.0:80")]).probe, Some(SocketAddr::from(([0; 4], 80))));
         assert_eq!(read(&[(PROBE, "off")]).probe, None);
+    }
+
+    #[test]
+    fn variable_overrides_the_url_of_a_name_in_the_program() {
+        let variable = (OsString::from("POLYWIRE_URL_ORDERS_EU"), OsString::from("mem://b"));
+        let settings = Settings::new("orders").url_of("orders.eu", "mem://a");
+        let settings = settings.with_variables(&[variable]);
+        assert_eq!(settings.urls().unwrap()[0].1.reveal(), "mem://b");
+        let settings = settings.url_of("orders.eu", "mem://c");
+        assert_eq!(settings.urls().unwrap()[0].1.reveal(), "mem://c");
+        assert!(settings.url_of("orders-eu", "mem://d").check().is_err());
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials![
         alone metrics_are_those_of_the_recorder,
         alone metrics_are_those_of_the_programs_function,
+        alone head_is_answered_like_get_without_the_text,
         alone malformed_requests_are_refused,
         alone idle_connections_are_closed,
         paused port_of_a_failed_start_is_free_for_the_next,
@@ -91,6 +92,20 @@ async fn metrics_are_those_of_the_programs_function() {
         assert_eq!((status, text.is_none_or(|text| text == body)), (expected, true), "{body}");
         component.stop().await;
     }
+}
+
+async fn head_is_answered_like_get_without_the_text() {
+    let probe = free_address();
+    let settings = Settings::new("adder").url(memory_url()).probe(probe);
+    let component = App::new(settings, polywire::connect).start(setup).await.unwrap();
+    for (path, expected) in
+        [("/live", 200), ("/ready", 200), ("/canary", 200), ("/metrics", 404), ("/", 404)]
+    {
+        assert_eq!(get(probe, path).await.0, expected, "{path}");
+        let head = format!("HEAD {path} HTTP/1.1\r\nhost: probe\r\n\r\n");
+        assert_eq!(send(probe, &head).await, (expected, String::new()), "{path}");
+    }
+    component.stop().await;
 }
 
 async fn malformed_requests_are_refused() {

@@ -18,6 +18,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials![
         paused start_waits_for_the_broker,
         paused start_wait_ends,
+        paused setup_that_exceeds_the_start_wait_closes_its_transport,
         paused refusal_ends_the_start_at_once,
         paused transport_that_is_lost_during_the_setup_is_waited_for,
         paused service_that_a_call_of_the_setup_needs_is_waited_for,
@@ -66,6 +67,22 @@ async fn start_wait_ends() {
     assert!(matches!(&exit, Exit::Unreachable(error) if error.kind() == ErrorKind::Disconnected));
     assert!(begun.elapsed() <= Duration::from_secs(10), "{:?}", begun.elapsed());
     assert!(attempts.load(Ordering::SeqCst) > 3);
+}
+
+async fn setup_that_exceeds_the_start_wait_closes_its_transport() {
+    let (opens, mut opened) = tokio::sync::mpsc::channel(1);
+    let setup = async |component: Component| {
+        opens.send(component.transport().clone()).await?;
+        std::future::pending::<()>().await;
+        Ok::<_, BoxError>(())
+    };
+    let settings = Settings::new("adder").url(memory_url()).start_wait(Duration::from_secs(10));
+    let exit = App::new(settings, polywire::connect).start(setup).await.unwrap_err();
+    let late = ErrorKind::DeadlineExceeded;
+    assert!(matches!(&exit, Exit::Unreachable(error) if error.kind() == late), "{exit}");
+    let transport = opened.recv().await.unwrap();
+    let error = Client::connect(&transport, "adder", MessagePack).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
 }
 
 async fn refusal_ends_the_start_at_once() {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use libtest_mimic::Arguments;
+use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Runtime;
 
 use crate::case::Case;
@@ -39,30 +39,23 @@ pub(super) fn passes(suites: &[Suite], rounds: usize, arguments: &Arguments) -> 
 }
 
 /// The filters of the command line, for one backend.
-///
-/// Filters are compared as parts of a name, so `--exact` has no effect here.
 #[derive(Clone)]
 struct CaseFilter {
     /// The first part of the names of its tests.
     backend: String,
-    /// `None` picks all cases.
-    filter: Option<String>,
-    /// Any one of them leaves a case out.
-    skip: Vec<String>,
+    arguments: Arguments,
 }
 
 impl CaseFilter {
     /// The filters for a backend.
     fn new(backend: &str, arguments: &Arguments) -> Self {
-        let (filter, skip) = (arguments.filter.clone(), arguments.skip.clone());
-        Self { backend: backend.to_owned(), filter, skip }
+        Self { backend: backend.to_owned(), arguments: arguments.clone() }
     }
 
-    /// Returns true if the filters pick the case, by its full name.
+    /// Returns true if the filters pick the case, by its full name, as in a run of single tests.
     fn picks(&self, case: &Case) -> bool {
         let name = format!("{}::{}", self.backend, case.id);
-        self.filter.as_ref().is_none_or(|filter| name.contains(filter))
-            && !self.skip.iter().any(|skip| name.contains(skip))
+        !self.arguments.is_filtered_out(&Trial::test(name, || Ok(())))
     }
 }
 
@@ -83,4 +76,28 @@ fn summarize(backend: &str, reports: &[Report]) -> String {
     format!(
         "{backend}: {rounds} rounds at once: {passed} passed, {failed} failed, {not_run} not run"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cases;
+
+    #[test]
+    fn exact_filter_picks_the_case_of_that_name_alone() {
+        let (first, last) = (cases::ALL[0].id, cases::ALL[cases::ALL.len() - 1].id);
+        let picked = |exact, filter: &str, skip: &[&str]| {
+            let (filter, skip) =
+                (Some(filter.to_owned()), skip.iter().map(|&skip| skip.to_owned()));
+            let arguments =
+                Arguments { exact, filter, skip: skip.collect(), ..Arguments::default() };
+            let filter = CaseFilter::new("any", &arguments);
+            cases::ALL.iter().filter(|case| filter.picks(case)).count()
+        };
+        let (all, name) = (cases::ALL.len(), format!("any::{first}"));
+        assert_eq!(picked(true, &name, &[]), 1);
+        assert_eq!(picked(true, "any::", &[]), 0);
+        assert_eq!(picked(true, &name, &[&name]), 0);
+        assert_eq!(picked(false, "any::", &[last]), all - 1);
+    }
 }

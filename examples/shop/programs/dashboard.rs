@@ -7,5 +7,5 @@ use polywire_example_shop::{dashboard, log};
 #[tokio::main]
 async fn main() -> Exit {
     log();
-    App::from_env("dashboard", polywire::connect).run(dashboard::setup).await
+    App::from_env("dashboard", polywire::connect).prometheus().run(dashboard::setup).await
 }

@@ -7,5 +7,5 @@ use polywire_example_shop::{inventory, log};
 #[tokio::main]
 async fn main() -> Exit {
     log();
-    App::from_env("inventory", polywire::connect).run(inventory::setup).await
+    App::from_env("inventory", polywire::connect).prometheus().run(inventory::setup).await
 }

@@ -7,5 +7,5 @@ use polywire_example_shop::{invoices, log};
 #[tokio::main]
 async fn main() -> Exit {
     log();
-    App::from_env("invoices", polywire::connect).run(invoices::setup).await
+    App::from_env("invoices", polywire::connect).prometheus().run(invoices::setup).await
 }

@@ -7,5 +7,5 @@ use polywire_example_shop::{load, log};
 #[tokio::main]
 async fn main() -> Exit {
     log();
-    App::from_env("load", polywire::connect).run(load::setup).await
+    App::from_env("load", polywire::connect).prometheus().run(load::setup).await
 }

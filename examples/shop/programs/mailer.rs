@@ -7,5 +7,5 @@ use polywire_example_shop::{log, mailer};
 #[tokio::main]
 async fn main() -> Exit {
     log();
-    App::from_env("mailer", polywire::connect).run(mailer::setup).await
+    App::from_env("mailer", polywire::connect).prometheus().run(mailer::setup).await
 }

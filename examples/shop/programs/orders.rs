@@ -7,5 +7,5 @@ use polywire_example_shop::{log, orders};
 #[tokio::main]
 async fn main() -> Exit {
     log();
-    App::from_env("orders", polywire::connect).run(orders::setup).await
+    App::from_env("orders", polywire::connect).prometheus().run(orders::setup).await
 }

@@ -7,5 +7,5 @@ use polywire_example_shop::{log, payments};
 #[tokio::main]
 async fn main() -> Exit {
     log();
-    App::from_env("payments", polywire::connect).run(payments::setup).await
+    App::from_env("payments", polywire::connect).prometheus().run(payments::setup).await
 }

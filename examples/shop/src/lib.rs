@@ -21,6 +21,8 @@
 //! cargo run -p polywire-example-shop --example shop
 //! # A program of its own, over RabbitMQ:
 //! POLYWIRE_URL=amqp://guest:guest@localhost cargo run -p polywire-example-shop --example orders
+//! # The same with probes and metrics, at http://127.0.0.1:9090/metrics:
+//! POLYWIRE_PROBE=127.0.0.1:9090 POLYWIRE_URL=… cargo run -p polywire-example-shop --example orders
 //! # Over ZeroMQ, each name has its own URL, and all programs have the same variables:
 //! POLYWIRE_URL_ORDERS=zmq+tcp://127.0.0.1:5601 POLYWIRE_URL_PAYMENTS=zmq+tcp://127.0.0.1:5602 …
 //! ```

@@ -82,7 +82,9 @@ pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
     // The caller first: an order that a lost connection has delivered again may still run, and
     // needs the programs that it calls.
     let orders = PROGRAMS.iter().position(|name| *name == "orders").context("orders is there")?;
-    programs.remove(orders).stop().await?;
+    let orders = programs.remove(orders);
+    orders.exports("polywire_server_answered_total{service=\"orders\"}").await?;
+    orders.stop().await?;
     try_join_all(programs.into_iter().map(Program::stop)).await?;
     drop(broker);
     recorder.check_nothing_lost().await

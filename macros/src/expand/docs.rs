@@ -63,15 +63,20 @@ pub(super) fn of_event(method: &Method) -> TokenStream {
     ending(method, &summary, &promise, "As [`Publisher::publish`](::polywire::Publisher::publish).")
 }
 
-/// A handle's additions to the documentation of a nested service.
-pub(super) fn of_nested(nested: &Nested, suffix: &str) -> TokenStream {
+/// A handle's additions to the documentation of a nested service. Only an accessor that prefixes
+/// the names of methods can fail.
+pub(super) fn of_nested(nested: &Nested, suffix: &str, has_prefix: bool) -> TokenStream {
     let (name, end) = (nested.name.value(), nested.end(suffix));
     let end = quote!(#end).to_string().replace(' ', "");
     let summary = format!("Returns the [`{end}`] of the service nested under `{name}`.");
     let first =
         if nested.attrs.iter().filter_map(text).next().is_none() { summary.as_str() } else { "" };
-    let errors =
-        "[`ErrorKind::Config`](::polywire::ErrorKind::Config) if the joined name is too long.";
+    let errors = match has_prefix {
+        true => {
+            "[`ErrorKind::Config`](::polywire::ErrorKind::Config) if the joined name is too long."
+        }
+        false => "None: topics have no prefix.",
+    };
     doc(&[first, "", "# Errors", "", errors])
 }
 

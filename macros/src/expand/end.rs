@@ -183,7 +183,7 @@ impl End {
             (&nested.ident, &nested.name, nested.end(self.suffix), self.parameters(names));
         let below = &names.service;
         let attrs = attributes(&nested.attrs);
-        let doc = docs::of_nested(nested, self.suffix);
+        let doc = docs::of_nested(nested, self.suffix, self.names);
         let inner = match self.names {
             true => quote!(self.0.nested(::polywire::Address::from_static(#name)?)?),
             false => quote!(::std::clone::Clone::clone(&self.0)),

@@ -1,7 +1,5 @@
 //! An error type as data, and the checks that reject it.
 
-use std::collections::HashSet;
-
 use syn::ext::IdentExt;
 use syn::{
     Attribute, Data, DeriveInput, Error, Expr, Field, Fields, Ident, LitStr, PathArguments, Result,
@@ -11,6 +9,7 @@ use syn::{
 use super::collected::all;
 use super::conditions::cfgs;
 use super::generics::check_not_generic;
+use super::taken_names::TakenNames;
 
 /// An enum or a struct that can be sent as a fault.
 pub(crate) struct ErrorType {
@@ -120,10 +119,9 @@ fn check_fields(fields: &Fields) -> Result<()> {
     .map(drop)
 }
 
-/// Rejects empty kinds, and a kind that an earlier variant has. A variant under `cfg` may repeat a
-/// kind.
+/// Rejects empty kinds, and two variants with one kind, unless both are under `cfg`.
 fn check_kinds(cases: &[Case]) -> Result<()> {
-    let mut taken = HashSet::new();
+    let mut taken = TakenNames::default();
     all(cases.iter().map(|case| {
         check_fields(&case.fields)?;
         match case.kind.as_str() {
@@ -131,7 +129,7 @@ fn check_kinds(cases: &[Case]) -> Result<()> {
                 case.ident.span(),
                 "this has an empty kind: leave `kind` out, or write a name",
             )),
-            kind if !taken.insert(kind.to_owned()) && case.cfgs.is_empty() => Err(Error::new(
+            kind if !taken.take(kind.to_owned(), !case.cfgs.is_empty()) => Err(Error::new(
                 case.ident.span(),
                 "another variant has this kind on the wire: choose one of its own",
             )),

@@ -45,6 +45,11 @@ impl Method {
     pub(crate) fn cfgs(&self) -> impl Iterator<Item = &Attribute> {
         cfgs(&self.attrs)
     }
+
+    /// Returns true if the method is under `cfg`.
+    pub(super) fn is_conditional(&self) -> bool {
+        self.cfgs().next().is_some()
+    }
 }
 
 fn check_signature(sig: &Signature) -> Result<()> {

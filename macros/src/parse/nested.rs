@@ -76,6 +76,11 @@ impl Nested {
     pub(crate) fn cfgs(&self) -> impl Iterator<Item = &Attribute> {
         cfgs(&self.attrs)
     }
+
+    /// Returns true if the service is under `cfg`.
+    pub(super) fn is_conditional(&self) -> bool {
+        self.cfgs().next().is_some()
+    }
 }
 
 /// The trait after `-> impl`.

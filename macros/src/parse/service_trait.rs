@@ -1,7 +1,5 @@
 //! A service trait as data, and the checks that reject it.
 
-use std::collections::HashSet;
-
 use proc_macro2::{Span, TokenStream};
 use syn::punctuated::Punctuated;
 use syn::{
@@ -15,6 +13,7 @@ use super::generics::check_not_generic;
 use super::method::Method;
 use super::nested::Nested;
 use super::options::Patterns;
+use super::taken_names::TakenNames;
 use super::type_parameters::TypeParameters;
 
 /// A trait that can be a service.
@@ -49,15 +48,12 @@ impl ServiceTrait {
                 Member::Nested(service) => nested.push(service),
             }
         }
-        let unconditional = || methods.iter().filter(|method| method.cfgs().next().is_none());
-        let words = nested
-            .iter()
-            .filter(|service| service.cfgs().next().is_none())
-            .map(|service| &service.name);
-        let names = unconditional().map(|method| &method.options.name).chain(words);
-        check_names(names, "another method has this name on the wire")?;
+        let names = methods.iter().map(|method| (&method.options.name, method.is_conditional()));
+        let words = nested.iter().map(|service| (&service.name, service.is_conditional()));
+        check_names(names.chain(words), "another method has this name on the wire")?;
         if patterns.publish {
-            let topics = unconditional().map(|method| &method.options.topic);
+            let topics =
+                methods.iter().map(|method| (&method.options.topic, method.is_conditional()));
             check_names(topics, "another method has this topic")?;
         }
         let ItemTrait { attrs, vis, ident, supertraits, .. } = item;
@@ -110,11 +106,11 @@ impl Member {
     }
 }
 
-/// Rejects two methods with one name. Methods under `cfg` are not compared, because at most one of
-/// them may exist.
-fn check_names<'n>(names: impl Iterator<Item = &'n LitStr>, message: &str) -> Result<()> {
-    let mut taken = HashSet::new();
-    all(names.map(|name| match taken.insert(name.value()) {
+/// Rejects two members with one name, unless both are under `cfg`. Each name comes with the answer
+/// whether its member is.
+fn check_names<'n>(names: impl Iterator<Item = (&'n LitStr, bool)>, message: &str) -> Result<()> {
+    let mut taken = TakenNames::default();
+    all(names.map(|(name, is_conditional)| match taken.take(name.value(), is_conditional) {
         true => Ok(()),
         false => Err(Error::new(name.span(), format!("{message}: choose one of its own"))),
     }))

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::{Channel, Connection, ConnectionStatus};
+use polywire_core::transport::LogThrottle;
 use polywire_core::{Error, ErrorKind, Result};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::AbortHandle;
@@ -43,6 +44,10 @@ pub(crate) struct SupervisedConnection {
     handle_channels: Arc<Semaphore>,
     /// Set for a connection that belongs to the program, which may use it for other things.
     is_given: bool,
+    /// Use of the connection, for its log lines.
+    role: ConnectionRole,
+    /// Throttle for the log line of a broker that does not answer.
+    unanswered_log: LogThrottle,
     /// Task that is aborted on close and on drop.
     supervisor: AbortHandle,
 }
@@ -87,6 +92,8 @@ impl SupervisedConnection {
             suspicion,
             handle_channels: Arc::new(Semaphore::new(handles_max)),
             is_given,
+            role,
+            unanswered_log: LogThrottle::new(),
             supervisor: tokio::spawn(supervisor.run(connection)).abort_handle(),
         })
     }
@@ -150,8 +157,9 @@ impl SupervisedConnection {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`] if the connection was lost, and [`ErrorKind::DeadlineExceeded`]
-    /// after [`SETUP_MAX`], besides the errors of `setup`.
+    /// [`ErrorKind::Disconnected`] if the connection was lost, or after [`SETUP_MAX`], besides the
+    /// errors of `setup`. A broker that does not answer has refused nothing, so this error is
+    /// transient, too.
     pub(crate) async fn unless_lost<T>(&self, setup: impl Future<Output = Result<T>>) -> Result<T> {
         let mut state = self.state.clone();
         // An error means a closed connection, which `setup` reports by itself.
@@ -163,11 +171,15 @@ impl SupervisedConnection {
                 ErrorKind::Disconnected,
                 "cannot set up the channel: the connection was lost",
             )),
-            () = self.unanswered() => Err(Error::new(
-                ErrorKind::DeadlineExceeded,
-                "cannot set up the channel: the broker does not answer",
-            )
-            .with("seconds", SETUP_MAX.as_secs())),
+            () = self.unanswered() => {
+                let seconds = SETUP_MAX.as_secs();
+                if let Some(count) = self.unanswered_log.note() {
+                    let role = self.role;
+                    tracing::warn!(%role, seconds, count, "the broker does not answer");
+                }
+                let text = "cannot set up the channel: the broker does not answer";
+                Err(Error::new(ErrorKind::Disconnected, text).with("seconds", seconds))
+            }
         }
     }
 
@@ -300,3 +312,28 @@ const SETUP_MAX: Duration = Duration::from_secs(20);
 const RESERVED_CHANNELS: usize = 32;
 /// The longest wait for the broker's answer to `connection.close`.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn setup_that_the_broker_does_not_answer_may_succeed_later() {
+        let (_state_sender, state) = watch::channel(ConnectionState::Refused(closed()));
+        let (_flow_sender, flow) = watch::channel(true);
+        let connection = SupervisedConnection {
+            state,
+            flow,
+            version: CurrentVersion::default(),
+            suspicion: Arc::default(),
+            handle_channels: Arc::new(Semaphore::new(1)),
+            is_given: false,
+            role: ConnectionRole::Consuming,
+            unanswered_log: LogThrottle::new(),
+            supervisor: tokio::spawn(std::future::pending::<()>()).abort_handle(),
+        };
+        let setup = std::future::pending::<Result<()>>();
+        let error = connection.unless_lost(setup).await.unwrap_err();
+        assert!(error.is_transient() && error.detail("seconds") == Some("20"), "{error:?}");
+    }
+}

@@ -145,7 +145,8 @@ async fn check_dead_letters(
 }
 
 /// Returns the queue for the suspects of `queue`, if this user may use it. Suspects are not
-/// isolated if that queue cannot be declared, for instance without the right to do so.
+/// isolated if that queue cannot be declared, for instance without the right to do so. If the
+/// broker does not answer for that queue, the opening fails, as for any other queue.
 ///
 /// Declares `queue` first: an error of its options has to name that queue, and must not leave a
 /// queue of suspects with the same options.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use polywire_core::transport::{Outcome, Settle};
+use polywire_core::transport::{OnSettled, Outcome, Settle, Settled};
 use polywire_core::{Deadline, ErrorKind, Fault, Message, Result};
 
 use crate::consuming::buffered_delivery::BufferedDelivery;
@@ -18,8 +18,15 @@ use crate::wire::{Declines, Republish, native};
 impl Republisher {
     /// Republishes a declined request for another server, or answers it if none is left.
     ///
-    /// The call returns at once. A task does the work, and closing the transport waits for it.
-    pub(super) fn decline(self: &Arc<Self>, tag: u64, mut request: Republish, fault: Fault) {
+    /// The call returns at once. A task does the work, then calls `settled`; closing the transport
+    /// waits for it.
+    pub(super) fn decline(
+        self: &Arc<Self>,
+        tag: u64,
+        mut request: Republish,
+        fault: Fault,
+        settled: OnSettled,
+    ) {
         let redelivery = self.clone();
         self.spawn(async move {
             let mut declines = native::decode_declines(&request.properties).unwrap_or_default();
@@ -31,7 +38,7 @@ impl Republisher {
                 request.declines = Some(declines);
                 redelivery.republish(RepublishTarget::Origin, request.clone()).await
             };
-            redelivery.settle_declined(tag, request, outcome).await;
+            settled(redelivery.settle_declined(tag, request, outcome).await);
         });
     }
 
@@ -70,33 +77,31 @@ impl Republisher {
 
     /// Acknowledges a declined request whose copy or reply was published, and requeues it
     /// otherwise. One of which the broker takes no copy is dead-lettered.
-    async fn settle_declined(&self, tag: u64, request: Republish, outcome: Result<()>) {
+    async fn settle_declined(&self, tag: u64, request: Republish, outcome: Result<()>) -> Settled {
         let is_expired = request.deadline.is_some_and(Deadline::is_expired);
         match outcome {
-            Ok(()) => self.acker.settle(tag, Outcome::Ack),
+            Ok(()) => {}
             // The client is gone.
-            Err(error) if error.is_unsent() && error.kind() == ErrorKind::Unroutable => {
-                self.acker.settle(tag, Outcome::Ack);
-            }
+            Err(error) if error.is_unsent() && error.kind() == ErrorKind::Unroutable => {}
             // A copy that waits for the broker may end by another limit than its deadline.
             Err(error)
                 if error.is_unsent()
                     && error.kind() == ErrorKind::DeadlineExceeded
-                    && is_expired =>
-            {
-                self.acker.settle(tag, Outcome::Ack);
-            }
+                    && is_expired => {}
             Err(error) if is_final(&error) => {
                 tracing::error!(?error, queue = %self.queue.name, "the broker takes no copy of a declined request; dead-lettering it");
-                let attempts = request.attempt;
-                self.dead_letter_unkeepable(request, tag, attempts, &error).await;
+                let attempts = request.attempts_made();
+                return self.dead_letter_unkeepable(request, tag, attempts, &error).await;
             }
             Err(error) => {
                 tracing::debug!(?error, queue = %self.queue.name, "cannot pass a declined request on; requeuing it");
                 self.pause_before_retry(&error).await;
                 self.acker.release(tag);
+                return Settled::Requeued;
             }
         }
+        self.acker.settle(tag, Outcome::Ack);
+        Settled::Done
     }
 
     /// Returns whether as many servers have declined as the queue has consumers, or more than 64.

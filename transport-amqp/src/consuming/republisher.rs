@@ -168,9 +168,10 @@ impl Republisher {
     pub(super) fn isolate(self: &Arc<Self>, mut fetched: BufferedDelivery) {
         let tag = fetched.tag;
         let Some(copy) = fetched.take_republish() else { return };
-        let redelivery = self.clone();
+        let (redelivery, attempts) = (self.clone(), copy.attempts_made());
         self.spawn(async move {
-            redelivery.republish_and_settle(RepublishTarget::Suspects, copy, tag).await;
+            let target = RepublishTarget::Suspects;
+            redelivery.republish_and_settle(target, copy, attempts, tag).await;
         });
     }
 
@@ -190,11 +191,13 @@ impl Republisher {
     ///
     /// A delivery that cannot wait for its retry for a lasting reason is dead-lettered, and so is
     /// one of which the broker takes no copy at all. If it takes no dead letter either, the
-    /// delivery is discarded.
+    /// delivery is discarded. `attempts` have been made: the copy may have the number of the next
+    /// one.
     pub(super) async fn republish_and_settle(
         self: Arc<Self>,
         target: RepublishTarget,
         copy: Republish,
+        attempts: u32,
         tag: u64,
     ) -> Settled {
         // Its deadline has passed, which core notices when it is redelivered.
@@ -211,11 +214,6 @@ impl Republisher {
             Err(error) => error,
         };
         let queue = &self.queue.name;
-        // The copy of a retry has the number of the next attempt.
-        let attempts = match target {
-            RepublishTarget::Suspects => copy.attempt.saturating_add(copy.crashes.unwrap_or(0)),
-            _ => copy.attempt.saturating_sub(1).max(1),
-        };
         match target {
             RepublishTarget::Suspects if is_expired_call => {}
             // Each further attempt would fail in the same way.

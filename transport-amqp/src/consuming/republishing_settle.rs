@@ -37,8 +37,7 @@ pub(super) fn dead_letter_undecodable(
 
 /// Dead-letters a suspect that has ended its consumers too often.
 pub(super) fn dead_letter_crashed(redelivery: &Arc<Republisher>, tag: u64, copy: Republish) {
-    let begun = copy.attempt.saturating_add(copy.crashes.unwrap_or(0));
-    let error = format!("delivered {begun} times");
+    let error = format!("delivered {} times", copy.attempts_made());
     let info = DeadLetterInfo::new(DeadLetterReason::Crashed, error);
     let settle = RepublishingSettle::new(redelivery.clone(), copy);
     settle.settle(tag, Outcome::DeadLetter(Box::new(info)));
@@ -72,19 +71,16 @@ impl RepublishingSettle {
                 rounded_delay(retry.after).map_or(RepublishTarget::Origin, RepublishTarget::Retry)
             }
             Outcome::DeadLetter(info) => {
-                history.get_or_insert_default().dead_lettered(
-                    info.reason,
-                    copy.attempt.saturating_add(crashes.unwrap_or(0)),
-                    &info.error,
-                );
+                let attempts = self.copy.attempts_made();
+                history.get_or_insert_default().dead_lettered(info.reason, attempts, &info.error);
                 return Some((RepublishTarget::DeadLetters, copy));
             }
             _ if self.is_over_limit(copy.attempt) => {
-                let (queue, attempt) = (&self.redelivery.queue.name, copy.attempt);
-                tracing::error!(%queue, attempt, "delivery limit exceeded by a requeue; dead-lettering the delivery");
-                let error = format!("delivered {attempt} times").into();
+                let (queue, attempts) = (&self.redelivery.queue.name, self.copy.attempts_made());
+                tracing::error!(%queue, attempt = attempts, "delivery limit exceeded by a requeue; dead-lettering the delivery");
+                let error = format!("delivered {attempts} times").into();
                 let reason = DeadLetterReason::Crashed;
-                history.get_or_insert_default().dead_lettered(reason, copy.attempt, &error);
+                history.get_or_insert_default().dead_lettered(reason, attempts, &error);
                 return Some((RepublishTarget::DeadLetters, copy));
             }
             // A requeue by the broker would count as a crash.
@@ -115,20 +111,24 @@ impl Settle for RepublishingSettle {
         self.settle_then(tag, outcome, Box::new(|_| {}));
     }
 
-    /// Settles, and calls `settled` once a retry, a requeue or a dead letter is carried out. In all
-    /// other cases, `settled` is dropped without a call.
+    /// Settles, and calls `settled` once the outcome is carried out. If the channel is lost or the
+    /// transport is closed, `settled` is dropped without a call, unless the outcome needs no copy.
     fn settle_then(&self, tag: u64, outcome: Outcome, settled: OnSettled) {
         let Republisher { acker, queue, shared, .. } = &*self.redelivery;
         match outcome {
             // The broker would dead-letter a rejected message.
             Outcome::Discard if queue.options.is_dead_lettering() => {
                 acker.settle(tag, Outcome::Ack);
+                settled(Settled::Done);
             }
-            Outcome::Ack | Outcome::Discard => acker.settle(tag, outcome),
+            Outcome::Ack | Outcome::Discard => {
+                acker.settle(tag, outcome);
+                settled(Settled::Done);
+            }
             // The broker redelivers by itself.
             _ if !acker.can_settle(tag) => {}
             Outcome::Decline(fault) if !shared.tasks.is_closed() => {
-                self.redelivery.decline(tag, self.copy.clone(), *fault);
+                self.redelivery.decline(tag, self.copy.clone(), *fault, settled);
             }
             // A closing transport has no time left for a copy.
             _ if shared.tasks.is_closed() => acker.settle(tag, Outcome::Requeue),
@@ -138,9 +138,10 @@ impl Settle for RepublishingSettle {
                     acker.settle(tag, Outcome::Requeue);
                     return settled(Settled::Done);
                 };
-                let redelivery = self.redelivery.clone();
+                let (redelivery, attempts) = (self.redelivery.clone(), self.copy.attempts_made());
                 self.redelivery.spawn(async move {
-                    settled(match redelivery.republish_and_settle(target, copy, tag).await {
+                    let settling = redelivery.republish_and_settle(target, copy, attempts, tag);
+                    settled(match settling.await {
                         Settled::DeadLettered if is_dead_letter => Settled::Done,
                         settled => settled,
                     });

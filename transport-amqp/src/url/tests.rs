@@ -92,6 +92,24 @@ fn unknown_options_are_named() {
 }
 
 #[test]
+fn parameter_that_is_given_twice_is_named() {
+    for (query, option) in [
+        ("heartbeat=3&frame_max=8192&heartbeat=3", "heartbeat"),
+        ("password=env:A&password=env:HUNTER2", "password"),
+        ("queue_kind=quorum&queue%5fkind=classic", "queue_kind"),
+    ] {
+        let error = ParsedUrl::parse(&format!("amqp://localhost?{query}")).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Config, "{query}");
+        assert_eq!(error.detail("option"), Some(option), "{query}");
+        assert!(!error.to_string().contains("HUNTER2"), "{error}");
+    }
+    // RabbitMQ's client lets this one appear more than once.
+    let ParsedUrl { uri, .. } =
+        parse("amqp://localhost?auth_mechanism=plain&auth_mechanism=external");
+    assert_eq!(uri, parse("amqp://localhost?auth_mechanism=external").uri);
+}
+
+#[test]
 fn sources_of_secrets_are_read() {
     let ParsedUrl { secrets, uri, names_user, .. } =
         parse("amqp://billing@host/v?password=file:/run/a%20b");

@@ -58,6 +58,11 @@ impl Republish {
         }
     }
 
+    /// Returns the number of attempts so far: those that are counted, and the crashes of a suspect.
+    pub(crate) fn attempts_made(&self) -> u32 {
+        self.attempt.saturating_add(self.crashes.unwrap_or(0))
+    }
+
     /// Removes the expiration, so that the copy stays in its queue until it is consumed or moved.
     pub(crate) fn without_expiration(self) -> Self {
         Self { without_expiration: true, ..self }

@@ -11,9 +11,10 @@ use libtest_mimic::Trial;
 use polywire_amqp::{Amqp, QueueKind, QueueOptions};
 use polywire_codec::MessagePack;
 use polywire_core::message::DeadLetterReason;
-use polywire_core::transport::{Outcome, Settled};
+use polywire_core::transport::{Outcome, Receiver, Settled};
 use polywire_core::{
-    Address, Code, ErrorKind, Fault, Group, Server, Subscriber, Transport, Window, Worker,
+    Address, Code, Deadline, ErrorKind, Fault, Group, Message, Server, Subscriber, Transport,
+    Window, Worker,
 };
 use polywire_rabbitmq_node::Node;
 use tokio::sync::{Notify, oneshot};
@@ -27,11 +28,13 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials![
         broker group_whose_dead_letters_cannot_be_named_is_refused,
         broker job_that_cannot_wait_for_its_retry_is_a_dead_letter,
+        broker crashes_of_a_suspect_that_cannot_wait_for_its_retry_are_counted,
         broker dead_letter_is_counted_once_it_is_kept,
         broker dead_letter_queue_with_other_options_is_refused_at_bind,
         node job_of_which_the_broker_takes_no_copy_ends,
         broker dead_letter_without_room_for_its_errors_is_kept_without_them,
         broker requeue_over_the_limit_is_counted_as_a_dead_letter,
+        broker each_outcome_is_reported_once_it_is_carried_out,
     ]
 }
 
@@ -65,6 +68,25 @@ async fn job_that_cannot_wait_for_its_retry_is_a_dead_letter(url: String) {
     let dead = dead_letters(&amqp, name, 1).await.remove(0);
     assert!(dead.last_error().unwrap().contains("declare the queue"), "{dead:?}");
     assert_eq!(dead.attempts(), 1, "{dead:?}");
+}
+
+async fn crashes_of_a_suspect_that_cannot_wait_for_its_retry_are_counted(url: String) {
+    let amqp = Amqp::connect(&url).await.unwrap();
+    let name = "lasting.suspect";
+    declare_differently(&url, &format!("polywire.retry.jobs.{name}..64")).await;
+    push(&amqp, name, [1]).await;
+    // The first consumer ends with an ordinary job, and the second one with an isolated suspect.
+    for _ in 0..2 {
+        let dying = Amqp::connect(&url).await.unwrap();
+        let mut jobs = puller(&dying, name, 1).await;
+        let held = next_job(&mut jobs).await;
+        dying.close().await.unwrap();
+        drop(held);
+    }
+    let mut jobs = puller(&amqp, name, 1).await;
+    next_job(&mut jobs).await.retry_after(Duration::from_millis(64), "later").unwrap();
+    let dead = dead_letters(&amqp, name, 1).await.remove(0);
+    assert_eq!((dead.reason(), dead.attempts()), (DeadLetterReason::Refused, 2), "{dead:?}");
 }
 
 async fn dead_letter_is_counted_once_it_is_kept(url: String) {
@@ -168,14 +190,35 @@ async fn requeue_over_the_limit_is_counted_as_a_dead_letter(url: String) {
     let queue = Address::new("limited.count").unwrap();
     let mut jobs = amqp.puller(&queue, Window::new(1)).await.unwrap();
     for expected in [Settled::Done, Settled::DeadLettered] {
-        let job = timeout(PATIENCE, jobs.next()).await.unwrap().unwrap().unwrap();
-        let (tell, told) = oneshot::channel();
-        let settled = Box::new(|settled| tell.send(settled).unwrap());
-        job.receipt.settle_then(Outcome::Requeue, settled);
-        assert_eq!(timeout(PATIENCE, told).await.unwrap().unwrap(), expected);
+        assert_eq!(settled(&mut jobs, Outcome::Requeue).await, expected);
     }
     assert_eq!(
         dead_letters(&amqp, "limited.count", 1).await[0].reason(),
         DeadLetterReason::Crashed
     );
+}
+
+async fn each_outcome_is_reported_once_it_is_carried_out(url: String) {
+    let amqp = Amqp::connect(&url).await.unwrap();
+    push(&amqp, "lasting.reported", [1, 2]).await;
+    let name = Address::new("lasting.reported").unwrap();
+    let mut jobs = amqp.puller(&name, Window::new(1)).await.unwrap();
+    for outcome in [Outcome::Ack, Outcome::Discard] {
+        assert_eq!(settled(&mut jobs, outcome).await, Settled::Done);
+    }
+    let (_replies, mut requests) = amqp.responder(&name, Window::new(1)).await.unwrap();
+    let (requester, _inbox) = amqp.requester(&name).await.unwrap();
+    let request = Message::request(Address::new("run").unwrap(), Deadline::after(PATIENCE));
+    requester.send(request).await.unwrap();
+    let decline = Outcome::Decline(Box::new(Fault::declined("no lens")));
+    assert_eq!(settled(&mut requests, decline).await, Settled::Done);
+}
+
+/// Settles the next delivery. Returns how the backend has carried out the outcome.
+async fn settled(deliveries: &mut Receiver, outcome: Outcome) -> Settled {
+    let delivery = timeout(PATIENCE, deliveries.next()).await.unwrap().unwrap().unwrap();
+    let (tell, told) = oneshot::channel();
+    let settled = Box::new(|settled| tell.send(settled).unwrap());
+    delivery.receipt.settle_then(outcome, settled);
+    timeout(PATIENCE, told).await.unwrap().unwrap()
 }

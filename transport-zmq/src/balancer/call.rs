@@ -21,7 +21,8 @@ pub(crate) struct InFlightCall {
     /// The moment at which the caller stops waiting. `None` means that the caller waits without a
     /// bound; core sets a deadline on each call, so only one-way messages have none.
     pub(super) deadline: Option<Deadline>,
-    /// Set if the request may be sent again although its outcome is unknown.
+    /// Set if the request may be sent again although its outcome is unknown. Never set together
+    /// with `at_most_once`.
     pub(super) idempotent: bool,
     /// Set if no server may begin the request after another one has. One that a server declines has
     /// begun there.
@@ -60,9 +61,10 @@ impl InFlightCall {
         }
     }
 
-    /// Sets whether no server may begin the request after another one has.
+    /// Sets whether no server may begin the request after another one has. If so, the call does not
+    /// count as idempotent: a client of another kind may set both flags.
     pub(crate) fn at_most_once(self, at_most_once: bool) -> Self {
-        Self { at_most_once, ..self }
+        Self { at_most_once, idempotent: self.idempotent && !at_most_once, ..self }
     }
 
     /// Marks the call as sent to a peer, just before the attempt.
@@ -162,6 +164,17 @@ mod tests {
         ] {
             let call = InFlightCall::new(id, None, idempotent).sent_to(0, &frames, has_others);
             assert_eq!(call.frames.is_some(), is_kept, "{id:?} {idempotent} {has_others}");
+        }
+    }
+
+    #[test]
+    fn call_that_runs_at_most_once_is_not_retried_although_it_is_idempotent() {
+        let frames = Frames { head: bytes::Bytes::new(), body: None };
+        for at_most_once in [false, true] {
+            let call = InFlightCall::new(Some(CallId(1)), None, true).at_most_once(at_most_once);
+            let call = call.sent_to(0, &frames, true).lost();
+            assert!(call.is_kept(), "another server may get it if the first one refuses");
+            assert_eq!(call.may_retry(), !at_most_once);
         }
     }
 

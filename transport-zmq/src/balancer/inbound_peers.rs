@@ -11,7 +11,7 @@ use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use rustc_hash::FxHashSet;
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::peer::{PeerConnection, PeerKind};
 use super::peer_set::PeerSet;
@@ -79,19 +79,23 @@ impl InboundPeers {
     }
 }
 
-/// Updates a peer set with each change of the connections. Every five seconds without a change,
-/// removes expired calls, since inbound connections have no supervisor that does.
-///
-/// Each change restarts the five seconds. Peers that come and go more often delay the removal, and
-/// the aging of notices to leave.
+/// Updates a peer set with each change of the connections. Every five seconds, removes expired
+/// calls and lets notices to leave grow old, since inbound connections have no supervisor that
+/// does.
 async fn update(peers: Weak<PeerSet>, mut connected: BoxStream<'static, Vec<InboundPeer>>) {
+    let mut prunings = interval_at(Instant::now() + PRUNE_INTERVAL, PRUNE_INTERVAL);
+    // A notice to leave is kept for a time, and not for a number of prunings in a row.
+    prunings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let next = timeout(PRUNE_INTERVAL, connected.next()).await;
+        let next = tokio::select! {
+            next = connected.next() => Some(next),
+            _ = prunings.tick() => None,
+        };
         let Some(peers) = peers.upgrade() else { return };
         match next {
-            Ok(Some(connected)) => replace_inbound(&peers, connected),
-            Ok(None) => return,
-            Err(_) => peers.all().iter().for_each(|peer| peer.prune()),
+            Some(Some(connected)) => replace_inbound(&peers, connected),
+            Some(None) => return,
+            None => peers.all().iter().for_each(|peer| peer.prune()),
         }
     }
 }
@@ -126,5 +130,76 @@ fn replace_inbound(peers: &PeerSet, connected: Vec<InboundPeer>) {
     for peer in &added {
         peer.log_inbound();
         peer.set_connected();
+    }
+}
+
+#[cfg(all(test, feature = "engine-omq"))]
+#[allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+mod tests {
+    use bytes::Bytes;
+    use polywire_core::message::CallId;
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::balancer::call::InFlightCall;
+    use crate::balancer::retry::Retries;
+    use crate::balancer::state::BalancerState;
+    use crate::config::ZmqBuilder;
+    use crate::endpoint::{Endpoint, SocketHealth};
+    use crate::engine::{self, Dealer, Traffic};
+
+    /// Returns an empty set, and a socket for all its peers.
+    fn peer_set() -> (Arc<PeerSet>, Arc<dyn Dealer>) {
+        let endpoint = "tcp://127.0.0.1:1";
+        let (settings, _) = ZmqBuilder::new().connect(endpoint).settings().unwrap();
+        let endpoint = Endpoint::parse(endpoint).unwrap();
+        let dealer = engine::connect_dealer(&settings, &Traffic::Requests, &endpoint).unwrap();
+        let state = BalancerState::new(&settings, Retries::new(None), SocketHealth::default());
+        (PeerSet::new(state), dealer)
+    }
+
+    fn inbound(connection: u64, dealer: &Arc<dyn Dealer>) -> InboundPeer {
+        InboundPeer { connection, name: format!("peer {connection}"), dealer: dealer.clone() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn notice_to_leave_is_forgotten_while_other_peers_come_and_go() {
+        let (peers, dealer) = peer_set();
+        let changes = stream::iter(1_u64..).then(move |other| {
+            let connected = vec![inbound(0, &dealer), inbound(other, &dealer)];
+            async move {
+                sleep(PRUNE_INTERVAL / 5).await;
+                connected
+            }
+        });
+        let updating = tokio::spawn(update(Arc::downgrade(&peers), changes.boxed()));
+        sleep(PRUNE_INTERVAL).await;
+        let peer = peers.find(PeerKind::Inbound(0)).unwrap();
+        let call = InFlightCall::new(None, None, false);
+        assert!(peer.may_get(&call));
+        peer.record_leave(Some(CallId(1)), Frames { head: Bytes::new(), body: None });
+        assert!(!peer.may_get(&call));
+        sleep(4 * PRUNE_INTERVAL).await;
+        assert!(peer.may_get(&call));
+        updating.abort();
+    }
+
+    #[tokio::test]
+    async fn peers_that_are_added_at_the_same_time_have_different_numbers() {
+        const PEERS: u64 = 200;
+        let (peers, dealer) = peer_set();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..PEERS {
+                    peers.add("server".to_owned(), PeerKind::Connecting, dealer.clone());
+                }
+            });
+            for count in 1..=PEERS {
+                let connected = (0..count).map(|connection| inbound(connection, &dealer));
+                replace_inbound(&peers, connected.collect());
+            }
+        });
+        let numbers: FxHashSet<_> = peers.all().iter().map(|peer| peer.number()).collect();
+        assert_eq!(numbers.len(), 2 * PEERS as usize);
     }
 }

@@ -51,7 +51,7 @@ impl LastAnswers {
 
     /// Closes the sockets of a closed balancer, after the last answers of the peers that may have
     /// unread one-way calls. The future resolves when the sockets have lingered, or the linger time
-    /// ends. If it is dropped, the sockets are closed all the same.
+    /// ends. If it is dropped, the sockets are closed all the same, unless there is no runtime.
     pub(super) fn close(
         &self,
         peers: &[Arc<PeerConnection>],
@@ -60,12 +60,13 @@ impl LastAnswers {
         let asked: Vec<_> = peers.iter().filter(|peer| peer.may_have_unread()).cloned().collect();
         let (reader, linger) = (lock(&self.reader).take(), self.linger);
         let reader = reader.filter(|_| !asked.is_empty() && !linger.is_zero());
-        let (Some(reader), Ok(runtime)) = (reader, Handle::try_current()) else {
-            return sockets.close();
+        let Ok(runtime) = Handle::try_current() else { return sockets.close() };
+        // In a task, which goes on if the future is dropped.
+        let Some(reader) = reader else {
+            return runtime.spawn(sockets.close()).map(drop).boxed();
         };
         let until = Deadline::after(linger).instant();
         let (done, is_done) = oneshot::channel::<()>();
-        // In a task, which goes on if the future is dropped.
         runtime.spawn(async move {
             // An error means that the linger time ends first.
             let _ = timeout_at(until, ask_all(asked, reader)).await;
@@ -88,4 +89,40 @@ async fn ask_all(peers: Vec<Arc<PeerConnection>>, reader: oneshot::Receiver<Answ
     let Ok(reading) = reader.await else { return };
     let answered = pin!(join_all(peers.iter().map(|peer| peer.ask_last())));
     select(answered, reading).await;
+}
+
+#[cfg(all(test, feature = "engine-omq"))]
+mod tests {
+    use tokio::task::yield_now;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::balancer::peer_endpoints::PeerEndpoints;
+    use crate::balancer::peer_set::PeerSet;
+    use crate::balancer::retry::Retries;
+    use crate::balancer::state::BalancerState;
+    use crate::config::ZmqBuilder;
+    use crate::endpoint::{BoundEndpoints, Endpoint, EndpointChange, Side};
+    use crate::engine::Traffic;
+
+    #[tokio::test]
+    async fn sockets_of_a_pusher_are_closed_although_the_future_is_dropped() {
+        let endpoint = "tcp://127.0.0.1:*";
+        let (settings, _) = ZmqBuilder::new().bind(endpoint).settings().unwrap();
+        let bound = BoundEndpoints::default();
+        let state = BalancerState::new(&settings, Retries::new(None), bound.health().clone());
+        let peers = PeerSet::new(state.clone());
+        let endpoints = PeerEndpoints::new(&settings, Traffic::AnyJobs, peers, &bound, state);
+        let endpoint = Endpoint::parse(endpoint).unwrap();
+        let change = EndpointChange { side: Side::Bind, adds: true, endpoint };
+        let real = endpoints.change(&change).await.unwrap().unwrap();
+        let address = real.trim_start_matches("tcp://");
+        drop(LastAnswers::new(settings.linger).close(&[], endpoints.close_later()));
+        let is_free = async {
+            while std::net::TcpListener::bind(address).is_err() {
+                yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(60), is_free).await.expect("the socket is closed");
+    }
 }

@@ -22,7 +22,7 @@ pub(super) struct Outgoing {
     /// The socket, for whose queue a batch is one message.
     dealer: Arc<dyn Dealer>,
     /// The largest batch that the peer reads and this side sends, in bytes; 0 for none. With 0,
-    /// messages do not enter the queue.
+    /// messages do not enter the queue, and no batch waits there. Written under its lock.
     batch_max: AtomicUsize,
     /// The messages that wait. Locked until a message is handed over, so that none overtakes them.
     queue: Mutex<Queue>,
@@ -50,7 +50,10 @@ impl Outgoing {
     /// Sets the size of the largest batch in bytes, which the peer has stated. The caller has
     /// bounded the size by what this side sends.
     pub(super) fn set_batch_max(&self, bytes: usize) {
-        self.batch_max.store(bytes, Ordering::Relaxed);
+        let queue = self.queue();
+        // With 0, the next message would overtake a batch that waits. No message fits into 1 byte.
+        let max = if queue.batch.is_empty() { bytes } else { bytes.max(1) };
+        self.batch_max.store(max, Ordering::Relaxed);
     }
 
     /// Sends a message, or returns the frames if there is no room. If `may_wait`, or if others wait
@@ -59,11 +62,13 @@ impl Outgoing {
     /// If the message does not fit into a batch, or the batch is full, the messages that wait are
     /// handed over first. Without room for them, the frames are returned.
     pub(super) fn try_send(self: &Arc<Self>, frames: Frames, may_wait: bool) -> Result<(), Frames> {
-        let max = self.batch_max.load(Ordering::Relaxed);
-        let Some(runtime) = self.runtime.as_ref().filter(|_| max > 0) else {
+        let may_join = self.batch_max.load(Ordering::Relaxed) > 0;
+        let Some(runtime) = self.runtime.as_ref().filter(|_| may_join) else {
             return self.dealer.try_send(frames);
         };
         let mut queue = self.queue();
+        // Read under the lock: with 0, no message may enter the queue.
+        let max = self.batch_max.load(Ordering::Relaxed);
         let joins = Batch::may_hold(&frames)
             && Batch::default().has_room(&frames, max)
             && (may_wait || !queue.batch.is_empty());
@@ -129,5 +134,43 @@ impl Outgoing {
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         lock(&self.queue)
+    }
+}
+
+#[cfg(all(test, feature = "engine-omq"))]
+mod tests {
+    use std::time::Duration;
+
+    use omq_tokio::{Options, Socket, SocketType};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::config::ZmqBuilder;
+    use crate::endpoint::Endpoint;
+    use crate::engine::{self, Traffic};
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn message_does_not_overtake_a_batch_when_the_peer_reads_batches_no_longer() {
+        let server = Socket::try_new(SocketType::Router, Options::default()).unwrap();
+        let endpoint = server.bind("tcp://127.0.0.1:*").await.unwrap().to_string();
+        let (settings, _) = ZmqBuilder::new().connect(&endpoint).settings().unwrap();
+        let endpoint = Endpoint::parse(&endpoint).unwrap();
+        let dealer = engine::connect_dealer(&settings, &Traffic::Requests, &endpoint).unwrap();
+        timeout(PATIENCE, dealer.up()).await.unwrap().unwrap();
+        let outgoing = Outgoing::new(dealer);
+        let send = |head: &'static str| {
+            outgoing.try_send(Frames { head: head.into(), body: None }, true).unwrap();
+        };
+        // The batch waits until this task pauses.
+        outgoing.set_batch_max(1000);
+        send("first");
+        outgoing.set_batch_max(0);
+        send("second");
+        for head in ["first", "second"] {
+            let message = timeout(PATIENCE, server.recv()).await.unwrap().unwrap();
+            assert_eq!(message.part_bytes(1).unwrap(), head);
+        }
     }
 }

@@ -10,13 +10,13 @@ use polywire_core::Result;
 use tokio::sync::Semaphore;
 
 use super::inbound_peers::InboundPeers;
-use super::peer::{PeerConnection, PeerKind};
+use super::peer::PeerKind;
 use super::peer_set::PeerSet;
 use super::state::BalancerState;
 use super::supervise::supervise;
 use crate::config::Settings;
 use crate::endpoint::{BindGuard, BoundEndpoints, EndpointChange, EndpointSet, Side};
-use crate::engine::{self, Traffic};
+use crate::engine::{self, Dealer, Traffic};
 use crate::error::closed;
 
 /// The endpoints of a balancer, with the sockets behind them.
@@ -155,16 +155,16 @@ impl PeerEndpoints {
     /// The first endpoint opens the PUSH socket. Its connection joins the peer set once the
     /// endpoint is bound.
     async fn bind(&self, change: &EndpointChange) -> Result<Option<String>> {
-        let peer = match self.peers.find(PeerKind::Listening) {
-            Some(peer) => peer,
-            None => {
-                let dealer = engine::bind_dealer(&self.settings, &self.traffic)?;
-                self.peers.create(change.endpoint.to_string(), PeerKind::Listening, dealer)
-            }
-        };
-        let real = engine::change_endpoint(peer.socket(), change).await?;
+        if let Some(peer) = self.peers.find(PeerKind::Listening) {
+            let real = engine::change_endpoint(peer.socket(), change).await?;
+            self.bound.note(change, real.as_ref());
+            self.check_open(|| peer.close()).await?;
+            return Ok(real);
+        }
+        let dealer = engine::bind_dealer(&self.settings, &self.traffic)?;
+        let real = engine::change_endpoint(&*dealer, change).await?;
         self.bound.note(change, real.as_ref());
-        self.add(peer).await?;
+        self.add(change.endpoint.to_string(), PeerKind::Listening, dealer).await?;
         Ok(real)
     }
 
@@ -217,7 +217,7 @@ impl PeerEndpoints {
             return Ok(None);
         }
         let dealer = engine::connect_dealer(&self.settings, &self.traffic, &endpoint)?;
-        self.add(self.peers.create(name.clone(), PeerKind::Connecting, dealer)).await?;
+        self.add(name.clone(), PeerKind::Connecting, dealer).await?;
         Ok(Some(name))
     }
 
@@ -230,12 +230,10 @@ impl PeerEndpoints {
         Some((**peer.name()).to_owned())
     }
 
-    /// Adds a connection to the set, unless it is in it already, and starts its supervisor.
-    async fn add(&self, peer: Arc<PeerConnection>) -> Result<()> {
-        if !self.peers.all().iter().any(|other| Arc::ptr_eq(other, &peer)) {
-            supervise(&peer);
-            self.peers.replace(|peers, _| peers.push(peer.clone()));
-        }
+    /// Adds a connection to the set, and starts its supervisor.
+    async fn add(&self, name: String, kind: PeerKind, dealer: Arc<dyn Dealer>) -> Result<()> {
+        let peer = self.peers.add(name, kind, dealer);
+        supervise(&peer);
         self.check_open(|| peer.close()).await
     }
 

@@ -115,31 +115,39 @@ impl PeerSet {
         Err(frames)
     }
 
-    /// Creates a peer connection, which is not in the set yet. Called under the lock of endpoint
-    /// changes, so that two peers never get the same number.
-    pub(super) fn create(
+    /// Adds a new peer connection, with the lowest number that no peer of the set has.
+    pub(super) fn add(
         &self,
         name: String,
         kind: PeerKind,
         dealer: Arc<dyn Dealer>,
     ) -> Arc<PeerConnection> {
-        PeerConnection::new(name, unused_number(&self.all()), kind, dealer, self.state.clone())
+        self.replace(|peers, state| {
+            let number = unused_number(peers);
+            let peer = PeerConnection::new(name, number, kind, dealer, state.clone());
+            peers.push(peer.clone());
+            peer
+        })
     }
 
-    /// Replaces the set of peers by a changed copy, and signals the change. `change` also gets the
-    /// shared state, for new connections. It runs under the lock of the set, and must not use the
-    /// set.
-    pub(super) fn replace(
+    /// Replaces the set of peers by a changed copy, and signals the change. Returns the result of
+    /// `change`.
+    ///
+    /// `change` also gets the shared state, for new connections. It runs under the lock of the set,
+    /// and must not use the set. Numbers are chosen there, so that two peers never have the same.
+    pub(super) fn replace<R>(
         &self,
-        change: impl FnOnce(&mut Vec<Arc<PeerConnection>>, &Arc<BalancerState>),
-    ) {
-        {
+        change: impl FnOnce(&mut Vec<Arc<PeerConnection>>, &Arc<BalancerState>) -> R,
+    ) -> R {
+        let result = {
             let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
             let mut changed = peers.to_vec();
-            change(&mut changed, &self.state);
+            let result = change(&mut changed, &self.state);
             *peers = changed.into();
-        }
+            result
+        };
         self.state.notify_set_changed();
+        result
     }
 
     /// Waits until each peer is connected or known to be unreachable, but no longer than `max`. So

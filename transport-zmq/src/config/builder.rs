@@ -86,8 +86,9 @@ impl ZmqBuilder {
 
     /// Adds an endpoint that every endpoint handle connects to.
     ///
-    /// Opening an endpoint handle fails as [`ErrorKind::Config`](polywire_core::ErrorKind::Config)
-    /// if the port is 0 or `*`.
+    /// Opening an endpoint handle fails as [`ErrorKind::Config`] if the port is 0 or `*`.
+    ///
+    /// [`ErrorKind::Config`]: polywire_core::ErrorKind::Config
     pub fn connect(self, endpoint: impl Into<String>) -> Self {
         self.add(Some(Side::Connect), endpoint.into())
     }

@@ -1,5 +1,6 @@
 //! The endpoints that the sockets of a transport have bound.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use futures_core::stream::BoxStream;
@@ -57,18 +58,30 @@ pub(crate) struct BindGuard {
     presence: Arc<SocketPresence>,
     /// The task that counts the peers of the socket.
     watch: OnceLock<AbortHandle>,
+    /// Set by [`clear`](Self::clear).
+    is_cleared: AtomicBool,
 }
 
 impl BindGuard {
     /// Creates a guard of a socket that has bound nothing yet.
     pub(crate) fn new(bound: &BoundEndpoints) -> Self {
-        let presence = Arc::new(bound.health.add_socket());
-        Self { bound: bound.clone(), own: Mutex::default(), presence, watch: OnceLock::new() }
+        Self {
+            bound: bound.clone(),
+            own: Mutex::default(),
+            presence: Arc::new(bound.health.add_socket()),
+            watch: OnceLock::new(),
+            is_cleared: AtomicBool::new(false),
+        }
     }
 
     /// Returns the health of the transport.
     pub(crate) fn health(&self) -> &SocketHealth {
         &self.bound.health
+    }
+
+    /// Returns whether the socket is stopped or closed.
+    pub(crate) fn is_cleared(&self) -> bool {
+        self.is_cleared.load(Ordering::Acquire)
     }
 
     /// Returns the first endpoint that the socket has bound.
@@ -120,6 +133,8 @@ impl BindGuard {
     ///
     /// The socket counts as neither bound nor connected then. A second call changes nothing.
     pub(crate) fn clear(&self) {
+        // First, so that a socket without endpoints is known to be closed.
+        self.is_cleared.store(true, Ordering::Release);
         for endpoint in std::mem::take(&mut *lock(&self.own)) {
             self.bound.remove(&endpoint);
         }

@@ -5,6 +5,7 @@ use polywire_core::{Error, ErrorKind, Result};
 use super::bound::BindGuard;
 use super::endpoint::Endpoint;
 use crate::config::Settings;
+use crate::error::closed;
 
 /// Returns an endpoint that connects to the socket of this guard, and the configuration of a client
 /// that the socket allows.
@@ -15,7 +16,7 @@ use crate::config::Settings;
 /// # Errors
 ///
 /// `Unsupported` if the socket has bound no endpoint, or is a client of CURVE or PLAIN, for which
-/// only its peers have the credentials.
+/// only its peers have the credentials. `Closed` if the socket is stopped or closed.
 pub(crate) fn own_endpoint(guard: &BindGuard, settings: &Settings) -> Result<(Endpoint, Settings)> {
     let client = settings.of_own_client().ok_or_else(|| {
         let text = "cannot send the canary: the socket is a client of CURVE or PLAIN, and only \
@@ -23,6 +24,9 @@ pub(crate) fn own_endpoint(guard: &BindGuard, settings: &Settings) -> Result<(En
         Error::new(ErrorKind::Unsupported, text)
     })?;
     let bound = guard.first().ok_or_else(|| {
+        if guard.is_cleared() {
+            return closed();
+        }
         let text = "cannot send the canary: the socket has bound no endpoint";
         Error::new(ErrorKind::Unsupported, text)
     })?;

@@ -7,7 +7,7 @@
 //!
 //! - `options` and `error`: what all sockets share.
 //!
-//! - `socket_endpoints`: bind and connect. `connection_limiter`: bounds on inbound
+//! - `socket_endpoints` with `redial`: bind and connect. `connection_limiter`: bounds on inbound
 //!   connections.
 //!
 //! - `frames` and `receive`: messages in both directions.
@@ -24,6 +24,7 @@ mod frames;
 mod options;
 mod pull;
 mod receive;
+mod redial;
 mod routed_peer;
 mod router;
 mod socket_endpoints;

@@ -102,8 +102,8 @@ impl EndpointProbe for ResponderProbe {
     /// # Errors
     ///
     /// `Unsupported` if the socket has bound no endpoint, or the transport has no credentials of a
-    /// client. `Closed` if the socket no longer exists. `Unroutable` if no responder serves the
-    /// service.
+    /// client. `Closed` if the socket is closed, whether its receivers still exist or not.
+    /// `Unroutable` if no responder serves the service.
     async fn canary(&self, limit: Duration) -> Result<CanaryEcho> {
         let (dealer, limits) = {
             let socket = self.socket.upgrade().ok_or_else(closed)?;

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use futures_core::stream::BoxStream;
 use futures_util::task::AtomicWaker;
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::{StreamExt, stream};
 use polywire_core::message::ReplyTo;
 use polywire_core::transport::{Abandoned, Delivery, LogThrottle, WaitingTimes};
 use polywire_core::{Address, Limits, Message, Result};
@@ -119,9 +119,13 @@ impl Dispatcher {
             () = leaving => {}
             () = self.replies.send_batches() => {}
         }
+        if let Some((peer, replies)) = self.replies.send_last_batches() {
+            tracing::warn!(?peer, replies, "closed without room for replies that count as sent");
+        }
+        self.replies.socket().close().await;
     }
 
-    /// Takes leave of the callers, and closes the socket.
+    /// Takes leave of the callers. Replies fail from then on.
     async fn leave(&self, linger: Duration) {
         let mut requests = std::mem::replace(&mut *lock(&self.requests), stream::empty().boxed());
         // A consumer may still dispatch what it has read.
@@ -131,13 +135,7 @@ impl Dispatcher {
         let unsent = self.replies.take_unsent_refusals();
         take_leave(self.replies.router(), &mut requests, unsent, linger).await;
         self.has_left.store(true, Ordering::Release);
-        for (peer, frames) in self.replies.take_batches() {
-            // The socket lingers for what it has taken.
-            let _ = self.replies.router().send(peer, frames).now_or_never();
-        }
-        // Some engines do not close a socket that is still read.
-        drop(requests);
-        self.replies.socket().close().await;
+        // The stream of requests is dropped: some engines do not close a socket that is still read.
     }
 
     /// Returns the next message for the task, or `None` if the dispatcher is closed.

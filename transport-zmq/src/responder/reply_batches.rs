@@ -44,11 +44,21 @@ struct Peer {
     max: usize,
     /// Set if the last message of the peer was a batch.
     is_busy: bool,
-    /// Set while a batch waits for room at the peer. Replies then wait by themselves, each in its
-    /// place of the window.
-    is_blocked: bool,
+    /// Replies in batches that wait for room at the peer. While there are some, later replies wait
+    /// by themselves, each in its place of the window.
+    blocked: usize,
     /// The replies that wait until the tasks that are ready have run, in the order of their sends.
     batch: Batch,
+}
+
+/// A batch that leaves now.
+pub(super) struct DueBatch {
+    /// The routing id of the peer.
+    pub(super) peer: Bytes,
+    /// The replies, as one message.
+    pub(super) frames: Frames,
+    /// The number of replies, which count as sent.
+    pub(super) replies: usize,
 }
 
 impl ReplyBatches {
@@ -91,7 +101,7 @@ impl ReplyBatches {
         }
         let mut peers = self.peers();
         let Peers { by_id, filled } = &mut *peers;
-        let open = by_id.get_mut(peer).filter(|peer| peer.is_busy && !peer.is_blocked);
+        let open = by_id.get_mut(peer).filter(|peer| peer.is_busy && peer.blocked == 0);
         let Some(Peer { batch, .. }) = open.filter(|peer| peer.batch.has_room(&frames, peer.max))
         else {
             return Err(frames);
@@ -104,32 +114,44 @@ impl ReplyBatches {
         Ok(())
     }
 
-    /// Records whether a batch waits for room at a peer.
-    pub(super) fn set_blocked(&self, peer: &Bytes, is_blocked: bool) {
+    /// Records that a batch of this number of replies waits for room at a peer.
+    pub(super) fn block(&self, peer: &Bytes, replies: usize) {
         if let Some(peer) = self.peers().by_id.get_mut(peer) {
-            peer.is_blocked = is_blocked;
+            peer.blocked += replies;
+        }
+    }
+
+    /// Records that such a batch waits no longer.
+    pub(super) fn unblock(&self, peer: &Bytes, replies: usize) {
+        if let Some(peer) = self.peers().by_id.get_mut(peer) {
+            peer.blocked = peer.blocked.saturating_sub(replies);
         }
     }
 
     /// Waits for a batch, and until the tasks that are ready have run. Returns all batches, each
-    /// with its peer. The list may be empty, if [`take`](Self::take) came first.
+    /// with its peer. The list may be empty, if [`end`](Self::end) came first.
     ///
     /// Keep the future: one that is dropped may have taken the signal of a batch.
-    pub(super) async fn next(&self) -> Vec<(Bytes, Frames)> {
+    pub(super) async fn next(&self) -> Vec<DueBatch> {
         self.is_filled.notified().await;
         yield_now().await;
         self.take()
     }
 
-    /// Takes all batches, each with its peer.
-    pub(super) fn take(&self) -> Vec<(Bytes, Frames)> {
+    /// Takes all batches.
+    fn take(&self) -> Vec<DueBatch> {
+        self.peers().take()
+    }
+
+    /// Takes all batches, and the number of replies that wait for room at each peer. Forgets all
+    /// peers, so that later replies leave alone.
+    pub(super) fn end(&self) -> (Vec<DueBatch>, Vec<(Bytes, usize)>) {
         let mut peers = self.peers();
-        let filled = std::mem::take(&mut peers.filled);
-        let taken = filled.into_iter().filter_map(|id| {
-            let batch = &mut peers.by_id.get_mut(&id)?.batch;
-            (!batch.is_empty()).then(|| (id, batch.take()))
-        });
-        taken.collect()
+        let batches = peers.take();
+        let Peers { by_id, .. } = std::mem::take(&mut *peers);
+        self.count.store(0, Ordering::Relaxed);
+        let blocked = by_id.into_iter().map(|(id, peer)| (id, peer.blocked));
+        (batches, blocked.filter(|(_, blocked)| *blocked > 0).collect())
     }
 
     /// Records the largest batch in bytes that a peer reads; `None` if it reads none. A new peer
@@ -142,10 +164,10 @@ impl ReplyBatches {
             known.max = max;
         } else if max > 0 {
             if peers.by_id.len() >= Self::PEERS_MAX {
-                peers.by_id.retain(|_, peer| !peer.batch.is_empty());
+                peers.by_id.retain(|_, peer| !peer.batch.is_empty() || peer.blocked > 0);
             }
-            let (is_busy, is_blocked, batch) = (false, false, Batch::default());
-            peers.by_id.insert(peer.clone(), Peer { max, is_busy, is_blocked, batch });
+            let (is_busy, blocked, batch) = (false, 0, Batch::default());
+            peers.by_id.insert(peer.clone(), Peer { max, is_busy, blocked, batch });
         }
         self.count.store(peers.by_id.len(), Ordering::Relaxed);
     }
@@ -161,6 +183,19 @@ impl ReplyBatches {
 
     fn peers(&self) -> MutexGuard<'_, Peers> {
         lock(&self.peers)
+    }
+}
+
+impl Peers {
+    /// Takes all batches.
+    fn take(&mut self) -> Vec<DueBatch> {
+        let filled = std::mem::take(&mut self.filled);
+        let taken = filled.into_iter().filter_map(|peer| {
+            let batch = &mut self.by_id.get_mut(&peer)?.batch;
+            let replies = batch.len();
+            (replies > 0).then(|| DueBatch { peer, frames: batch.take(), replies })
+        });
+        taken.collect()
     }
 }
 
@@ -209,12 +244,12 @@ mod tests {
         assert!(place("a").is_ok() && place("a").is_ok());
         assert!(place("b").is_err(), "a peer that reads no batches");
         let taken = batches.take();
-        assert_eq!(taken.len(), 1);
-        assert_eq!(Batched::new(taken[0].1.clone()).count(), 2);
+        assert_eq!((taken.len(), taken[0].replies), (1, 2));
+        assert_eq!(Batched::new(taken[0].frames.clone()).count(), 2);
         assert!(batches.take().is_empty());
-        batches.set_blocked(&"a".into(), true);
+        batches.block(&"a".into(), 2);
         assert!(place("a").is_err(), "a batch waits for room");
-        batches.set_blocked(&"a".into(), false);
+        batches.unblock(&"a".into(), 2);
         assert!(place("a").is_ok());
         assert_eq!(received(&batches, vec![("a", question(None))]), 1);
         assert_eq!(batches.take().len(), 1, "what was placed leaves");
@@ -229,7 +264,7 @@ mod tests {
         let place = |reply: &'static str| batches.place(&"a".into(), message(reply));
         assert!(place("12345").is_ok() && place("12345").is_ok());
         assert_eq!(place("x"), Err(message("x")));
-        assert_eq!(Batched::new(batches.take()[0].1.clone()).count(), 2);
+        assert_eq!(Batched::new(batches.take()[0].frames.clone()).count(), 2);
         let large = Frames { head: vec![0; 39].into(), body: None };
         assert!(batches.place(&"a".into(), large).is_err());
     }

@@ -1,5 +1,8 @@
 //! Replies and refusals of a server socket: the way back to the callers.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +15,7 @@ use polywire_core::transport::{Delivery, LogThrottle, Sending};
 use polywire_core::{Limits, Message, Result};
 use tokio::sync::Notify;
 
-use super::reply_batches::ReplyBatches;
+use super::reply_batches::{DueBatch, ReplyBatches};
 use super::slow_peers::SlowPeers;
 use crate::config::Settings;
 use crate::engine::{RequestOrigin, Router, SocketControl};
@@ -41,6 +44,8 @@ pub(super) struct ReplyRouter {
     is_unsent: Notify,
     /// Throttle for log lines of refusals that are dropped.
     dropped: LogThrottle,
+    /// Throttle for log lines of batches that are dropped.
+    dropped_batches: LogThrottle,
 }
 
 /// Refusals and other answers that wait for room: 10,000. Beyond them, a refusal is dropped, and
@@ -52,9 +57,17 @@ impl ReplyRouter {
     pub(super) fn new(router: Arc<dyn Router>, settings: &Settings) -> Self {
         let (limits, own_bounds) = (settings.limits, settings.own_bounds());
         let batches = Arc::new(ReplyBatches::new(settings.batch_max()));
-        let (slow_peers, unsent) = (SlowPeers::default(), Mutex::default());
-        let (is_unsent, dropped) = (Notify::new(), LogThrottle::new());
-        Self { router, limits, own_bounds, batches, slow_peers, unsent, is_unsent, dropped }
+        Self {
+            router,
+            limits,
+            own_bounds,
+            batches,
+            slow_peers: SlowPeers::default(),
+            unsent: Mutex::default(),
+            is_unsent: Notify::new(),
+            dropped: LogThrottle::new(),
+            dropped_batches: LogThrottle::new(),
+        }
     }
 
     /// The socket, to take leave of its peers.
@@ -102,36 +115,63 @@ impl ReplyRouter {
     }
 
     /// Sends batches of replies, without an end. Batches of several peers wait for room at the same
-    /// time. Dropping the future drops the batches that wait for room.
+    /// time. Dropping the future drops the batches that wait for room; then
+    /// [`send_last_batches`](Self::send_last_batches) counts them.
     pub(super) async fn send_batches(&self) {
-        // One for each peer at most.
+        // Two for each peer at most: one may fill before the other counts as waiting.
         let mut waiting = FuturesUnordered::new();
         // Kept, since a dropped one may have taken the signal of a batch.
         let next = self.batches.next();
         tokio::pin!(next);
         loop {
             let batches = tokio::select! {
-                Some(peer) = waiting.next() => {
-                    self.batches.set_blocked(&peer, false);
+                Some((peer, replies, sent)) = waiting.next() => {
+                    self.batches.unblock(&peer, replies);
+                    self.log_dropped(peer, replies, &sent);
                     continue;
                 }
                 batches = &mut next => batches,
             };
             next.set(self.batches.next());
-            for (peer, frames) in batches {
-                // An error means that the callers are gone, or do not read.
+            for DueBatch { peer, frames, replies } in batches {
                 let mut sending = self.slow_peers.send(&*self.router, peer.clone(), frames);
-                if (&mut sending).now_or_never().is_none() {
-                    self.batches.set_blocked(&peer, true);
-                    waiting.push(sending.map(|_| peer));
+                match (&mut sending).now_or_never() {
+                    Some(sent) => self.log_dropped(peer, replies, &sent),
+                    None => {
+                        self.batches.block(&peer, replies);
+                        waiting.push(sending.map(move |sent| (peer, replies, sent)));
+                    }
                 }
             }
         }
     }
 
-    /// Takes the batches that wait, as messages to send.
-    pub(super) fn take_batches(&self) -> Vec<(Bytes, Frames)> {
-        self.batches.take()
+    /// Logs a batch that was dropped, throttled. The error means that the callers are gone, or do
+    /// not read; their handlers have learned of no error.
+    fn log_dropped(&self, peer: Bytes, replies: usize, sent: &Result<()>) {
+        if let Err(error) = sent
+            && let Some(count) = self.dropped_batches.note()
+        {
+            let peer = ReplyTo::new(peer);
+            tracing::warn!(?error, ?peer, replies, count, "dropped batches of replies");
+        }
+    }
+
+    /// Sends the batches that are left, without waiting for room, since the socket closes next.
+    /// Later replies leave alone, and fail.
+    ///
+    /// Returns the number of replies that count as sent and have found no room, with one of their
+    /// peers. `None` if there are none.
+    pub(super) fn send_last_batches(&self) -> Option<(ReplyTo, usize)> {
+        let (batches, mut unsent) = self.batches.end();
+        for DueBatch { peer, frames, replies } in batches {
+            // The socket lingers for what it has taken. An error means that the callers are gone.
+            if self.router.send(peer.clone(), frames).now_or_never().is_none() {
+                unsent.push((peer, replies));
+            }
+        }
+        let replies = unsent.iter().map(|(_, replies)| replies).sum();
+        unsent.pop().map(|(peer, _)| (ReplyTo::new(peer), replies))
     }
 
     /// Refuses requests that have lost their responder.

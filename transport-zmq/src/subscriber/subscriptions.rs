@@ -8,6 +8,9 @@
 //! Filters that are added at the same time share a marker: the first one sends it, and the others
 //! wait for the next.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -104,7 +107,10 @@ impl Subscriptions {
         let give_up = Deadline::after(self.connect_timeout).instant();
         // A publisher that connects later gets all subscriptions at once.
         let _ = timeout_at(give_up, self.socket.ready()).await;
-        *self.synced.lock().await = self.synchronize(give_up).await?;
+        // Locked before the first marker. A canary may hold the lock for longer than the timeout.
+        if let Ok(mut synced) = timeout_at(give_up, self.synced.lock()).await {
+            *synced = self.synchronize(give_up).await?;
+        }
         let (held, max) = (self.current.lock().await.prefixes.len(), self.accepted_max());
         if held > max { Err(refused(max)) } else { Ok(()) }
     }

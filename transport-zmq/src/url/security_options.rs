@@ -28,21 +28,28 @@ impl<'a> SecurityOptions<'a> {
     /// the options name, and blocks the thread meanwhile.
     ///
     /// Exactly one of the options that choose a mechanism must be given, unless there is no
-    /// security option at all. An option of another mechanism is ignored.
+    /// security option at all. An option of another mechanism is refused.
     ///
     /// # Errors
     ///
-    /// `Config` if options are missing or exclude each other, or a secret cannot be read.
+    /// `Config` if options are missing or exclude each other, with their names, or a secret cannot
+    /// be read.
     pub(super) fn apply(&self, builder: ZmqBuilder) -> Result<ZmqBuilder> {
         if self.0.is_empty() {
             return Ok(builder);
         }
-        let leads = [CURVE_SERVER_KEY, CURVE_SERVER_PUBLIC, PLAIN_USERS, PLAIN_USER];
-        let mut given = leads.into_iter().filter_map(|lead| Some((lead, self.get(lead)?)));
-        let (Some((lead, source)), None) = (given.next(), given.next()) else {
+        let chosen = MECHANISMS
+            .into_iter()
+            .find_map(|(lead, companion)| Some((lead, companion, self.get(lead)?)));
+        let Some((lead, companion, source)) = chosen else {
             let error = config("cannot configure security: set exactly one of these options");
-            return Err(error.with("options", leads.join(", ")));
+            return Err(error.with("options", MECHANISMS.map(|(lead, _)| lead).join(", ")));
         };
+        let mut names = self.0.iter().map(|(name, _)| *name);
+        if let Some(other) = names.find(|name| *name != lead && Some(*name) != companion) {
+            let error = config("cannot configure security: these options exclude each other");
+            return Err(error.with("options", format!("{lead}, {other}")));
+        }
         match lead {
             CURVE_SERVER_KEY => curve_options::server(builder, source, self.get(CURVE_ALLOW)),
             CURVE_SERVER_PUBLIC => curve_options::client(builder, source, self.get(CURVE_KEY)),
@@ -59,7 +66,7 @@ impl<'a> SecurityOptions<'a> {
         }
     }
 
-    /// Returns the value of an option, the first one if there are several.
+    /// Returns the value of an option, which is given once at most.
     fn get(&self, name: &str) -> Option<&'a str> {
         self.0.iter().find(|(other, _)| *other == name).map(|(_, value)| *value)
     }
@@ -93,6 +100,13 @@ const PLAIN_USERS: &str = "plain_users";
 const PLAIN_USER: &str = "plain_user";
 /// The source of the password of a PLAIN client. Required for a client.
 const PLAIN_PASSWORD: &str = "plain_password";
+/// The options that choose a mechanism, each with the other option that belongs to the mechanism.
+const MECHANISMS: [(&str, Option<&str>); 4] = [
+    (CURVE_SERVER_KEY, Some(CURVE_ALLOW)),
+    (CURVE_SERVER_PUBLIC, Some(CURVE_KEY)),
+    (PLAIN_USERS, None),
+    (PLAIN_USER, Some(PLAIN_PASSWORD)),
+];
 /// All security options, which go to [`SecurityOptions`].
 const NAMES: [&str; 7] = [
     CURVE_SERVER_KEY,
@@ -106,6 +120,8 @@ const NAMES: [&str; 7] = [
 
 #[cfg(all(test, feature = "curve"))]
 mod tests {
+    use polywire_core::ErrorKind;
+
     use crate::security::curve::KeyPair;
     use crate::url::parse;
 
@@ -139,10 +155,6 @@ mod tests {
         for (options, why) in [
             (format!("curve_server_key=file:{secret}"), "curve_allow"),
             (format!("curve_server_key=file:{secret}&curve_allow=file:{bent}"), "line: 2"),
-            (
-                format!("curve_server_key=file:{secret}&plain_users=file:{users}"),
-                "exactly one of these",
-            ),
             ("curve_allow=any".to_owned(), "exactly one of these"),
             (
                 "curve_server_key=file:/nonexistent/key&curve_allow=any".to_owned(),
@@ -161,13 +173,34 @@ mod tests {
     }
 
     #[test]
+    fn options_of_two_mechanisms_are_refused_by_their_names() {
+        for (options, names) in [
+            ("curve_server_key=file:/x&plain_users=file:/x", "curve_server_key, plain_users"),
+            ("plain_user=a&curve_server_public=file:/x", "curve_server_public, plain_user"),
+            ("plain_users=file:/x&curve_allow=any", "plain_users, curve_allow"),
+            ("curve_allow=any&curve_server_public=file:/x", "curve_server_public, curve_allow"),
+            ("curve_server_key=file:/x&curve_key=file:/x", "curve_server_key, curve_key"),
+            ("plain_users=file:/x&plain_password=file:/x", "plain_users, plain_password"),
+        ] {
+            let error = parse(&format!("zmq+tcp://a:1?{options}")).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{options}: {error}");
+            assert_eq!(error.detail("options"), Some(names), "{options}: {error}");
+        }
+    }
+
+    #[test]
     fn secret_in_a_url_is_refused_and_left_out_of_the_error() {
         let secret = KeyPair::generate().secret().to_z85().replace('&', "x");
-        for option in ["curve_server_key", "curve_key", "curve_kex", "plain_password"] {
-            let url = format!(
-                "zmq+tcp://a:1?{option}={secret}&curve_server_public=file:/x&curve_allow=any"
-            );
-            let error = parse(&url).unwrap_err();
+        for options in [
+            format!("curve_server_key={secret}&curve_allow=any"),
+            format!("curve_server_key={secret}&curve_server_public=file:/x"),
+            format!("curve_server_public=file:/x&curve_key={secret}"),
+            format!("curve_server_public=file:/x&curve_kex={secret}"),
+            format!("plain_user=a&plain_password={secret}"),
+            format!("plain_user=a&curve_key={secret}"),
+            format!("curve_key={secret}&curve_key={secret}"),
+        ] {
+            let error = parse(&format!("zmq+tcp://a:1?{options}")).unwrap_err();
             assert!(!format!("{error} {error:?}").contains(&*secret), "{error:?}");
         }
     }

@@ -40,6 +40,11 @@ impl Batch {
         self.count == 0
     }
 
+    /// Returns the number of messages.
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
     /// Returns whether the batch with one more message would have at most `max` bytes.
     ///
     /// Only the envelope of the message counts, with its length in four bytes.

@@ -115,6 +115,19 @@ async fn canaries_of_workers_and_subscribers_come_back() {
     assert_eq!(report.endpoints[0].outcome.as_ref().unwrap_err().kind(), ErrorKind::Unroutable);
 }
 
+/// The receivers of a closed transport may still exist.
+#[tokio::test]
+async fn canaries_of_a_closed_transport_fail_as_closed() {
+    let transport = zmq().bind("tcp://127.0.0.1:*").build().unwrap();
+    let _server = Server::bind(&transport, "a").await.unwrap();
+    let _puller: Puller<u32> = Puller::bind(&transport, "q", MessagePack).await.unwrap();
+    transport.close().await.unwrap();
+    let report = transport.health().canary(PATIENCE).await;
+    let kinds: Vec<_> =
+        report.endpoints.iter().map(|canary| canary.outcome.as_ref().unwrap_err().kind()).collect();
+    assert_eq!(kinds, [ErrorKind::Closed, ErrorKind::Closed]);
+}
+
 #[tokio::test]
 async fn client_is_connected_while_a_server_is() {
     for setup in setups().into_iter().filter(|setup| matches!(setup.1, Side::Connect)) {

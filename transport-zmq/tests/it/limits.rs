@@ -73,6 +73,30 @@ async fn subscriber_with_more_filters_than_the_publisher_accepts_fails_to_open()
     assert_eq!(error.detail("bound"), Some("subscriptions_max"), "{error}");
 }
 
+/// A publisher that connects has chosen its subscribers, and neither states nor enforces a bound.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn publisher_that_connects_accepts_filters_beyond_its_bound() {
+    let subscribing = zmq().bind("tcp://127.0.0.1:*").connect_timeout(PATIENCE).build().unwrap();
+    let mut events =
+        Subscriber::<u32>::bind(&subscribing, "weather", MessagePack).filter("t.0").await.unwrap();
+    let admission = Admission { subscriptions_max: 1, ..Admission::default() };
+    let connecting = zmq().connect(&subscribing.local_endpoints()[0]).connect_timeout(PATIENCE);
+    let publishing = connecting.admission(admission).build().unwrap();
+    let publish = publisher(&publishing).await;
+    let filters = events.filters().clone();
+    // The answer to the first filter says that there is no bound.
+    filters.add("t.1").await.unwrap();
+    // More than the 1,026 that a publisher with this bound tolerates where it listens.
+    let added = (2..1100).map(|number| {
+        let filters = filters.clone();
+        async move { filters.add(format!("t.{number}").as_str()).await }
+    });
+    let added = timeout(PATIENCE, join_all(added)).await.expect("each filter is added");
+    added.into_iter().for_each(|added| added.unwrap());
+    publish.publish("t.1099", &7).await.unwrap();
+    assert_eq!(*next(&mut events).await.unwrap(), 7);
+}
+
 /// One-way calls to a server that does not read end by their own bound, and say that they were not
 /// sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

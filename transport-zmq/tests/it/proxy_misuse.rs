@@ -55,6 +55,46 @@ fn envelope(kind: u8, id: u8) -> Vec<u8> {
     [&[b'P', 1, kind, 3], &[0; 7][..], &[id], &[0, 0, 255, 255], b"\x01\x01a\x02\x01m"].concat()
 }
 
+/// Waits for the next message of a server, and returns its kind.
+async fn next_kind(server: &Socket) -> u8 {
+    let message = timeout(PATIENCE, server.recv()).await.expect("a message arrives").unwrap();
+    message.part_bytes(1).unwrap()[2]
+}
+
+/// A client of another kind may mark a call both as idempotent (4) and as one that no server may
+/// begin after another one has (8).
+#[tokio::test]
+async fn lost_call_that_runs_at_most_once_is_not_sent_again() {
+    for flags in [4, 4 | 8] {
+        let proxy = start().await;
+        let [lost, other] =
+            [(); 2].map(|()| Socket::try_new(SocketType::Router, Options::default()).unwrap());
+        lost.connect(proxy.backend()).await.unwrap();
+        assert_eq!(next_kind(&lost).await, 8, "the question for the bound of the server");
+        let caller = Socket::try_new(SocketType::Dealer, Options::default()).unwrap();
+        caller.connect(proxy.frontend()).await.unwrap();
+        let mut request = envelope(1, 7);
+        request[3] |= flags;
+        caller.send(Message::from(request)).await.unwrap();
+        assert_eq!(next_kind(&lost).await, 1);
+        other.connect(proxy.backend()).await.unwrap();
+        assert_eq!(next_kind(&other).await, 8);
+        lost.close().await.unwrap();
+        if flags & 8 == 0 {
+            assert_eq!(next_kind(&other).await, 1);
+            continue;
+        }
+        tokio::select! {
+            loss = timeout(PATIENCE, caller.recv()) => {
+                let loss = loss.expect("the client learns of the loss").unwrap();
+                let loss = loss.part_bytes(0).unwrap();
+                assert_eq!((loss[2], loss[11]), (7, 7));
+            }
+            kind = next_kind(&other) => panic!("the other server gets a message of kind {kind}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn client_that_does_not_read_holds_up_no_other() {
     let proxy = start().await;

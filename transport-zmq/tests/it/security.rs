@@ -1,5 +1,6 @@
 //! Peers that authenticate, and peers that are denied: in every pattern, and through a proxy.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
@@ -164,6 +165,61 @@ async fn jobs_and_events_pass_between_allowed_peers() {
     let pusher = Pusher::connect(&unknown, "jobs", MessagePack).await.unwrap();
     let error = timeout(PATIENCE, pusher.push(&9_u32)).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
+}
+
+/// Makes a transport that binds a free port and denies the first client.
+fn denying_once() -> Zmq {
+    let has_denied = AtomicBool::new(false);
+    let users = plain::PlainServer::new::<&str, &str>([])
+        .allow_if(move |_, _| has_denied.swap(true, Ordering::Relaxed));
+    let builder = builder().bind("tcp://127.0.0.1:*").plain_server(users);
+    builder.connect_timeout(PATIENCE).build().unwrap()
+}
+
+#[tokio::test]
+async fn denied_puller_and_subscriber_connect_once_they_are_allowed() {
+    secured_engine!();
+    let [pushing, publishing] = [(); 2].map(|()| denying_once());
+    let pusher = Pusher::connect(&pushing, "jobs", MessagePack).timeout(PATIENCE).await.unwrap();
+    let publisher = Publisher::connect(&publishing, "news", MessagePack).await.unwrap();
+    let [pulling, reading] = [&pushing, &publishing].map(|bound| {
+        let builder = builder().connect(&bound.local_endpoints()[0]);
+        builder.plain_client(plain::PlainClient::new("alice", "secret")).build().unwrap()
+    });
+    let mut jobs: Puller<u32> = Puller::bind(&pulling, "jobs", MessagePack).await.unwrap();
+    let mut news: Subscriber<u32> =
+        Subscriber::bind(&reading, "news", MessagePack).filter("#").await.unwrap();
+    timeout(PATIENCE, pusher.push(&7_u32)).await.expect("the puller connects").unwrap();
+    assert_eq!(*timeout(PATIENCE, jobs.next()).await.unwrap().unwrap().unwrap(), 7);
+    let arrived = async {
+        loop {
+            // Dropped while the subscriber is not connected.
+            publisher.publish("a", &8_u32).await.unwrap();
+            if let Ok(event) = timeout(Duration::from_millis(50), news.next()).await {
+                return *event.unwrap().unwrap();
+            }
+        }
+    };
+    assert_eq!(timeout(PATIENCE, arrived).await.expect("an event arrives"), 8);
+}
+
+#[tokio::test]
+async fn endpoint_of_a_peer_that_denies_access_is_removed() {
+    secured_engine!();
+    let users = plain::PlainServer::new([("alice", "secret")]);
+    let publishing = builder().bind("tcp://127.0.0.1:*").plain_server(users).build().unwrap();
+    let _publisher = Publisher::connect(&publishing, "news", MessagePack).await.unwrap();
+    let endpoint = publishing.local_endpoints()[0].clone();
+    let reading = builder()
+        .connect(&endpoint)
+        .plain_client(plain::PlainClient::new("alice", "wrong"))
+        .build()
+        .unwrap();
+    // Opens when the publisher has denied access.
+    let _news = Subscriber::<u32>::bind(&reading, "news", MessagePack).await.unwrap();
+    reading.disconnect_endpoint(&endpoint).await.unwrap();
+    let again = reading.disconnect_endpoint(&endpoint).await.unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::Config, "{again}");
 }
 
 #[tokio::test]

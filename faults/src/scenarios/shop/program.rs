@@ -96,6 +96,16 @@ impl Program {
         }
     }
 
+    /// Fails unless the program exports a metric, as Prometheus would read it.
+    pub(super) async fn exports(&self, metric: &str) -> Result<()> {
+        let address = self.probe.borrow().clone();
+        let answer = get(&address.context("an address")?, "/metrics").await?;
+        let found = answer.lines().any(|line| line.starts_with(metric));
+        let exported =
+            if found { Ok(()) } else { Err(anyhow::anyhow!("exports no {metric}:\n{answer}")) };
+        self.named(exported)
+    }
+
     /// Kills the process as in a crash.
     pub(super) async fn kill(mut self) -> Result<()> {
         self.process.kill().await.with_context(|| format!("cannot kill {}", self.name))
@@ -164,9 +174,15 @@ async fn read(errors: ChildStderr, found: watch::Sender<Option<String>>, log: Lo
 ///
 /// Any answer but 200 means that the program is not ready.
 async fn is_ready(address: &str) -> Result<bool> {
+    Ok(get(address, "/ready").await?.starts_with("HTTP/1.1 200"))
+}
+
+/// Returns the answer of a program to a GET request, with its status line and headers.
+async fn get(address: &str, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(b"GET /ready HTTP/1.1\r\nhost: probe\r\n\r\n").await?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: probe\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     within("a probe answers", stream.read_to_string(&mut answer)).await??;
-    Ok(answer.starts_with("HTTP/1.1 200"))
+    Ok(answer)
 }

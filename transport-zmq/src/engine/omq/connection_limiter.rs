@@ -1,5 +1,6 @@
 //! Bounds on the inbound connections of a socket, as [`Admission`] sets them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use omq_tokio::{MonitorEvent, MonitorRecvError, MonitorStream, PeerInfo, Socket, SocketType};
@@ -24,6 +25,8 @@ use crate::security::Admission;
 pub(super) struct ConnectionLimiter {
     /// The bounds.
     admission: Admission,
+    /// Set when every further peer is refused.
+    refuses: AtomicBool,
     /// The peers that have finished their handshake.
     connected: Mutex<ConnectedPeers>,
     /// The watching task. Absent until the socket binds its first endpoint.
@@ -39,7 +42,21 @@ impl ConnectionLimiter {
     pub(super) fn new(admission: Admission) -> Arc<Self> {
         let (connected, task) = (Mutex::default(), Mutex::default());
         let (rejections, handshake_failures) = (LogThrottle::new(), LogThrottle::new());
-        Arc::new(Self { admission, connected, task, rejections, handshake_failures })
+        let refuses = AtomicBool::new(false);
+        Arc::new(Self { admission, refuses, connected, task, rejections, handshake_failures })
+    }
+
+    /// Disconnects every peer that finishes its handshake from now on.
+    ///
+    /// The engine ends handshakes that are under way when an endpoint is unbound. This is for peers
+    /// that finish theirs in that moment.
+    pub(super) fn refuse_all(&self) {
+        self.refuses.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether one more peer of a host would be too many.
+    fn is_excess(&self, connected: &ConnectedPeers, host: Option<Host>) -> bool {
+        self.refuses.load(Ordering::Relaxed) || connected.is_full(host, &self.admission)
     }
 
     /// Returns whether one more peer from this address would be too many. A socket that binds no
@@ -89,7 +106,7 @@ impl ConnectionLimiter {
         let mut connected = lock(&self.connected);
         match event {
             MonitorEvent::HandshakeSucceeded { peer, .. } => {
-                let is_excess = connected.is_full(host_of(peer), &self.admission);
+                let is_excess = self.is_excess(&connected, host_of(peer));
                 // Counted until the disconnect event, so that the count never falls twice.
                 connected.add(peer.connection_id, host_of(peer));
                 is_excess.then_some(peer.connection_id)
@@ -150,7 +167,7 @@ impl ConnectionLimiter {
         let mut excess = Vec::new();
         for (peer, subscriptions) in seen {
             let host = host_of(&peer);
-            if connected.is_full(host, &self.admission)
+            if self.is_excess(&connected, host)
                 || subscriptions > self.admission.subscriptions_tolerated()
             {
                 excess.push(peer.connection_id);
@@ -176,7 +193,8 @@ async fn watch(limiter: Weak<ConnectionLimiter>, socket: Socket, mut events: Mon
             Err(_) => return,
         };
         for connection in excess {
-            if let Some(count) = limiter.rejections.note() {
+            let is_stopped = limiter.refuses.load(Ordering::Relaxed);
+            if !is_stopped && let Some(count) = limiter.rejections.note() {
                 tracing::warn!(count, "disconnected peers beyond the bounds of admission");
             }
             // An error means that the peer is gone already.

@@ -1,6 +1,6 @@
 //! Endpoints of a socket, and the peers that the socket reaches through them.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use async_trait::async_trait;
 use futures_core::future::BoxFuture;
@@ -8,17 +8,19 @@ use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, stream};
 use omq_tokio::{MonitorEvent, MonitorRecvError, MonitorStream, Socket};
 use polywire_core::Result;
+use tokio::task::AbortHandle;
 
 use super::connection_limiter::ConnectionLimiter;
 use super::error::engine_error;
+use super::redial::redial;
 use crate::endpoint::{Endpoint, EndpointChange, Side};
 use crate::engine::SocketControl;
 use crate::engine::error::cannot_bind;
 use crate::error::lock;
 use crate::wire::SyncMarker;
 
-/// A socket with the endpoints that it binds and connects to. Dropping the value stops the limiter,
-/// which holds the socket.
+/// A socket with the endpoints that it binds and connects to. Dropping the value stops the limiter
+/// and the task of [`redial`], which hold the socket.
 ///
 /// No lock is held across an await. In `connect`, the lock of `connected` encloses that of
 /// `events`; elsewhere, one lock is held at a time.
@@ -30,8 +32,10 @@ pub(crate) struct SocketEndpoints {
     /// Endpoints that are bound: as requested, and with the real port.
     bound: Mutex<Vec<(Endpoint, String)>>,
     /// Endpoints to connect to. The engine reconnects to each of them until it is removed, or
-    /// rejects the handshake.
-    connected: Mutex<Vec<Endpoint>>,
+    /// rejects the handshake. Shared with the task of [`redial`].
+    connected: Arc<Mutex<Vec<Endpoint>>>,
+    /// The task of [`redial`], which begins with the first endpoint.
+    redialing: OnceLock<AbortHandle>,
     /// Monitor events since the first endpoint was added that [`ready`](Self::ready) has not
     /// waited for. Begun before the engine connects, so that no event is missed.
     events: Mutex<Option<MonitorStream>>,
@@ -44,7 +48,8 @@ impl SocketEndpoints {
             socket,
             limiter,
             bound: Mutex::default(),
-            connected: Mutex::default(),
+            connected: Arc::default(),
+            redialing: OnceLock::new(),
             events: Mutex::default(),
         }
     }
@@ -115,7 +120,7 @@ impl SocketEndpoints {
     /// Connects to an endpoint, unless the socket does already. Returns before a peer is connected.
     ///
     /// `None` stands for an endpoint that the socket connects to already. The engine retries with
-    /// pauses from 100 ms to 5 seconds, and stops after a rejected handshake.
+    /// pauses from 100 ms to 5 seconds. After a rejected handshake, [`redial`] goes on.
     ///
     /// # Errors
     ///
@@ -129,6 +134,10 @@ impl SocketEndpoints {
             }
             connected.push(endpoint.clone());
             lock(&self.events).get_or_insert_with(|| self.socket.monitor());
+            self.redialing.get_or_init(|| {
+                let (socket, events) = (self.socket.clone(), self.socket.monitor());
+                tokio::spawn(redial(socket, self.connected.clone(), events)).abort_handle()
+            });
         }
         if let Err(error) = self.socket.connect(name.as_str()).await {
             // The next request for this endpoint has to try again.
@@ -154,8 +163,11 @@ impl SocketEndpoints {
             connected.swap_remove(at);
         }
         let name = endpoint.to_string();
-        self.socket.disconnect(name.as_str()).await.map_err(engine_error)?;
-        Ok(Some(name))
+        match self.socket.disconnect(name.as_str()).await {
+            // The engine has dropped the endpoint already, after a rejected handshake.
+            Ok(()) | Err(omq_tokio::Error::Unroutable) => Ok(Some(name)),
+            Err(error) => Err(engine_error(error)),
+        }
     }
 
     /// Waits until each endpoint that the socket connects to is ready or unreachable for now. Waits
@@ -195,9 +207,12 @@ impl SocketEndpoints {
         }
     }
 
-    /// Removes all endpoints and disconnects all peers. The socket stays open, so that received
-    /// messages can be read. Messages on their way from the peers are lost.
+    /// Removes all endpoints and disconnects all peers, those in their handshake included. The
+    /// socket stays open, so that received messages can be read. Messages on their way from the
+    /// peers are lost.
     pub(super) async fn remove_all(&self) {
+        // First, for the peers that finish their handshake while the endpoints are unbound.
+        self.limiter.refuse_all();
         self.stop_listening().await;
         let connected = std::mem::take(&mut *lock(&self.connected));
         // Each step fails only if the socket is closed.
@@ -226,6 +241,9 @@ async fn next_of_connections(events: &mut MonitorStream) -> Result<MonitorEvent,
 impl Drop for SocketEndpoints {
     fn drop(&mut self) {
         self.limiter.stop();
+        if let Some(redialing) = self.redialing.get() {
+            redialing.abort();
+        }
     }
 }
 

@@ -32,8 +32,8 @@ use crate::wire::Frames;
 
 /// A DEALER or PUSH socket for one endpoint, with one link at a time.
 ///
-/// Dropping the socket ends the outbox of its link. The link then sends what it has; the linger
-/// time does not apply.
+/// Dropping the socket closes it, and ends the outbox of its link. The link then sends what it has;
+/// the linger time does not apply. A close that has begun goes on.
 pub(in crate::engine) struct ZeromqDealer {
     /// Shared with the future of a close, which outlives the socket.
     inner: Arc<Inner>,
@@ -209,9 +209,11 @@ impl SocketControl for ZeromqDealer {
     }
 }
 
-impl Drop for ZeromqDealer {
+impl Drop for Inner {
+    /// Runs after the last of the socket and its close, which may still wait for a connection.
     fn drop(&mut self) {
-        if let Some(link) = self.inner.link() {
+        self.set.close();
+        if let Some(link) = self.link() {
             link.outbox.end();
         }
     }
@@ -227,14 +229,14 @@ impl Dealer for ZeromqDealer {
         frames.map_or(Ok(()), Err)
     }
 
-    /// Waits for room in the outbox. Never resolves once the link has ended, or before there is
-    /// one.
+    /// Waits for room in the outbox, which another sender may take first. Never resolves once the
+    /// link has ended, or before there is one.
     fn room(&self) -> BoxFuture<'_, ()> {
         let link = self.inner.link();
         let room = async move {
             if let Some(link) = link {
                 link.outbox.room().await;
-                if link.outbox.has_room() {
+                if !link.outbox.has_ended() {
                     return;
                 }
             }
@@ -284,5 +286,28 @@ impl Dealer for ZeromqDealer {
             }
             None => stream::empty().boxed(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Engine, ZmqBuilder};
+
+    #[tokio::test]
+    async fn dropped_socket_leaves_no_task_behind() {
+        let builder = ZmqBuilder::new().engine(Engine::Zeromq).connect("tcp://127.0.0.1:1");
+        let (settings, endpoints) = builder.settings().unwrap();
+        let endpoint = &endpoints.calling.connect[0];
+        let dealer = ZeromqDealer::connect(&settings, &Traffic::Requests, endpoint);
+        let runtime = tokio::runtime::Handle::current().metrics();
+        assert_eq!(runtime.num_alive_tasks(), 1, "the queue of replies is kept open");
+        drop(dealer);
+        let ended = async {
+            while runtime.num_alive_tasks() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(60), ended).await.expect("the task ends");
     }
 }

@@ -107,8 +107,13 @@ impl LinkedEndpoints {
             None => None,
         };
         let real = real.to_string();
+        let mut all = lock(&self.bound);
+        // A close that has begun meanwhile ends the endpoints that are listed by then.
+        if self.set.is_closed() {
+            return Err(closed());
+        }
         let accepting = tokio::spawn(accept(listener, self.set.clone(), real.clone()));
-        lock(&self.bound).push(Bound {
+        all.push(Bound {
             requested: endpoint.clone(),
             real: real.clone(),
             accepting,
@@ -210,7 +215,7 @@ impl LinkedEndpoints {
     }
 
     /// Removes all endpoints, and reads no more from any peer. The links end when what has arrived
-    /// is read.
+    /// is read, and those in their handshake at once.
     pub(super) fn stop(&self) {
         self.set.close();
         for task in [self.stop_listening().boxed(), self.stop_connecting().boxed()] {

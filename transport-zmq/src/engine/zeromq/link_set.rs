@@ -62,6 +62,8 @@ struct SetState {
 const WINDOW: usize = 256;
 /// The share of the handshakes that one remote host may have: an eighth.
 const HOST_SHARE: usize = 8;
+/// The reason for the end of a link whose set is closed.
+const CLOSED: &str = "the socket was closed";
 /// Heartbeats after which the kernel gives up on bytes that the host of the peer does not take.
 const HEARTBEATS_MAX: u32 = 6;
 
@@ -117,12 +119,9 @@ impl LinkSet {
     pub(super) fn admit(self: &Arc<Self>, stream: PeerStream, endpoint: &str) {
         let address = stream.peer_address();
         let host = address.map(|address| Host::of(address.ip()));
-        let handshakes_max = match address {
-            Some(address) if !is_local(address.ip()) => {
-                (self.admission.pending_handshakes_max / HOST_SHARE).max(1)
-            }
-            _ => self.admission.pending_handshakes_max,
-        };
+        let all = self.admission.pending_handshakes_max;
+        let is_remote = address.is_some_and(|address| !is_local(address.ip()));
+        let handshakes_max = if is_remote { (all / HOST_SHARE).max(1) } else { all };
         let bounds = InboundBounds { host, handshakes_max };
         // An error means that the set is closed, and with it the listener in a moment.
         if let Ok(None) = self.start_link(stream, endpoint, Some(bounds))
@@ -155,10 +154,8 @@ impl LinkSet {
             reason: Mutex::default(),
             task: OnceLock::new(),
         });
-        let arrivals = match &self.arrivals {
-            Some(arrivals) => Some(arrivals.upgrade().ok_or_else(closed)?),
-            None => None,
-        };
+        let upgrade = |arrivals: &mpsc::WeakSender<_>| arrivals.upgrade().ok_or_else(closed);
+        let arrivals = self.arrivals.as_ref().map(upgrade).transpose()?;
         {
             let mut state = lock(&self.state);
             if state.is_closed {
@@ -199,15 +196,20 @@ impl LinkSet {
         }
     }
 
-    /// Takes a link into the open ones.
+    /// Takes a link into the open ones, unless the set is closed.
     fn open(&self, link: &Arc<Link>) -> Result<(), String> {
-        if link.is_inbound {
-            // Others may have finished their handshakes meanwhile.
+        {
             let mut state = lock(&self.state);
-            if state.connected.is_full(link.host, &self.admission) {
+            if state.is_closed {
+                return Err(CLOSED.to_owned());
+            }
+            // Others may have finished their handshakes meanwhile.
+            if link.is_inbound && state.connected.is_full(link.host, &self.admission) {
                 return Err("too many peers are connected".to_owned());
             }
-            state.connected.add(link.number, link.host);
+            if link.is_inbound {
+                state.connected.add(link.number, link.host);
+            }
         }
         self.owner.opened(link)?;
         {
@@ -292,24 +294,25 @@ impl LinkSet {
         states.boxed()
     }
 
-    /// Starts no more links, and ends the queue of arrivals with the last link.
+    /// Starts no more links, ends those in their handshake, and ends the queue of arrivals with the
+    /// last link.
     pub(super) fn close(&self) {
         lock(&self.state).is_closed = true;
+        let starting: Vec<_> = lock(&self.state).starting.values().cloned().collect();
+        starting.iter().for_each(|link| link.cut(CLOSED));
         if let Some(keeper) = &self.keeper {
             keeper.abort();
         }
         self.notify_changed();
     }
 
-    /// Sends what is queued, for this time at most, and ends all links.
+    /// Sends what is queued, for this time at most, and ends all links of a closed set.
     pub(super) async fn finish(self: Arc<Self>, linger: Duration) {
-        let starting: Vec<_> = lock(&self.state).starting.values().cloned().collect();
-        starting.iter().for_each(|link| link.cut("the socket was closed"));
         let open = self.links();
         open.iter().for_each(|link| link.outbox.end());
         let all = future::join_all(open.iter().map(|link| link.wait_end()));
         let _ = tokio::time::timeout(linger, all).await;
-        open.iter().for_each(|link| link.cut("the socket was closed"));
+        open.iter().for_each(|link| link.cut(CLOSED));
         // The ports of their connections are free then.
         future::join_all(open.iter().map(|link| link.wait_end())).await;
     }

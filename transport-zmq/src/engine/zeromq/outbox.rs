@@ -76,6 +76,11 @@ impl Outbox {
         !state.ended && state.queued.len() < self.capacity
     }
 
+    /// Returns whether no message can be added any more.
+    pub(super) fn has_ended(&self) -> bool {
+        lock(&self.state).ended
+    }
+
     /// Returns whether a message has to wait for room. None waits for an ended queue.
     pub(super) fn is_full(&self) -> bool {
         let state = lock(&self.state);

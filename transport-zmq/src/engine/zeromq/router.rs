@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, stream};
+use polywire_core::Error;
 use polywire_core::transport::Sending;
 use tokio::sync::mpsc;
 use zeromq::ZmqMessage;
@@ -58,6 +59,11 @@ impl ZeromqRouter {
     fn link(&self, peer: &[u8]) -> Option<Arc<Link>> {
         self.endpoints.set.link(u64::from_be_bytes(peer.try_into().ok()?))
     }
+
+    /// Returns the error of a reply whose peer takes no more messages.
+    fn unsendable(&self) -> Error {
+        if self.endpoints.set.is_closed() { closed() } else { caller_gone() }
+    }
 }
 
 /// Returns the routing id of the peer of a link.
@@ -80,8 +86,7 @@ impl Router for ZeromqRouter {
     /// one peer may leave in another order.
     fn send(&self, peer: Bytes, frames: Frames) -> Sending<'_> {
         let Some(link) = self.link(&peer) else {
-            let is_closed = self.endpoints.set.is_closed();
-            return Sending::ready(Err(if is_closed { closed() } else { caller_gone() }));
+            return Sending::ready(Err(self.unsendable()));
         };
         let mut message = Some(message_of(frames));
         if push(&link, &mut message) {
@@ -90,8 +95,9 @@ impl Router for ZeromqRouter {
         Sending::later(async move {
             while !push(&link, &mut message) {
                 link.outbox.room().await;
-                if self.link(&peer).is_none() {
-                    return Err(caller_gone());
+                // A close ends the outbox while the link is still open.
+                if link.outbox.has_ended() {
+                    return Err(self.unsendable());
                 }
                 tokio::task::coop::consume_budget().await;
             }

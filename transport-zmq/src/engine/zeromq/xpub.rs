@@ -50,7 +50,7 @@ struct Events {
     set: OnceLock<Weak<LinkSet>>,
     /// The number of subscriptions that subscribers learn from an answer.
     subscriptions_max: usize,
-    /// The number of subscriptions above which a peer is disconnected.
+    /// The number of subscriptions above which an inbound peer is disconnected.
     subscriptions_tolerated: usize,
 }
 
@@ -137,8 +137,8 @@ impl LinkOwner for Events {
 
     /// Reads a subscription or the end of one. Any other message is ignored.
     ///
-    /// A subscriber beyond the tolerated number is disconnected. A sync marker goes to the queue of
-    /// markers, with the number of subscribers that have it.
+    /// A subscriber that has connected is disconnected beyond the tolerated number. A sync marker
+    /// goes to the queue of markers, with the number of subscribers that have it.
     fn received(&self, link: &Arc<Link>, message: ZmqMessage) {
         let Some(frame) = message.get(0).filter(|_| message.len() == 1) else { return };
         let marker = {
@@ -146,7 +146,9 @@ impl LinkOwner for Events {
             match frame.split_first() {
                 Some((1, _)) => {
                     let prefix = frame.slice(1..);
-                    if subscribers.subscribe(link.number, &prefix) > self.subscriptions_tolerated {
+                    let held = subscribers.subscribe(link.number, &prefix);
+                    // A peer that this side has connected to may not know of any bound.
+                    if link.is_inbound && held > self.subscriptions_tolerated {
                         return link.cut("the peer has too many subscriptions");
                     }
                     SyncMarker::read(&prefix).map(|marker| (marker, subscribers.count(&prefix)))
@@ -218,8 +220,8 @@ impl XPub for ZeromqXPub {
         markers.boxed()
     }
 
-    /// Returns the bound that subscribers learn, while an endpoint is bound. Peers of any socket
-    /// are disconnected above the tolerated number.
+    /// Returns the bound that subscribers learn, while an endpoint is bound. Subscribers that have
+    /// connected to one are disconnected above the tolerated number.
     fn subscriptions_max(&self) -> Option<usize> {
         self.endpoints.listens().then_some(self.events.subscriptions_max)
     }

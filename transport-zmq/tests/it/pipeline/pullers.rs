@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use polywire_codec::MessagePack;
 use polywire_core::{ErrorKind, Puller, Transport, Window, Worker};
-use polywire_zmq::{Engine, Zmq};
+use polywire_zmq::{Admission, Engine, Zmq};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::support::engine::ENGINE;
@@ -75,6 +77,31 @@ async fn stopped_puller_yields_its_jobs_and_ends() {
     }
     assert_eq!(taken, (0..taken.len() as u32).collect::<Vec<_>>());
     assert!(pulling.local_endpoints().is_empty());
+}
+
+/// The handshake may last for an hour, and neither holds up the end of the puller nor outlasts it.
+/// Engine omq ends it by itself with the endpoint.
+#[tokio::test]
+async fn stopped_puller_ends_and_disconnects_a_peer_in_its_handshake() {
+    let handshake_timeout = Duration::from_hours(1);
+    let admission = Admission { handshake_timeout, ..Admission::default() };
+    let pulling = builder().bind("tcp://127.0.0.1:*").admission(admission).build().unwrap();
+    let mut jobs = puller(&pulling).await;
+    let endpoint = pulling.local_endpoints()[0].clone();
+    let mut peer = TcpStream::connect(endpoint.trim_start_matches("tcp://")).await.unwrap();
+    let mut greeting = [0; 64];
+    (greeting[0], greeting[9], greeting[10]) = (0xFF, 0x7F, 3);
+    greeting[12..16].copy_from_slice(b"NULL");
+    peer.write_all(&greeting).await.unwrap();
+    // The greeting of the puller proves that the handshake has begun.
+    timeout(PATIENCE, peer.read_exact(&mut greeting)).await.unwrap().unwrap();
+
+    jobs.stop();
+    assert!(timeout(PATIENCE, jobs.next()).await.expect("the puller ends").is_none());
+    // The peer goes on, and a failure means that it is disconnected already.
+    let _ = peer.write_all(b"\x04\x1a\x05READY\x0bSocket-Type\0\0\0\x04PUSH").await;
+    let ended = timeout(PATIENCE, peer.read_to_end(&mut Vec::new())).await;
+    let _ = ended.expect("the peer is disconnected");
 }
 
 #[tokio::test]
