@@ -66,7 +66,7 @@ mod authenticate;
 mod circuit_breaker;
 mod concurrency_limit;
 mod deadline_limits;
-mod failure_throttle;
+mod failure_log_throttle;
 mod layer_impls;
 mod layered;
 mod log_failures;

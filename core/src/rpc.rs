@@ -17,12 +17,12 @@ mod call_builder;
 mod call_handle;
 mod client;
 mod client_connect;
+mod pending_call_watchdog;
 mod pending_calls;
 mod permitted_calls;
 mod reply_reader;
 mod requester;
 mod service_wait;
-mod slow_calls;
 
 mod live_router;
 mod replier;

@@ -19,7 +19,7 @@ use crate::connection::credentials::CredentialsProvider;
 use crate::connection::heartbeat::Heartbeat;
 use crate::connection::source::ConnectionSource;
 use crate::consuming::reply_mode::ReplyMode;
-use crate::topology::channel_exchanges::ChannelExchanges;
+use crate::topology::event_exchange_names::EventExchangeNames;
 use crate::topology::options_by_queue::QueueSettings;
 use crate::topology::own::Topology;
 use crate::url::{BoundsOverride, ParsedUrl};
@@ -58,7 +58,7 @@ pub(crate) struct Config {
     /// Options of the service, job and group queues.
     pub(crate) queues: QueueSettings,
     /// Exchanges of the program's own, by channel.
-    pub(crate) channel_exchanges: ChannelExchanges,
+    pub(crate) event_exchange_names: EventExchangeNames,
     /// Exchanges, queues and bindings of the program's own.
     pub(crate) topology: Topology,
     /// Way for replies to reach the requesters.
@@ -127,7 +127,7 @@ impl Config {
             credentials,
             send_user_id: true,
             queues,
-            channel_exchanges: ChannelExchanges::default(),
+            event_exchange_names: EventExchangeNames::default(),
             topology: Topology::new(),
             reply_mode,
             client_name,
@@ -193,7 +193,7 @@ impl Config {
                 return Err(error.with("setting", "client_name").with("value", name));
             }
         }
-        self.channel_exchanges.validate()?;
+        self.event_exchange_names.validate()?;
         self.topology.validate()?;
         self.queues.validate()
     }

@@ -10,8 +10,8 @@
 //! - [`broker_version`]: the version that the broker states, for abilities that depend on it.
 //! - [`inbound`]: rewrites frames that the engine could not parse.
 //! - [`monitor`]: events, log and metrics of the connections.
-//! - [`channel_guard`], [`queue_frame`]: helpers for channels, which are not supervised: the owner
-//!   of a channel opens a new one when the old one is lost.
+//! - [`channel_guard`], [`enqueue_frame`]: helpers for channels, which are not supervised: the
+//!   owner of a channel opens a new one when the old one is lost.
 //!
 //! # Tasks and ownership
 //!
@@ -30,10 +30,10 @@ mod connect_error;
 pub(crate) mod credentials;
 mod dial;
 mod engine_log_silencer;
+pub(crate) mod enqueue_frame;
 pub(crate) mod heartbeat;
 mod inbound;
 pub(crate) mod monitor;
-pub(crate) mod queue_frame;
 pub(crate) mod secret_credentials;
 pub(crate) mod source;
 pub(crate) mod supervised;

@@ -39,7 +39,7 @@ pub(crate) mod consumer;
 pub(crate) mod consumer_source;
 mod consumer_task;
 mod control_queue;
-mod dead_lettering;
+mod dead_letter_copy;
 mod declined_requests;
 mod delay_rounding;
 mod delivery_intake;

@@ -1,4 +1,4 @@
-//! The dead letters of a queue.
+//! A session that looks at the dead letters of a queue, redrives them or discards them.
 //!
 //! A session reads with `basic.get` on a channel of its own, and sees each message at most once: it
 //! reads as many messages as the queue had at the start. Dead letters that it neither redrives nor
@@ -17,8 +17,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::error::failed;
 use crate::shared::Shared;
+use crate::topology::declare_queue::declare;
 use crate::topology::queue::QueueSpec;
-use crate::topology::queue_declaration::declare;
 use crate::wire::native;
 
 /// Opens a session on the dead letters of `source`, and declares the dead-letter queue.

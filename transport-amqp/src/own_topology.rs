@@ -60,7 +60,7 @@ impl AmqpBuilder {
         exchange: impl AsRef<str>,
     ) -> Self {
         let channel = channel.try_into().map_err(Into::into);
-        self.config.channel_exchanges.set(channel, exchange.as_ref());
+        self.config.event_exchange_names.set(channel, exchange.as_ref());
         self
     }
 }

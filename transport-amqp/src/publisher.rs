@@ -19,7 +19,7 @@ use crate::wire::native;
 /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) if there is an exchange of another type
 /// by this name, or if the connection has no room for another exchange.
 pub(crate) async fn open(shared: &Arc<Shared>, channel: &Address) -> Result<Sender> {
-    let events = shared.event_publisher(shared.config.channel_exchanges.of(channel)?)?;
+    let events = shared.event_publisher(shared.config.event_exchange_names.of(channel)?)?;
     events.declare().await?;
     Ok(Sender::new(EventSender { shared: shared.clone(), events }))
 }

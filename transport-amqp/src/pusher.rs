@@ -7,8 +7,8 @@ use polywire_core::{Address, ErrorKind, Message, Result};
 
 use crate::error::queue_full;
 use crate::shared::Shared;
+use crate::topology::declare_queue;
 use crate::topology::queue::QueueSpec;
-use crate::topology::queue_declaration;
 use crate::wire::{OutgoingMessage, native};
 
 /// Opens a sender of jobs to `queue`, and declares the queue.
@@ -74,5 +74,5 @@ async fn declare_and_publish(
 
 /// Declares the queue over the consuming connection, which the broker never blocks.
 async fn declare(shared: &Shared, queue: &QueueSpec) -> Result<()> {
-    queue_declaration::declare(&shared.consuming_connection, queue).await
+    declare_queue::declare(&shared.consuming_connection, queue).await
 }

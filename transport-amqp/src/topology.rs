@@ -10,17 +10,17 @@
 
 pub(crate) mod argument_value;
 mod arguments;
-pub(crate) mod channel_exchanges;
+pub(crate) mod declare_exchange;
+pub(crate) mod declare_queue;
 pub(crate) mod declared;
+pub(crate) mod event_exchange_names;
 pub(crate) mod event_queues;
-pub(crate) mod exchange;
 pub(crate) mod exchange_mark;
 pub(crate) mod lost_exchange;
 pub(crate) mod options_by_queue;
 pub(crate) mod own;
 pub(crate) mod own_declaration;
 pub(crate) mod queue;
-pub(crate) mod queue_declaration;
 pub(crate) mod queue_kind;
 pub(crate) mod queue_options;
 pub(crate) mod removal_mark;

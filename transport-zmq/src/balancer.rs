@@ -13,7 +13,7 @@
 //!
 //! - `outgoing`: messages that leave one by one, or in a batch.
 //!
-//! - `peer_bound`: the largest message that a server accepts.
+//! - `peer_message_max`: the largest message that a server accepts.
 //!
 //! - `peer_leave`: a server that takes no more requests.
 //!
@@ -49,9 +49,9 @@
 mod balanced_sender;
 #[expect(clippy::module_inception, reason = "this file declares the modules and defines nothing")]
 mod balancer;
-mod call;
 mod connection_direction;
-mod in_flight;
+mod in_flight_call;
+mod in_flight_calls;
 mod inbound_peers;
 mod last_answers;
 mod no_peer_error;
@@ -59,17 +59,17 @@ mod open_questions;
 mod outage_log;
 mod outgoing;
 mod peer;
-mod peer_bound;
 mod peer_endpoints;
 mod peer_leave;
+mod peer_message_max;
 mod peer_set;
 mod reply_stream;
-mod retry;
+mod resends;
 mod state;
 mod supervise;
 
 pub(crate) use self::balanced_sender::BalancedSender;
 pub(crate) use self::balancer::Balancer;
 #[cfg_attr(not(feature = "engine-omq"), allow(unused_imports, reason = "proxies use it"))]
-pub(crate) use self::call::{CANCEL_GRACE, InFlightCall};
+pub(crate) use self::in_flight_call::{CANCEL_GRACE, InFlightCall};
 pub(crate) use self::reply_stream::{ReplyEvent, ReplyStream};

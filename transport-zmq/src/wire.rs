@@ -6,7 +6,7 @@
 //! deadlines.
 
 mod batch;
-mod bound;
+mod bounds_exchange;
 mod canary;
 mod decode;
 mod encode;
@@ -21,7 +21,9 @@ mod tests;
 mod topic;
 
 pub(crate) use self::batch::{BATCH_MAX, Batch, Batched};
-pub(crate) use self::bound::{Bounds, asked_bounds, bound_question, serve_on, told_bounds};
+pub(crate) use self::bounds_exchange::{
+    Bounds, asked_bounds, bound_question, serve_on, told_bounds,
+};
 pub(crate) use self::canary::{canary, is_canary};
 pub(crate) use self::decode::{decode, decode_peeked};
 pub(crate) use self::encode::encode;

@@ -1,4 +1,5 @@
-//! Health of one endpoint handle.
+//! Health of one endpoint handle, as a backend reports it through an
+//! [`EndpointReporter`](super::EndpointReporter).
 
 use std::fmt;
 use std::sync::Arc;

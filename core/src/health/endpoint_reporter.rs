@@ -1,4 +1,4 @@
-//! Reporters of the health of one endpoint handle.
+//! The side of one handle's health that a backend writes: it consumes, is refused, or has ended.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Reporters of a backend's health.
+//! The side of health that a backend writes: the state of its connection, and its handles.
 
 use std::fmt;
 use std::sync::Arc;

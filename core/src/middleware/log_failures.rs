@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tracing::field::display;
 
-use super::failure_throttle::{FailureKind, FailureThrottle};
+use super::failure_log_throttle::{FailureKind, FailureLogThrottle};
 use super::outcome::OnStop;
 use super::{Middleware, outcome};
 use crate::error::{CallError, Code, Fault, Result};
@@ -45,7 +45,7 @@ pub struct LogFailures {
     service: Arc<str>,
     codes: Arc<Vec<Code>>,
     kinds: Arc<Vec<String>>,
-    throttle: Arc<FailureThrottle>,
+    throttle: Arc<FailureLogThrottle>,
 }
 
 impl LogFailures {
@@ -110,7 +110,7 @@ impl Middleware for LogFailures {
 /// A call, a job or an event that is observed.
 struct Called<'l> {
     service: &'l str,
-    throttle: &'l FailureThrottle,
+    throttle: &'l FailureLogThrottle,
     method: Option<Address>,
     topic: Option<Address>,
     message_id: Option<MessageId>,

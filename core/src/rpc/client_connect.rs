@@ -9,8 +9,8 @@ use futures_core::future::BoxFuture;
 use tokio::task::coop::consume_budget;
 
 use super::client::Client;
+use super::pending_call_watchdog::SLOW_AFTER;
 use super::requester::Requester;
-use super::slow_calls::SLOW_AFTER;
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::message::Address;

@@ -9,10 +9,10 @@ use tokio::task::AbortHandle;
 use tokio::task::coop::consume_budget;
 use tokio::time::timeout_at;
 
+use super::pending_call_watchdog::{SLOW_AFTER, watch};
 use super::pending_calls::{PendingCall, interrupted};
 use super::reply_reader::{ClientStats, ReplyReader};
 use super::service_wait::until_served;
-use super::slow_calls::{SLOW_AFTER, watch};
 use crate::context::propagate;
 use crate::error::{CallError, Code, Error, ErrorKind, Result};
 use crate::message::{Address, CallId, Deadline, Message, MessageId};

@@ -1,4 +1,4 @@
-//! The processing of jobs and events: run, then settle by the outcome.
+//! The processing of jobs and events: run, then acknowledge, retry, dead-letter or discard.
 
 use std::fmt;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use lapin::Channel;
 use lapin::protocol::constants::REPLY_SUCCESS;
 
-use crate::connection::queue_frame::queue_frame;
+use crate::connection::enqueue_frame::enqueue_frame;
 
 /// A channel on which a consumer is being registered.
 ///
@@ -38,7 +38,7 @@ impl ChannelGuard {
 impl Drop for ChannelGuard {
     fn drop(&mut self) {
         if !self.is_done {
-            queue_frame(self.channel.close(REPLY_SUCCESS, "given up".into()));
+            enqueue_frame(self.channel.close(REPLY_SUCCESS, "given up".into()));
         }
     }
 }

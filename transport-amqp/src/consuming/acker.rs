@@ -7,7 +7,7 @@ use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
 use polywire_core::transport::{Outcome, Settle};
 
-use crate::connection::queue_frame::queue_frame;
+use crate::connection::enqueue_frame::enqueue_frame;
 use crate::error::lock;
 
 /// The current channel of a consumer, which its receipts keep open.
@@ -70,7 +70,7 @@ impl ChannelAcker {
     pub(crate) fn release(&self, tag: u64) {
         self.with_channel(tag, |channel, tag| {
             let options = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
-            queue_frame(channel.basic_nack(tag, options));
+            enqueue_frame(channel.basic_nack(tag, options));
         });
     }
 
@@ -106,7 +106,7 @@ impl Settle for ChannelAcker {
             // deliver a message without end that its handlers drop.
             outcome => {
                 let requeue = !matches!(outcome, Outcome::Discard);
-                queue_frame(channel.basic_reject(tag, BasicRejectOptions { requeue }));
+                enqueue_frame(channel.basic_reject(tag, BasicRejectOptions { requeue }));
             }
         });
     }
@@ -114,5 +114,5 @@ impl Settle for ChannelAcker {
 
 /// Acknowledges one delivery, or with `multiple` all up to this one.
 pub(crate) fn acknowledge(channel: &Channel, tag: u64, multiple: bool) {
-    queue_frame(channel.basic_ack(tag, BasicAckOptions { multiple }));
+    enqueue_frame(channel.basic_ack(tag, BasicAckOptions { multiple }));
 }

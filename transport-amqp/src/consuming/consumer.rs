@@ -18,8 +18,8 @@ use crate::consuming::republisher::Republisher;
 use crate::consuming::requeue_mode::RequeueMode;
 use crate::error::closed;
 use crate::shared::Shared;
+use crate::topology::declare_queue::declare;
 use crate::topology::queue::QueueSpec;
-use crate::topology::queue_declaration::declare;
 
 /// Opens the receiving half of an endpoint handle. The consumer is registered when this returns.
 ///
@@ -62,7 +62,7 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
     // The broker sends no more than the window, and one suspect.
     let (sender, fetched) = mpsc::channel(window.messages() + 1);
     let ((stop, stopped), (started, ready)) = (oneshot::channel(), oneshot::channel());
-    let redelivery = Republisher::new(
+    let republisher = Republisher::new(
         shared.clone(),
         acker.clone(),
         source.queue().clone(),
@@ -79,7 +79,7 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
         shared: shared.clone(),
         fetched: Some((fetched, stop)),
         acker: acker.clone(),
-        redelivery: redelivery.clone(),
+        republisher: republisher.clone(),
         counts_attempts,
         has_failed: false,
         health: health.clone(),
@@ -90,7 +90,7 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
         shared: shared.clone(),
         source,
         acker,
-        redelivery,
+        republisher,
         window,
         health,
         waiting_times: WaitingTimes::new(),
@@ -103,7 +103,7 @@ pub(crate) async fn open_with_control<S: ConsumerSource>(
     shared.tasks.add(tokio::spawn(running).abort_handle());
     ready.await.map_err(|_| closed())??;
     // The first registration has found out whether suspects can be isolated.
-    deliveries.counts_attempts |= deliveries.redelivery.suspects().is_some();
+    deliveries.counts_attempts |= deliveries.republisher.suspects().is_some();
     Ok(Receiver::new(deliveries))
 }
 

@@ -24,7 +24,7 @@ use crate::consuming::consumer_source::ConsumerSource;
 use crate::consuming::republisher::Republisher;
 use crate::consuming::requeue_mode::RequeueMode;
 use crate::shared::Shared;
-use crate::topology::queue_declaration::declare;
+use crate::topology::declare_queue::declare;
 
 /// Consumer of one queue. Ends when its receiving half stops, when the broker refuses for good, or
 /// when the transport closes.
@@ -36,7 +36,7 @@ pub(super) struct ConsumerTask<S> {
     /// Settlement, which gets each new channel.
     pub(super) acker: Arc<ChannelAcker>,
     /// Republishing of deliveries that are declined, uncounted or undecodable.
-    pub(super) redelivery: Arc<Republisher>,
+    pub(super) republisher: Arc<Republisher>,
     /// Unsettled deliveries allowed: the prefetch of the channel.
     pub(super) window: Window,
     /// Health of the handle.
@@ -112,9 +112,9 @@ impl<S: ConsumerSource> ConsumerTask<S> {
                             }
                             // Otherwise the next channel takes the place of this one.
                             if is_cancelled {
-                                self.redelivery.wait_idle().await;
+                                self.republisher.wait_idle().await;
                             }
-                            self.redelivery.set_isolating(true);
+                            self.republisher.set_isolating(true);
                         }
                     }
                     tracing::debug!(queue = %self.source.queue().name, "the consumer's channel has ended");
@@ -176,7 +176,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
             Err(error) if error.detail(LANE).is_some() && !error.is_transient() => {
                 let queue = &self.source.queue().name;
                 tracing::warn!(%queue, ?error, "messages that end their processes are not isolated");
-                self.redelivery.set_isolating(false);
+                self.republisher.set_isolating(false);
                 connection.unless_lost(self.register_once(missed, again)).await
             }
             registered => registered,
@@ -193,7 +193,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         declare(connection, queue).await?;
         self.source.bind(connection, !again || *missed).await?;
         let of_suspects = |error: Error| error.with(LANE, "suspects");
-        let suspects = self.redelivery.suspects();
+        let suspects = self.republisher.suspects();
         if let Some(suspects) = suspects {
             declare(connection, suspects).await.map_err(of_suspects)?;
         }
@@ -266,8 +266,8 @@ impl<S: ConsumerSource> ConsumerTask<S> {
             let item = match self.decode(active.generation, lane, raw) {
                 // The receiving half answers it, which proves that the handle receives.
                 Ok(fetched) if fetched.canary.is_some() => Ok(fetched),
-                Ok(fetched) if self.redelivery.has_declined(&fetched) => {
-                    self.redelivery.forward_declined(fetched);
+                Ok(fetched) if self.republisher.has_declined(&fetched) => {
+                    self.republisher.forward_declined(fetched);
                     continue;
                 }
                 Ok(fetched) if is_redelivered => match self.redeliver(lane, fetched) {

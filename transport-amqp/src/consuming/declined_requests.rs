@@ -27,18 +27,18 @@ impl Republisher {
         fault: Fault,
         settled: OnSettled,
     ) {
-        let redelivery = self.clone();
+        let republisher = self.clone();
         self.spawn(async move {
             let mut declines = native::decode_declines(&request.properties).unwrap_or_default();
-            declines.by.push(redelivery.consumer_name.clone());
+            declines.by.push(republisher.consumer_name.clone());
             declines.because.clone_from(&fault.message);
-            let outcome = if redelivery.all_have_declined(&declines).await {
-                redelivery.answer(&request, fault).await
+            let outcome = if republisher.all_have_declined(&declines).await {
+                republisher.answer(&request, fault).await
             } else {
                 request.declines = Some(declines);
-                redelivery.republish(RepublishTarget::Origin, request.clone()).await
+                republisher.republish(RepublishTarget::Origin, request.clone()).await
             };
-            settled(redelivery.settle_declined(tag, request, outcome).await);
+            settled(republisher.settle_declined(tag, request, outcome).await);
         });
     }
 
@@ -54,24 +54,24 @@ impl Republisher {
     ///
     /// After 32 such passes, or when all servers have declined, the client gets the last fault.
     pub(super) fn forward_declined(self: &Arc<Self>, mut fetched: BufferedDelivery) {
-        let (redelivery, tag) = (self.clone(), fetched.tag);
+        let (republisher, tag) = (self.clone(), fetched.tag);
         let Some(mut request) = fetched.take_republish() else { return };
         self.spawn(async move {
             let mut declines = native::decode_declines(&request.properties).unwrap_or_default();
             declines.passes = declines.passes.saturating_add(1);
             let is_over =
-                declines.passes > PASSES_MAX || redelivery.all_have_declined(&declines).await;
+                declines.passes > PASSES_MAX || republisher.all_have_declined(&declines).await;
             let outcome = if is_over {
                 let fault = Fault::declined(declines.because);
-                redelivery.answer(&request, fault).await
+                republisher.answer(&request, fault).await
             } else {
                 // Rounded here too, so that the remaining time in the copy is right.
                 request.delay = rounded_delay(pass_delay(declines.passes)).unwrap_or_default();
                 let target = RepublishTarget::Retry(request.delay);
                 request.declines = Some(declines);
-                redelivery.republish(target, request.clone()).await
+                republisher.republish(target, request.clone()).await
             };
-            redelivery.settle_declined(tag, request, outcome).await;
+            republisher.settle_declined(tag, request, outcome).await;
         });
     }
 

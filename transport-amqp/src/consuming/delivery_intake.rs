@@ -1,4 +1,5 @@
-//! Deliveries as they arrive: decoded, isolated, counted or requeued.
+//! Deliveries as they arrive: decoded, shortened by their time of waiting, isolated, counted,
+//! requeued or dead-lettered.
 
 use lapin::message::Delivery as Raw;
 use polywire_core::transport::{Outcome, Settle, Suspect};
@@ -28,27 +29,27 @@ impl<S: ConsumerSource> ConsumerTask<S> {
             // what is left when the connection closes; a requeue now would come back at once.
             return None;
         }
-        let redelivery = &self.redelivery;
-        let mode = redelivery.requeue_mode(fetched.is_counted);
+        let republisher = &self.republisher;
+        let mode = republisher.requeue_mode(fetched.is_counted);
         let deliveries_max = self.source.queue().options.deliveries_max();
         match lane {
-            Lane::Ordinary if redelivery.suspects().is_none() => {
+            Lane::Ordinary if republisher.suspects().is_none() => {
                 if mode != RequeueMode::Counted {
                     return Some(fetched);
                 }
-                redelivery.count_redelivery(fetched, self.sender.clone());
+                republisher.count_redelivery(fetched, self.sender.clone());
             }
             // A server may refuse a redelivered request, and needs not wait for others to do so.
             Lane::Ordinary if mode == RequeueMode::BrokerOrDeclined => return Some(fetched),
-            Lane::Ordinary => redelivery.isolate(fetched),
+            Lane::Ordinary => republisher.isolate(fetched),
             // No copy of a call can be sent any more. Core decides what becomes of it.
             Lane::Suspects if fetched.has_expired_call() => return Some(fetched),
             // The last consumer has ended with this message as its only suspect.
             Lane::Suspects if fetched.has_crashed_too_often(deliveries_max) => {
                 let tag = fetched.tag;
-                dead_letter_crashed(redelivery, tag, fetched.take_republish()?);
+                dead_letter_crashed(republisher, tag, fetched.take_republish()?);
             }
-            Lane::Suspects => redelivery.isolate(fetched),
+            Lane::Suspects => republisher.isolate(fetched),
         }
         None
     }
@@ -69,7 +70,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
             return Ok(BufferedDelivery::canary(canary, tag));
         }
         let mode = self.source.requeue_mode();
-        let isolates = self.redelivery.suspects().is_some();
+        let isolates = self.republisher.suspects().is_some();
         let suspect = match lane {
             Lane::Ordinary => (isolates && raw.redelivered).then(Suspect::redelivered),
             Lane::Suspects => {
@@ -112,7 +113,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
                     without_expiration: true,
                     ..Republish::new(properties, topic, body, attempt)
                 };
-                dead_letter_undecodable(&self.redelivery, tag, copy, &error);
+                dead_letter_undecodable(&self.republisher, tag, copy, &error);
                 Err(error)
             }
         }
@@ -126,7 +127,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
             Ok(BufferedDelivery { suspect: Some(suspect), .. })
                 if suspect.is_isolated && !self.shared.tasks.is_closed() =>
             {
-                item.into_iter().for_each(|fetched| self.redelivery.isolate(fetched));
+                item.into_iter().for_each(|fetched| self.republisher.isolate(fetched));
             }
             Ok(BufferedDelivery { tag, .. }) => self.acker.release(tag),
             Err(_) => {}

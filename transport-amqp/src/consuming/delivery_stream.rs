@@ -33,7 +33,7 @@ pub(super) struct Deliveries {
     /// Settlement of deliveries that are never republished.
     pub(super) acker: Arc<ChannelAcker>,
     /// Settlement of deliveries that may be republished.
-    pub(super) redelivery: Arc<Republisher>,
+    pub(super) republisher: Arc<Republisher>,
     /// Set if each delivery carries its attempt number.
     pub(super) counts_attempts: bool,
     /// Set once the stream has yielded the error that ends it.
@@ -53,7 +53,7 @@ impl Deliveries {
         if self.canaries.complete(canary.number, CanaryReceiver::ThisEndpoint) {
             return;
         }
-        let name = &self.redelivery.consumer_name;
+        let name = &self.republisher.consumer_name;
         let instance = format!("process {}, consumer {name}", std::process::id());
         if let Some(answer) = native::encode_canary_answer(canary, &instance) {
             // The sender waits no longer than the answer lasts.
@@ -64,7 +64,7 @@ impl Deliveries {
     /// Attaches the receipt to a delivery.
     fn deliver(&self, mut fetched: BufferedDelivery) -> Delivery {
         let settle: Arc<dyn Settle> = match fetched.take_republish() {
-            Some(copy) => Arc::new(RepublishingSettle::new(self.redelivery.clone(), copy)),
+            Some(copy) => Arc::new(RepublishingSettle::new(self.republisher.clone(), copy)),
             None => self.acker.clone(),
         };
         self.health.count_received();

@@ -30,8 +30,8 @@ use crate::connection::supervised::SupervisedConnection;
 use crate::consuming::reply_mode::ReplyMode;
 use crate::consuming::reply_queue;
 use crate::error::{closed, failed, lock};
+use crate::topology::declare_queue::declare;
 use crate::topology::queue::QueueSpec;
-use crate::topology::queue_declaration::declare;
 use crate::unique_number::unique;
 use crate::wire::{Correlation, native};
 

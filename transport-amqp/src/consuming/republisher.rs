@@ -150,14 +150,14 @@ impl Republisher {
         sender: mpsc::Sender<Result<BufferedDelivery>>,
     ) {
         let Some(copy) = fetched.republish() else { return };
-        let (redelivery, tag) = (self.clone(), fetched.tag);
+        let (republisher, tag) = (self.clone(), fetched.tag);
         self.spawn(async move {
-            match redelivery.republish(RepublishTarget::Origin, copy).await {
-                Ok(()) => redelivery.acker.settle(tag, Outcome::Ack),
+            match republisher.republish(RepublishTarget::Origin, copy).await {
+                Ok(()) => republisher.acker.settle(tag, Outcome::Ack),
                 Err(error) => {
-                    tracing::debug!(?error, queue = %redelivery.queue.name, "cannot count a redelivery");
+                    tracing::debug!(?error, queue = %republisher.queue.name, "cannot count a redelivery");
                     if sender.send(Ok(fetched)).await.is_err() {
-                        redelivery.acker.release(tag);
+                        republisher.acker.release(tag);
                     }
                 }
             }
@@ -168,10 +168,10 @@ impl Republisher {
     pub(super) fn isolate(self: &Arc<Self>, mut fetched: BufferedDelivery) {
         let tag = fetched.tag;
         let Some(copy) = fetched.take_republish() else { return };
-        let (redelivery, attempts) = (self.clone(), copy.attempts_made());
+        let (republisher, attempts) = (self.clone(), copy.attempts_made());
         self.spawn(async move {
             let target = RepublishTarget::Suspects;
-            redelivery.republish_and_settle(target, copy, attempts, tag).await;
+            republisher.republish_and_settle(target, copy, attempts, tag).await;
         });
     }
 

@@ -25,43 +25,43 @@ use crate::wire::Republish;
 
 /// Dead-letters a delivery that cannot be decoded.
 pub(super) fn dead_letter_undecodable(
-    redelivery: &Arc<Republisher>,
+    republisher: &Arc<Republisher>,
     tag: u64,
     copy: Republish,
     error: &Error,
 ) {
     let info = DeadLetterInfo::new(DeadLetterReason::Unreadable, error.to_string());
-    let settle = RepublishingSettle::new(redelivery.clone(), copy);
+    let settle = RepublishingSettle::new(republisher.clone(), copy);
     settle.settle(tag, Outcome::DeadLetter(Box::new(info)));
 }
 
 /// Dead-letters a suspect that has ended its consumers too often.
-pub(super) fn dead_letter_crashed(redelivery: &Arc<Republisher>, tag: u64, copy: Republish) {
+pub(super) fn dead_letter_crashed(republisher: &Arc<Republisher>, tag: u64, copy: Republish) {
     let error = format!("delivered {} times", copy.attempts_made());
     let info = DeadLetterInfo::new(DeadLetterReason::Crashed, error);
-    let settle = RepublishingSettle::new(redelivery.clone(), copy);
+    let settle = RepublishingSettle::new(republisher.clone(), copy);
     settle.settle(tag, Outcome::DeadLetter(Box::new(info)));
 }
 
 /// Settlement of one delivery, with a copy of the delivery to republish.
 pub(super) struct RepublishingSettle {
     /// Consumer of the delivery.
-    redelivery: Arc<Republisher>,
+    republisher: Arc<Republisher>,
     /// Properties and body as they arrived. The body is shared, not copied.
     copy: Republish,
 }
 
 impl RepublishingSettle {
     /// Creates the receipt of a delivery from its copy.
-    pub(super) fn new(redelivery: Arc<Republisher>, copy: Republish) -> Self {
-        Self { redelivery, copy }
+    pub(super) fn new(republisher: Arc<Republisher>, copy: Republish) -> Self {
+        Self { republisher, copy }
     }
 
     /// Returns the copy for an outcome and its target; `None` if the broker requeues by itself.
     ///
     /// The copy has the number of the next attempt, except for requests and dead letters.
     fn copy_for(&self, outcome: Outcome) -> Option<(RepublishTarget, Republish)> {
-        let mode = self.redelivery.current_requeue_mode();
+        let mode = self.republisher.current_requeue_mode();
         let mut copy = self.copy.clone();
         let crashes = copy.crashes.take();
         let history = &mut copy.history;
@@ -76,7 +76,7 @@ impl RepublishingSettle {
                 return Some((RepublishTarget::DeadLetters, copy));
             }
             _ if self.is_over_limit(copy.attempt) => {
-                let (queue, attempts) = (&self.redelivery.queue.name, self.copy.attempts_made());
+                let (queue, attempts) = (&self.republisher.queue.name, self.copy.attempts_made());
                 tracing::error!(%queue, attempt = attempts, "delivery limit exceeded by a requeue; dead-lettering the delivery");
                 let error = format!("delivered {attempts} times").into();
                 let reason = DeadLetterReason::Crashed;
@@ -100,8 +100,8 @@ impl RepublishingSettle {
     /// Returns whether another requeue would exceed the delivery limit of the queue. The broker
     /// does not count the copies.
     fn is_over_limit(&self, attempt: u32) -> bool {
-        let max = self.redelivery.queue.options.deliveries_max();
-        let mode = self.redelivery.current_requeue_mode();
+        let max = self.republisher.queue.options.deliveries_max();
+        let mode = self.republisher.current_requeue_mode();
         mode == RequeueMode::Counted && max.is_some_and(|max| attempt >= max)
     }
 }
@@ -114,7 +114,7 @@ impl Settle for RepublishingSettle {
     /// Settles, and calls `settled` once the outcome is carried out. If the channel is lost or the
     /// transport is closed, `settled` is dropped without a call, unless the outcome needs no copy.
     fn settle_then(&self, tag: u64, outcome: Outcome, settled: OnSettled) {
-        let Republisher { acker, queue, shared, .. } = &*self.redelivery;
+        let Republisher { acker, queue, shared, .. } = &*self.republisher;
         match outcome {
             // The broker would dead-letter a rejected message.
             Outcome::Discard if queue.options.is_dead_lettering() => {
@@ -128,7 +128,7 @@ impl Settle for RepublishingSettle {
             // The broker redelivers by itself.
             _ if !acker.can_settle(tag) => {}
             Outcome::Decline(fault) if !shared.tasks.is_closed() => {
-                self.redelivery.decline(tag, self.copy.clone(), *fault, settled);
+                self.republisher.decline(tag, self.copy.clone(), *fault, settled);
             }
             // A closing transport has no time left for a copy.
             _ if shared.tasks.is_closed() => acker.settle(tag, Outcome::Requeue),
@@ -138,9 +138,9 @@ impl Settle for RepublishingSettle {
                     acker.settle(tag, Outcome::Requeue);
                     return settled(Settled::Done);
                 };
-                let (redelivery, attempts) = (self.redelivery.clone(), self.copy.attempts_made());
-                self.redelivery.spawn(async move {
-                    let settling = redelivery.republish_and_settle(target, copy, attempts, tag);
+                let (republisher, attempts) = (self.republisher.clone(), self.copy.attempts_made());
+                self.republisher.spawn(async move {
+                    let settling = republisher.republish_and_settle(target, copy, attempts, tag);
                     settled(match settling.await {
                         Settled::DeadLettered if is_dead_letter => Settled::Done,
                         settled => settled,

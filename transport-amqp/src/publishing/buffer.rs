@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, Weak};
 
-use super::request::PublishRequest;
+use super::publish_request::PublishRequest;
 use crate::buffer_bounds::Bounds;
 use crate::error::lock;
 

@@ -14,9 +14,9 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::confirm_task::ConfirmTask;
-use super::request::PublishRequest;
-use super::returned::ReturnKey;
-use super::submitted::{Confirming, SubmittedQueue, UnconfirmedPublish};
+use super::publish_request::PublishRequest;
+use super::return_matcher::ReturnKey;
+use super::submitted_queue::{Confirming, SubmittedQueue, UnconfirmedPublish};
 use super::unconfirmed_limit::UnconfirmedLimit;
 use super::verified_user_id::VerifiedUserId;
 use crate::buffer_bounds::Bounds;

@@ -13,10 +13,10 @@ use tokio::sync::{Notify, watch};
 use tokio::task::coop::consume_budget;
 use tokio::time::Instant;
 
+use super::publish_request::ConfirmWaiter;
 use super::refusal::Refused;
-use super::request::ConfirmWaiter;
-use super::returned::{Confirm, PublishOutcome, ReturnKey, ReturnMatcher, Verdict};
-use super::submitted::{SubmittedQueue, UnconfirmedPublish};
+use super::return_matcher::{Confirm, PublishOutcome, ReturnKey, ReturnMatcher, Verdict};
+use super::submitted_queue::{SubmittedQueue, UnconfirmedPublish};
 use super::unconfirmed_limit::UnconfirmedLimit;
 use crate::error::unroutable;
 

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use super::channel_supervisor::ChannelSupervisor;
 use super::confirm_channel::ConfirmChannel;
 use super::publish_queue::{BufferGuard, BufferState, PublishQueue};
-use super::request::{OutcomeReceiver, PublishRequest};
+use super::publish_request::{OutcomeReceiver, PublishRequest};
 use super::unproven_size::LargeMessages;
 use crate::config::Config;
 use crate::connection::supervised::SupervisedConnection;

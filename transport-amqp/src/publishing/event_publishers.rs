@@ -19,7 +19,7 @@ use crate::connection::supervised::SupervisedConnection;
 use crate::error::lock;
 use crate::publishing::refusal::is_neighbor;
 use crate::topology::exchange_mark::ExchangeMark;
-use crate::topology::{exchange, lost_exchange};
+use crate::topology::{declare_exchange, lost_exchange};
 use crate::wire::OutgoingMessage;
 
 /// The open publishers of events.
@@ -111,10 +111,10 @@ impl EventPublisher {
     /// [`ErrorKind::Config`] if there is an exchange of another type by this name, besides those of
     /// opening a channel.
     pub(crate) async fn declare(&self) -> Result<()> {
-        if !exchange::exists(&self.connection, &self.exchange).await? && self.tell().await {
+        if !declare_exchange::exists(&self.connection, &self.exchange).await? && self.tell().await {
             return self.restore_within(self.noticed_within.min(BOUND_WITHIN)).await;
         }
-        exchange::declare(&self.connection, &self.exchange).await
+        declare_exchange::declare(&self.connection, &self.exchange).await
     }
 
     /// Publishes an event again whose first attempt failed with `refused`, if that is of use: the
@@ -178,9 +178,9 @@ impl EventPublisher {
     /// error. After the declaration, further subscribers get half a second.
     async fn restore_within(&self, limit: Duration) -> Result<()> {
         let end = Instant::now() + limit;
-        while !exchange::exists(&self.connection, &self.exchange).await? {
+        while !declare_exchange::exists(&self.connection, &self.exchange).await? {
             if Instant::now() >= end {
-                exchange::declare(&self.connection, &self.exchange).await?;
+                declare_exchange::declare(&self.connection, &self.exchange).await?;
                 // For subscribers that may not declare the exchange.
                 if !self.tell().await {
                     return Ok(());

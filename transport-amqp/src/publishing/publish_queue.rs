@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use super::buffer::{BufferSlot, PublishBuffer};
 use super::confirm_channel::{ConfirmChannel, Readiness};
-use super::request::PublishRequest;
+use super::publish_request::PublishRequest;
 use crate::buffer_bounds::Bounds;
 use crate::error::lock;
 

@@ -23,7 +23,7 @@ use crate::shared::Shared;
 use crate::topology::exchange_mark::ExchangeMark;
 use crate::topology::queue::QueueSpec;
 use crate::topology::removal_mark::RemovalMark;
-use crate::topology::{exchange, lost_exchange};
+use crate::topology::{declare_exchange, lost_exchange};
 use crate::unique_number::unique;
 use crate::wire::native;
 
@@ -169,7 +169,7 @@ impl EventSource {
 
     /// Declares the exchange, and binds the queue for all filters.
     async fn declare_and_bind(&self, connection: &SupervisedConnection) -> Result<()> {
-        exchange::declare(connection, &self.exchange).await?;
+        declare_exchange::declare(connection, &self.exchange).await?;
         let listening = lost_exchange::listen(connection, &self.queue.name, &self.exchange);
         if let Err(error) = listening.await {
             tracing::debug!(?error, queue = %self.queue.name, "no notices about a lost exchange");
@@ -221,7 +221,7 @@ impl EventSource {
     /// Returns whether the exchange is there, and was not declared anew since a subscriber bound a
     /// queue to it.
     async fn exists(&self, connection: &SupervisedConnection) -> Result<bool> {
-        let exists = exchange::exists(connection, &self.exchange).await?;
+        let exists = declare_exchange::exists(connection, &self.exchange).await?;
         Ok(exists && self.mark.is_set(connection).await?)
     }
 

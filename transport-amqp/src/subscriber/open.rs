@@ -39,7 +39,7 @@ pub(crate) async fn open(
         Some(_) => RequeueMode::counting(&queue.options),
         None => RequeueMode::Broker,
     };
-    let (exchange, filters) = (shared.config.channel_exchanges.of(channel)?, filters);
+    let (exchange, filters) = (shared.config.event_exchange_names.of(channel)?, filters);
     let is_private = group.is_none();
     if is_private {
         // Deleted by `close` of the source, also if opening fails or is dropped.

@@ -9,8 +9,8 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::connection::supervised::SupervisedConnection;
+use crate::topology::declare_queue::declare;
 use crate::topology::queue::QueueSpec;
-use crate::topology::queue_declaration::declare;
 
 /// The retry and dead-letter queues that were declared, with the time of the declaration. The
 /// broker counts only a declaration as use of such a queue, if the queue is classic.

@@ -11,7 +11,7 @@ use lapin::options::{ExchangeBindOptions, ExchangeDeclareOptions, ExchangeDelete
 use lapin::types::{FieldTable, ShortString};
 use polywire_core::{ErrorKind, Result};
 
-use super::exchange;
+use super::declare_exchange;
 use crate::connection::supervised::SupervisedConnection;
 use crate::error::failed;
 use crate::wire::native;
@@ -43,7 +43,7 @@ impl ExchangeMark {
     /// The result is true if there is no mark for it, so that no loss is reported by mistake.
     pub(crate) async fn is_set(&self, connection: &SupervisedConnection) -> Result<bool> {
         match &self.name {
-            Some(name) if !self.is_denied() => exchange::exists(connection, name).await,
+            Some(name) if !self.is_denied() => declare_exchange::exists(connection, name).await,
             _ => Ok(true),
         }
     }
@@ -56,13 +56,13 @@ impl ExchangeMark {
     /// channel. It is no error if the user may not set the mark.
     pub(crate) async fn set(&self, connection: &SupervisedConnection) -> Result<bool> {
         let Some(name) = self.name.as_ref().filter(|_| !self.is_denied()) else { return Ok(true) };
-        let is_new = !exchange::exists(connection, name).await?;
+        let is_new = !declare_exchange::exists(connection, name).await?;
         let options = ExchangeDeclareOptions {
             durable: true,
             auto_delete: true,
             ..ExchangeDeclareOptions::default()
         };
-        let refused = match exchange::declare_with(connection, name, options).await {
+        let refused = match declare_exchange::declare_with(connection, name, options).await {
             Ok(()) => match self.bind(connection, name).await {
                 Err(error) if error.kind() == ErrorKind::Denied => error,
                 bound => return bound.map(|()| is_new),

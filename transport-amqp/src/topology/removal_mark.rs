@@ -9,7 +9,7 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions};
 use lapin::types::{FieldTable, ShortString};
 use polywire_core::{ErrorKind, Result};
 
-use super::exchange;
+use super::declare_exchange;
 use crate::connection::supervised::SupervisedConnection;
 use crate::error::failed;
 use crate::wire::native;
@@ -33,7 +33,7 @@ impl RemovalMark {
     /// Returns whether a member has removed a filter. Returns true if that cannot be known.
     pub(crate) async fn is_set(&self, connection: &SupervisedConnection) -> Result<bool> {
         match &self.name {
-            Some(name) => exchange::exists(connection, name).await,
+            Some(name) => declare_exchange::exists(connection, name).await,
             None => Ok(true),
         }
     }
@@ -50,7 +50,7 @@ impl RemovalMark {
             auto_delete: true,
             ..ExchangeDeclareOptions::default()
         };
-        let marked = match exchange::declare_with(connection, name, options).await {
+        let marked = match declare_exchange::declare_with(connection, name, options).await {
             Ok(()) => self.bind(connection, name).await,
             refused => refused,
         };

@@ -7,7 +7,7 @@ use polywire_core::transport::{Outbound, Sending};
 use polywire_core::{Deadline, Limits, Message};
 
 use super::balancer::Balancer;
-use super::call::InFlightCall;
+use super::in_flight_call::InFlightCall;
 use crate::error::closed;
 use crate::wire::{self, Frames, Role};
 

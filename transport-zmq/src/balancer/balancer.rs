@@ -20,13 +20,13 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::call::InFlightCall;
+use super::in_flight_call::InFlightCall;
 use super::last_answers::LastAnswers;
 use super::no_peer_error::{beyond_bound, no_peer};
-use super::peer_bound::{Fit, size};
 use super::peer_endpoints::PeerEndpoints;
+use super::peer_message_max::{Fit, size};
 use super::peer_set::PeerSet;
-use super::retry::{LostCall, Retries};
+use super::resends::{LostCall, Resends};
 use super::state::BalancerState;
 use crate::config::Settings;
 use crate::endpoint::{BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint};
@@ -93,7 +93,7 @@ impl Balancer {
                  bind one",
             ));
         }
-        let (retries, health) = (Retries::new(lost), bound.health().clone());
+        let (retries, health) = (Resends::new(lost), bound.health().clone());
         let state = BalancerState::new(settings, retries, health);
         let peers = PeerSet::new(state.clone());
         let peer_endpoints =
@@ -178,7 +178,7 @@ impl Balancer {
         self.peers.has_peer_for(call)
     }
 
-    /// Sends a [registered](Retries::register) call again, as soon as there is a peer, for as long
+    /// Sends a [registered](Resends::register) call again, as soon as there is a peer, for as long
     /// as its caller waits. Resolves to whether that failed.
     ///
     /// Unlike [`send`](Self::send), a retry waits for a peer until the deadline of the call and not
@@ -199,7 +199,7 @@ impl Balancer {
     }
 
     /// The calls that are to be sent again.
-    pub(super) fn retries(&self) -> &Arc<Retries> {
+    pub(super) fn retries(&self) -> &Arc<Resends> {
         &self.state.retries
     }
 

@@ -141,8 +141,8 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
-    use crate::balancer::call::InFlightCall;
-    use crate::balancer::retry::Retries;
+    use crate::balancer::in_flight_call::InFlightCall;
+    use crate::balancer::resends::Resends;
     use crate::balancer::state::BalancerState;
     use crate::config::ZmqBuilder;
     use crate::endpoint::{Endpoint, SocketHealth};
@@ -154,7 +154,7 @@ mod tests {
         let (settings, _) = ZmqBuilder::new().connect(endpoint).settings().unwrap();
         let endpoint = Endpoint::parse(endpoint).unwrap();
         let dealer = engine::connect_dealer(&settings, &Traffic::Requests, &endpoint).unwrap();
-        let state = BalancerState::new(&settings, Retries::new(None), SocketHealth::default());
+        let state = BalancerState::new(&settings, Resends::new(None), SocketHealth::default());
         (PeerSet::new(state), dealer)
     }
 

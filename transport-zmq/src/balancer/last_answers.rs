@@ -1,4 +1,4 @@
-//! The end of a client: its servers have read what it sent without waiting for a reply.
+//! The wait of a client that closes, until its servers have read its one-way calls.
 //!
 //! A connection that is closed as soon as all is written loses messages. The server writes to it
 //! until it learns of the end: an answer, a reply to a call that was given up, a heartbeat. Such a
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
     use crate::balancer::peer_endpoints::PeerEndpoints;
     use crate::balancer::peer_set::PeerSet;
-    use crate::balancer::retry::Retries;
+    use crate::balancer::resends::Resends;
     use crate::balancer::state::BalancerState;
     use crate::config::ZmqBuilder;
     use crate::endpoint::{BoundEndpoints, Endpoint, EndpointChange, Side};
@@ -110,7 +110,7 @@ mod tests {
         let endpoint = "tcp://127.0.0.1:*";
         let (settings, _) = ZmqBuilder::new().bind(endpoint).settings().unwrap();
         let bound = BoundEndpoints::default();
-        let state = BalancerState::new(&settings, Retries::new(None), bound.health().clone());
+        let state = BalancerState::new(&settings, Resends::new(None), bound.health().clone());
         let peers = PeerSet::new(state.clone());
         let endpoints = PeerEndpoints::new(&settings, Traffic::AnyJobs, peers, &bound, state);
         let endpoint = Endpoint::parse(endpoint).unwrap();

@@ -17,13 +17,13 @@ use polywire_core::message::CallId;
 use polywire_core::transport::LogThrottle;
 use tokio::task::AbortHandle;
 
-use super::call::InFlightCall;
 pub(super) use super::connection_direction::PeerKind;
-use super::in_flight::InFlightCalls;
+use super::in_flight_call::InFlightCall;
+use super::in_flight_calls::InFlightCalls;
 use super::open_questions::OpenQuestions;
 use super::outgoing::Outgoing;
-use super::peer_bound::PeerBound;
 use super::peer_leave::PeerLeave;
+use super::peer_message_max::PeerMessageMax;
 use super::state::BalancerState;
 use crate::endpoint::SocketPresence;
 use crate::engine::{ByteBudget, Dealer, SocketControl};
@@ -52,7 +52,7 @@ pub(super) struct PeerConnection {
     /// may do so later. So it is tried last, and the next reply or reconnect clears the flag.
     refusing: AtomicBool,
     /// The largest message that the server accepts.
-    pub(super) bound: PeerBound,
+    pub(super) bound: PeerMessageMax,
     /// The questions that the server has not answered.
     questions: OpenQuestions,
     /// The notice that the server leaves, and the senders that must not overtake its answer.
@@ -97,7 +97,7 @@ impl PeerConnection {
             dealer,
             live: AtomicBool::new(false),
             refusing: AtomicBool::new(false),
-            bound: PeerBound::default(),
+            bound: PeerMessageMax::default(),
             questions: OpenQuestions::new(),
             leave: PeerLeave::default(),
             calls: InFlightCalls::new(state.peer_bytes_max),

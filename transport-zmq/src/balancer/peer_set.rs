@@ -11,9 +11,9 @@ use std::time::Duration;
 use futures_util::future::{join_all, select};
 use tokio::time::timeout;
 
-use super::call::InFlightCall;
+use super::in_flight_call::InFlightCall;
 use super::peer::{PeerConnection, PeerKind};
-use super::peer_bound::Fit;
+use super::peer_message_max::Fit;
 use super::state::BalancerState;
 use crate::engine::Dealer;
 use crate::wire::Frames;

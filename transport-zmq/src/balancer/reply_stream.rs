@@ -19,10 +19,10 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::sync::oneshot;
 
 use super::balancer::Balancer;
-use super::call::{InFlightCall, LOSSES_MAX};
+use super::in_flight_call::{InFlightCall, LOSSES_MAX};
 use super::last_answers::AnswerReader;
 use super::peer::{PeerConnection, PeerKind};
-use super::retry::LostCall;
+use super::resends::LostCall;
 use crate::config::Settings;
 use crate::endpoint::{BoundEndpoints, EndpointSet};
 use crate::engine::Traffic;
@@ -47,7 +47,7 @@ pub(crate) struct ReplyStream {
     /// in batches.
     current: usize,
     /// Calls that lost their connection, from
-    /// [`Retries::report_lost`](super::retry::Retries::report_lost).
+    /// [`Resends::report_lost`](super::resends::Resends::report_lost).
     lost: UnboundedReceiver<LostCall>,
     /// Calls that are being sent again. Bounded, since each is in flight. Each resolves to the
     /// event that reports its failure, or to `None` if it has not failed.

@@ -13,7 +13,7 @@ use polywire_core::transport::LogThrottle;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use super::retry::Retries;
+use super::resends::Resends;
 use crate::config::Settings;
 use crate::endpoint::SocketHealth;
 use crate::runtime_watch::RuntimeWatch;
@@ -36,7 +36,7 @@ pub(super) struct BalancerState {
     runtime: RuntimeWatch,
     /// The calls that are to be sent again. Peer connections register lost calls, the reply stream
     /// sends them.
-    pub(super) retries: Arc<Retries>,
+    pub(super) retries: Arc<Resends>,
     /// The bytes that may be unsent for one peer, and the bytes of requests that may wait for its
     /// replies. See [`ZmqBuilder::peer_bytes_max`](crate::ZmqBuilder::peer_bytes_max).
     pub(super) peer_bytes_max: usize,
@@ -58,7 +58,7 @@ impl BalancerState {
     /// Creates the state of an open balancer without peers.
     pub(super) fn new(
         settings: &Settings,
-        retries: Arc<Retries>,
+        retries: Arc<Resends>,
         health: SocketHealth,
     ) -> Arc<Self> {
         Arc::new(Self {

@@ -2,7 +2,7 @@
 
 use polywire_core::{Error, ErrorKind, Result};
 
-use super::bound::BindGuard;
+use super::bound_endpoints::BindGuard;
 use super::endpoint::Endpoint;
 use crate::config::Settings;
 use crate::error::closed;

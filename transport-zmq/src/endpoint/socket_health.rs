@@ -1,7 +1,7 @@
-//! Health of a transport as its sockets make it up.
+//! The state of the connection of a transport, derived from its sockets.
 //!
-//! The sockets make up three states: connected, refused and connecting. Once the transport is
-//! reported as closed, its state does not change any more.
+//! The sockets decide between three states: connected, refused and connecting. Once the transport
+//! is reported as closed, its state does not change any more.
 
 use std::collections::BTreeMap;
 use std::fmt;

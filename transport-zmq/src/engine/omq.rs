@@ -29,8 +29,8 @@ mod routed_peer;
 mod router;
 mod socket_endpoints;
 mod sub;
+mod sync_marker_table;
 mod xpub;
-mod xpub_markers;
 
 pub(super) use self::client_router::OmqClientRouter;
 pub(super) use self::dealer::OmqDealer;

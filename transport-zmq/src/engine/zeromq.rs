@@ -8,7 +8,7 @@
 //! - `zmtp`, `kind`, `inbound_filter`, `outbound_filter`: the bytes of a connection. No I/O.
 //!
 //! - `relay`, `port`, `outbox`, `link`: one connection. `link_set` with `set_options`,
-//!   `endpoints`, `arrivals`, `streams` and `socket_file`: all of a socket.
+//!   `endpoints`, `arrivals`, `streams` and `socket_file_guard`: all of a socket.
 //!
 //! - One file for each socket type: `dealer`, `push`, `client_router`, `router`, `pull`, `sub`,
 //!   `xpub` with `subscribers`.
@@ -31,7 +31,7 @@ mod relay;
 mod router;
 mod set_options;
 #[cfg(unix)]
-mod socket_file;
+mod socket_file_guard;
 mod streams;
 mod sub;
 mod subscribers;

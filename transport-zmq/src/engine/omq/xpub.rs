@@ -18,7 +18,7 @@ use super::frames::message_under;
 use super::options::{open, options};
 use super::receive::received;
 use super::socket_endpoints::SocketEndpoints;
-use super::xpub_markers::SyncedConnections;
+use super::sync_marker_table::SyncMarkerTable;
 use crate::config::Settings;
 use crate::engine::{ByteBudget, HasEndpoints, XPub};
 use crate::error::closed;
@@ -100,7 +100,7 @@ impl XPub for OmqXPub {
         let socket = self.endpoints.socket.clone();
         let events = socket.monitor();
         let unread = received(socket.clone()).filter_map(|_| std::future::ready(None));
-        let state = (socket, events, SyncedConnections::default(), Vec::new());
+        let state = (socket, events, SyncMarkerTable::default(), Vec::new());
         let markers = stream::unfold(state, |(socket, mut events, mut synced, mut again)| async {
             let marker = loop {
                 if let Some(marker) = again.pop() {
@@ -116,7 +116,7 @@ impl XPub for OmqXPub {
                     // Events were missed, so that all markers are counted, and answered again.
                     Err(_) => {
                         let (exact, peers) = socket.monitor_with_subscriptions().await.ok()?;
-                        (events, synced) = (exact, SyncedConnections::count(&peers));
+                        (events, synced) = (exact, SyncMarkerTable::count(&peers));
                         again = synced.markers().collect();
                     }
                 }

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use super::link::Link;
 use super::link_set::LinkSet;
 #[cfg(unix)]
-use super::socket_file::SocketFile;
+use super::socket_file_guard::SocketFileGuard;
 use super::streams::{Listener, PeerStream};
 use crate::config::Settings;
 use crate::endpoint::{Endpoint, EndpointChange, Side};
@@ -45,7 +45,7 @@ struct Bound {
     /// The task of [`accept`], which owns the listener.
     accepting: JoinHandle<()>,
     #[cfg(unix)]
-    _file: Option<SocketFile>,
+    _file: Option<SocketFileGuard>,
 }
 
 /// An endpoint that the socket connects to.
@@ -102,7 +102,7 @@ impl LinkedEndpoints {
         #[cfg(unix)]
         let file = match real.socket_file() {
             Some(path) => {
-                Some(SocketFile::of(path).map_err(|error| cannot_bind(endpoint, &error))?)
+                Some(SocketFileGuard::of(path).map_err(|error| cannot_bind(endpoint, &error))?)
             }
             None => None,
         };

@@ -14,7 +14,7 @@ use polywire_core::message::CallId;
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
-use super::call::InFlightCall;
+use super::in_flight_call::InFlightCall;
 use crate::error::lock;
 
 /// The calls that were sent to one peer and have no reply yet.

@@ -8,8 +8,8 @@ use std::task::{Wake, Waker};
 use lapin::Confirmation;
 use tokio::sync::Notify;
 
-use super::request::ConfirmWaiter;
-use super::returned::ReturnKey;
+use super::publish_request::ConfirmWaiter;
+use super::return_matcher::ReturnKey;
 use crate::error::lock;
 
 /// A message that is written and not confirmed.

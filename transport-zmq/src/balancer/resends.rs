@@ -1,16 +1,16 @@
-//! Retries of calls: the only owner of the state of calls that are to be sent again. No I/O.
+//! Resends of calls: the only owner of the state of calls that are to be sent again. No I/O.
 //!
 //! A call is sent again in two cases. A peer refused or declined the call and another one has not
 //! seen it, or the connection was lost and the call is idempotent. The life of such a call:
 //!
 //! - Its entry leaves the in-flight table of the peer, and the call is registered here: by
-//!   [`Retries::register`], or by [`Retries::take_lost`] together with all other calls of a lost
+//!   [`Resends::register`], or by [`Resends::take_lost`] together with all other calls of a lost
 //!   connection.
 //!
-//! - [`Retries::run`] carries the attempt out, which adds the call to the table of another peer.
+//! - [`Resends::run`] carries the attempt out, which adds the call to the table of another peer.
 //!   The registration ends with the attempt, on success and failure alike.
 //!
-//! - [`Retries::abandon`] ends the registration at any time, and stops the attempt.
+//! - [`Resends::abandon`] ends the registration at any time, and stops the attempt.
 
 use std::sync::{Arc, Mutex};
 
@@ -22,15 +22,16 @@ use polywire_core::message::CallId;
 use rustc_hash::FxHashMap;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::call::InFlightCall;
+use super::in_flight_call::InFlightCall;
 use crate::error::lock;
 
 /// The calls that are to be sent again, and the channel of lost calls.
 ///
-/// A call is in this table or in the [in-flight table](super::in_flight::InFlightCalls) of a peer.
+/// A call is in this table or in the [in-flight
+/// table](super::in_flight_calls::InFlightCalls) of a peer.
 /// Except for the moment that [`register`](Self::register) describes, a cancellation finds the call
 /// in one of the two, and a call that its caller has given up is not sent again.
-pub(super) struct Retries {
+pub(super) struct Resends {
     /// The registered calls. The handle stops an attempt that is under way. Bounded by the calls
     /// in flight, since a registered call is one of them.
     calls: Mutex<FxHashMap<CallId, Option<AbortHandle>>>,
@@ -49,7 +50,7 @@ pub(super) struct LostCall {
     pub(super) endpoint: Arc<str>,
 }
 
-impl Retries {
+impl Resends {
     /// Creates an empty table. Lost calls are sent to `lost`; without a channel they are dropped.
     pub(super) fn new(lost: Option<UnboundedSender<LostCall>>) -> Arc<Self> {
         Arc::new(Self { calls: Mutex::default(), lost: Mutex::new(lost) })
@@ -150,7 +151,7 @@ mod tests {
 
     #[test]
     fn call_that_is_lost_again_while_it_is_sent_stays_registered() {
-        let retries = Retries::new(None);
+        let retries = Resends::new(None);
         let id = CallId(1);
         retries.register(id);
         let lost_again = {
@@ -167,7 +168,7 @@ mod tests {
 
     #[test]
     fn an_abandoned_call_is_not_retried() {
-        let retries = Retries::new(None);
+        let retries = Resends::new(None);
         let id = CallId(1);
         retries.register(id);
         retries.abandon(id, || ());
@@ -176,7 +177,7 @@ mod tests {
 
     #[test]
     fn abandoning_a_call_stops_its_attempt() {
-        let retries = Retries::new(None);
+        let retries = Resends::new(None);
         let id = CallId(1);
         retries.register(id);
         let mut attempt = retries.run(id, pending());
@@ -189,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_finished_attempt_is_removed_and_reports_its_failure() {
-        let retries = Retries::new(None);
+        let retries = Resends::new(None);
         let id = CallId(1);
         for (sent, failed) in [(Ok(()), false), (Err(Error::unsupported("this")), true)] {
             retries.register(id);

@@ -14,9 +14,9 @@ use crate::wire::SyncMarker;
 /// A marker leaves the table with its last connection. Owned by the stream of markers, so there is
 /// no lock.
 #[derive(Debug, Default)]
-pub(super) struct SyncedConnections(FxHashMap<Bytes, FxHashSet<u64>>);
+pub(super) struct SyncMarkerTable(FxHashMap<Bytes, FxHashSet<u64>>);
 
-impl SyncedConnections {
+impl SyncMarkerTable {
     /// Counts the markers among the subscriptions of all peers.
     pub(super) fn count(peers: &[PeerSubscriptions]) -> Self {
         let mut all = Self::default();

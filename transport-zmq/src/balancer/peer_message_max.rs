@@ -15,7 +15,7 @@ use crate::wire::Frames;
 /// Each connection begins with a question. A peer of an earlier version does not answer it, and
 /// disconnects over a message that is too large.
 #[derive(Default)]
-pub(super) struct PeerBound {
+pub(super) struct PeerMessageMax {
     /// The bound, or 0 before the peer has stated one. A stated bound stays when the peer
     /// reconnects, until it states another.
     message_max: AtomicU64,
@@ -34,7 +34,7 @@ pub(super) enum Fit {
     NotKnown(Instant),
 }
 
-impl PeerBound {
+impl PeerMessageMax {
     /// Notes that the peer is asked, in the first message of a connection. Without room for that
     /// message, the bound stays unknown.
     pub(super) fn ask(&self) {
@@ -89,7 +89,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn large_messages_wait_for_the_bound_and_are_compared_with_it() {
-        let bound = PeerBound::default();
+        let bound = PeerMessageMax::default();
         assert_eq!(bound.fit(&message(1 << 20)), Fit::Fits, "the peer was not asked");
         bound.ask();
         let until = Instant::now() + PATIENCE;
@@ -107,7 +107,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn peer_that_does_not_answer_is_not_waited_for_longer() {
-        let bound = PeerBound::default();
+        let bound = PeerMessageMax::default();
         bound.ask();
         tokio::time::advance(PATIENCE).await;
         assert_eq!(bound.fit(&message(1 << 20)), Fit::Fits);

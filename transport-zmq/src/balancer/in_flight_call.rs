@@ -1,4 +1,5 @@
-//! In-flight calls: what a balancer has to know of a request until its reply arrives. No I/O.
+//! In-flight calls: what a balancer has to know of a request until its reply arrives, and whether
+//! the request may be sent again. No I/O.
 
 use std::time::Duration;
 
@@ -11,9 +12,9 @@ use crate::wire::Frames;
 /// A request that is being sent to a peer, or waits for its reply.
 ///
 /// The value travels with the request: from the sender through the [in-flight
-/// table](super::in_flight::InFlightCalls) of a peer and, if the request is sent again, through
-/// [`Retries`](super::retry::Retries) to another peer. A message without a call id is balanced in
-/// the same way, but enters no table.
+/// table](super::in_flight_calls::InFlightCalls) of a peer and, if the request is sent again,
+/// through [`Resends`](super::resends::Resends) to another peer. A message without a call id is
+/// balanced in the same way, but enters no table.
 #[derive(Clone, Debug)]
 pub(crate) struct InFlightCall {
     /// The call id. `None` for a message that gets no reply.

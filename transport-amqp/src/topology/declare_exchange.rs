@@ -1,4 +1,4 @@
-//! Exchanges at the broker.
+//! Declarations and checks of exchanges at the broker.
 
 use lapin::ExchangeKind;
 use lapin::options::ExchangeDeclareOptions;

@@ -1,4 +1,4 @@
-//! The exchanges of channels: polywire's, and those of the program's own.
+//! Names of the exchanges of event channels: polywire's, and those of the program's own.
 
 use lapin::types::ShortString;
 #[cfg(doc)]
@@ -10,13 +10,13 @@ use crate::wire::native;
 
 /// Exchanges of the program's own, by channel. The others are polywire's.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ChannelExchanges {
+pub(crate) struct EventExchangeNames {
     own: FxHashMap<Address, ShortString>,
     /// The first invalid name that was set, which [`validate`](Self::validate) returns.
     invalid: Option<Error>,
 }
 
-impl ChannelExchanges {
+impl EventExchangeNames {
     /// Sets the exchange of a channel. An invalid name is reported by [`validate`](Self::validate).
     pub(crate) fn set(&mut self, channel: Result<Address>, exchange: &str) {
         match channel.and_then(|channel| Ok((channel, native::own_name(exchange)?))) {

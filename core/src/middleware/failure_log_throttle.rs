@@ -11,7 +11,7 @@ use crate::message::Address;
 /// Counts failures by kind, and says which of them are logged: the first [`LINES_MAX`] of a kind in
 /// each [`PERIOD`]. The next line of the kind stands for those that were left out.
 #[derive(Debug, Default)]
-pub(super) struct FailureThrottle(Mutex<Kinds>);
+pub(super) struct FailureLogThrottle(Mutex<Kinds>);
 
 /// The properties that failures of a kind share.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -49,7 +49,7 @@ const PERIOD: Duration = Duration::from_secs(10);
 /// Kinds with a count of their own: 256.
 const KINDS_MAX: usize = 256;
 
-impl FailureThrottle {
+impl FailureLogThrottle {
     /// Counts a failure. Returns the number of failures that its line stands for, or `None` if
     /// there is to be no line.
     pub(super) fn note(&self, kind: FailureKind) -> Option<u64> {
@@ -92,7 +92,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn ten_lines_of_each_kind_and_then_a_count() {
-        let throttle = FailureThrottle::default();
+        let throttle = FailureLogThrottle::default();
         let lines = |kind: &str| (0..1_000).filter_map(|_| throttle.note(of(kind))).sum::<u64>();
         assert_eq!((lines("Denied"), lines("Closed")), (10, 10));
         tokio::time::advance(PERIOD).await;
@@ -102,7 +102,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn kinds_are_bounded() {
-        let throttle = FailureThrottle::default();
+        let throttle = FailureLogThrottle::default();
         let logged = (0..2 * KINDS_MAX).filter(|n| throttle.note(of(&n.to_string())).is_some());
         assert_eq!(logged.count(), KINDS_MAX + LINES_MAX as usize);
         let kinds = throttle.0.lock().unwrap_or_else(PoisonError::into_inner).by_kind.len();

@@ -10,13 +10,13 @@ use crate::endpoint::SocketFileClaim;
 
 /// The file of a bound socket. Dropping the value removes the file, unless another socket has
 /// replaced it: the next server may have bound the same path.
-pub(super) struct SocketFile {
+pub(super) struct SocketFileGuard {
     path: PathBuf,
     /// The device and the number of the file.
     identity: (u64, u64),
 }
 
-impl SocketFile {
+impl SocketFileGuard {
     /// Remembers the file that was bound at `path`.
     ///
     /// # Errors
@@ -27,7 +27,7 @@ impl SocketFile {
     }
 }
 
-impl Drop for SocketFile {
+impl Drop for SocketFileGuard {
     /// Removes the file. Does not wait for the lock on its folder.
     fn drop(&mut self) {
         let is_own = || identity(&self.path).is_ok_and(|found| found == self.identity);
@@ -54,7 +54,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("polywire-file-{}", std::process::id()));
         std::fs::create_dir(&folder).unwrap();
         let path = folder.join("path");
-        let bind = || (UnixListener::bind(&path).unwrap(), SocketFile::of(&path).unwrap());
+        let bind = || (UnixListener::bind(&path).unwrap(), SocketFileGuard::of(&path).unwrap());
         let (first_listener, first) = bind();
         std::fs::rename(&path, folder.join("old")).unwrap();
         let (second_listener, second) = bind();

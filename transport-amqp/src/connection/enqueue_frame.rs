@@ -1,4 +1,4 @@
-//! Frames that are written without waiting.
+//! Frames that the engine takes for writing at once: no wait, and no error.
 
 use std::task::{Context, Waker};
 
@@ -6,7 +6,7 @@ use std::task::{Context, Waker};
 /// the socket. If that fails, the channel is lost, and the broker requeues its deliveries.
 ///
 /// The call neither waits nor reports an error, so it may run while a receipt is dropped.
-pub(crate) fn queue_frame(sending: impl Future<Output = lapin::Result<()>>) {
+pub(crate) fn enqueue_frame(sending: impl Future<Output = lapin::Result<()>>) {
     let sending = std::pin::pin!(sending);
     let _ = sending.poll(&mut Context::from_waker(Waker::noop()));
 }

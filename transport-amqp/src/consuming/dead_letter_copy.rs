@@ -1,4 +1,6 @@
-//! Dead letters, as far as the broker takes them.
+//! Publishing of the copy of a dead letter, in the largest form that the broker accepts.
+//!
+//! Core decides which message is dead-lettered.
 //!
 //! A copy can be too large for the broker: its header for a frame, or its body for the size limit
 //! of the broker, which may have been lowered since the message was published. No further attempt
