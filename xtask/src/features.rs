@@ -13,13 +13,14 @@ const ADDED: [&str; 4] = ["zmq-curve", "app", "app,metrics", "prometheus,amqp,zm
 const FEATURES_OF_CORE: [&str; 4] = ["metrics", "testing", "tower", "metrics,testing,tower"];
 
 /// Published crates without any feature.
-const LIBRARIES: [&str; 6] = [
+const LIBRARIES: [&str; 7] = [
     "polywire-core",
     "polywire-codec",
     "polywire-macros",
     "polywire-zmq",
     "polywire-amqp",
     "polywire-app",
+    "polywire-conformance",
 ];
 
 /// Dependencies that a set of features must not bring along: users pay only for the transports that
