@@ -29,14 +29,14 @@ static LAST: AtomicU32 = AtomicU32::new(0);
 /// If files cannot be read, or links cannot be made.
 pub(crate) fn trimmed(installation: &Installation, plugins: &[String]) -> io::Result<PathBuf> {
     let home = installation.home()?;
-    let all = Applications::below(&home.join("plugins"))?;
-    let Some(needed) = all.needed_by(plugins)? else { return Ok(home) };
     let version = home.file_name().unwrap_or_default().to_string_lossy();
     let name = [&[version.into_owned()], plugins].concat().join("+");
     let folder = installation.data().join(name);
     if folder.exists() {
         return Ok(folder);
     }
+    let all = Applications::below(&home.join("plugins"))?;
+    let Some(needed) = all.needed_by(plugins)? else { return Ok(home) };
     let number = LAST.fetch_add(1, Ordering::Relaxed);
     let unfinished = installation.data().join(format!("trimmed-{}-{number}", std::process::id()));
     fs::create_dir_all(unfinished.join("plugins"))?;

@@ -25,14 +25,14 @@
 //!
 //! - `outage_log`: log lines about the time without a peer.
 //!
-//! - `in_flight`: the calls of one peer. `call`: what is known of each of them.
+//! - `in_flight_calls`: the calls of one peer. `in_flight_call`: what is known of each of them.
 //!
-//! - `reply_stream`: the way back. `retry`: calls that are sent again.
+//! - `reply_stream`: the way back. `resends`: calls that are sent again.
 //!
 //! - `peer_endpoints` and `inbound_peers`: peers that come and go. `state`: what all of them share.
 //!
 //! Locks are held for table operations only, never across an await. Where several are held, the
-//! order is `retry`, `peer_set`, `peer_leave`, then `in_flight` or `outgoing`.
+//! order is `resends`, `peer_set`, `peer_leave`, then `in_flight_calls` or `outgoing`.
 //!
 //! The tasks of a balancer:
 //!

@@ -93,8 +93,8 @@ impl Balancer {
                  bind one",
             ));
         }
-        let (retries, health) = (Resends::new(lost), bound.health().clone());
-        let state = BalancerState::new(settings, retries, health);
+        let (resends, health) = (Resends::new(lost), bound.health().clone());
+        let state = BalancerState::new(settings, resends, health);
         let peers = PeerSet::new(state.clone());
         let peer_endpoints =
             PeerEndpoints::new(settings, traffic, peers.clone(), bound, state.clone());
@@ -162,7 +162,7 @@ impl Balancer {
     /// Removes a call that its caller no longer waits for, and stops its retry. If a peer has the
     /// call, sends the message of `cancel` there, without waiting for room.
     pub(crate) fn abandon(&self, id: CallId, cancel: impl Fn() -> Option<Frames>) {
-        self.state.retries.abandon(id, || {
+        self.state.resends.abandon(id, || {
             self.peers.all().iter().any(|peer| peer.cancel(id, &cancel));
         });
     }
@@ -190,7 +190,7 @@ impl Balancer {
         frames: Frames,
     ) -> BoxFuture<'static, bool> {
         let balancer = self.clone();
-        self.state.retries.run(id, async move {
+        self.state.resends.run(id, async move {
             let patience = Deadline::after(balancer.connect_timeout);
             let give_up = call.deadline.unwrap_or(patience).instant();
             let sent = timeout_at(give_up, balancer.send_until(give_up, call, frames)).await;
@@ -199,8 +199,8 @@ impl Balancer {
     }
 
     /// The calls that are to be sent again.
-    pub(super) fn retries(&self) -> &Arc<Resends> {
-        &self.state.retries
+    pub(super) fn resends(&self) -> &Arc<Resends> {
+        &self.state.resends
     }
 
     /// The connections, for the reply stream.
@@ -323,7 +323,7 @@ impl ManagedEndpoint for Balancer {
     fn close(&self) -> BoxFuture<'static, ()> {
         self.state.close();
         // Ends the reply stream.
-        self.state.retries.close();
+        self.state.resends.close();
         self.turns.close();
         self.retry_turns.close();
         self.state.notify_changed();

@@ -240,7 +240,7 @@ impl PeerConnection {
     /// Removes a call whose server has disconnected from the proxy behind this connection.
     /// Registers the call for a retry if it may be retried, in the same step.
     pub(super) fn take_lost(&self, id: CallId) -> Option<InFlightCall> {
-        self.state.retries.take_lost(|| self.calls.remove(id).into_iter().collect()).pop()
+        self.state.resends.take_lost(|| self.calls.remove(id).into_iter().collect()).pop()
     }
 
     /// Removes a call that its caller no longer waits for, and sends the cancellation in `frames`

@@ -265,7 +265,7 @@ impl ReplyStream {
         if !self.balancer.has_peer_for(&call) {
             return Some(event());
         }
-        self.balancer.retries().register(id);
+        self.balancer.resends().register(id);
         let (attempt, event) = (self.balancer.retry(id, call, frames), event());
         self.retries.push(attempt.map(|failed| failed.then_some(event)).boxed());
         None

@@ -111,10 +111,10 @@ impl Resends {
             Some(handle) => *handle = Some(stop),
             None => return ready(false).boxed(),
         }
-        let retries = self.clone();
+        let resends = self.clone();
         let attempt = async move {
             let sent = send.await;
-            let mut calls = lock(&retries.calls);
+            let mut calls = lock(&resends.calls);
             // If the peer was lost meanwhile, the call is registered again and has no attempt yet.
             if calls.get(&id).is_some_and(Option::is_some) {
                 calls.remove(&id);
@@ -151,52 +151,52 @@ mod tests {
 
     #[test]
     fn call_that_is_lost_again_while_it_is_sent_stays_registered() {
-        let retries = Resends::new(None);
+        let resends = Resends::new(None);
         let id = CallId(1);
-        retries.register(id);
+        resends.register(id);
         let lost_again = {
-            let retries = retries.clone();
+            let resends = resends.clone();
             async move {
-                retries.register(id);
+                resends.register(id);
                 Ok(())
             }
         };
-        assert_eq!(retries.run(id, lost_again).now_or_never(), Some(false));
-        let failed = retries.run(id, async { Err(Error::new(ErrorKind::Disconnected, "gone")) });
+        assert_eq!(resends.run(id, lost_again).now_or_never(), Some(false));
+        let failed = resends.run(id, async { Err(Error::new(ErrorKind::Disconnected, "gone")) });
         assert_eq!(failed.now_or_never(), Some(true));
     }
 
     #[test]
     fn an_abandoned_call_is_not_retried() {
-        let retries = Resends::new(None);
+        let resends = Resends::new(None);
         let id = CallId(1);
-        retries.register(id);
-        retries.abandon(id, || ());
-        assert_eq!(retries.run(id, pending()).now_or_never(), Some(false));
+        resends.register(id);
+        resends.abandon(id, || ());
+        assert_eq!(resends.run(id, pending()).now_or_never(), Some(false));
     }
 
     #[test]
     fn abandoning_a_call_stops_its_attempt() {
-        let retries = Resends::new(None);
+        let resends = Resends::new(None);
         let id = CallId(1);
-        retries.register(id);
-        let mut attempt = retries.run(id, pending());
+        resends.register(id);
+        let mut attempt = resends.run(id, pending());
         assert_eq!((&mut attempt).now_or_never(), None);
         let mut was_sent = false;
-        retries.abandon(id, || was_sent = true);
+        resends.abandon(id, || was_sent = true);
         assert!(was_sent, "a call that the attempt has sent is cancelled, too");
         assert_eq!(attempt.now_or_never(), Some(false));
     }
 
     #[test]
     fn a_finished_attempt_is_removed_and_reports_its_failure() {
-        let retries = Resends::new(None);
+        let resends = Resends::new(None);
         let id = CallId(1);
         for (sent, failed) in [(Ok(()), false), (Err(Error::unsupported("this")), true)] {
-            retries.register(id);
-            assert_eq!(retries.run(id, async { sent }).now_or_never(), Some(failed));
+            resends.register(id);
+            assert_eq!(resends.run(id, async { sent }).now_or_never(), Some(failed));
             let mut was_elsewhere = false;
-            retries.abandon(id, || was_elsewhere = true);
+            resends.abandon(id, || was_elsewhere = true);
             assert!(was_elsewhere);
         }
     }

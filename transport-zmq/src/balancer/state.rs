@@ -36,7 +36,7 @@ pub(super) struct BalancerState {
     runtime: RuntimeWatch,
     /// The calls that are to be sent again. Peer connections register lost calls, the reply stream
     /// sends them.
-    pub(super) retries: Arc<Resends>,
+    pub(super) resends: Arc<Resends>,
     /// The bytes that may be unsent for one peer, and the bytes of requests that may wait for its
     /// replies. See [`ZmqBuilder::peer_bytes_max`](crate::ZmqBuilder::peer_bytes_max).
     pub(super) peer_bytes_max: usize,
@@ -58,7 +58,7 @@ impl BalancerState {
     /// Creates the state of an open balancer without peers.
     pub(super) fn new(
         settings: &Settings,
-        retries: Arc<Resends>,
+        resends: Arc<Resends>,
         health: SocketHealth,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -67,7 +67,7 @@ impl BalancerState {
             reader: AtomicWaker::new(),
             closed: AtomicBool::new(false),
             runtime: RuntimeWatch::start(),
-            retries,
+            resends,
             peer_bytes_max: settings.peer_bytes_max,
             batch_max: settings.batch_max(),
             own_bounds: Bounds { message_max: None, ..settings.own_bounds() },

@@ -32,7 +32,7 @@ impl PeerConnection {
         // What was collected for the connection before, in the moment of its loss.
         self.outgoing.clear();
         self.outgoing.set_batch_max(0);
-        if self.state.retries.gets_replies() {
+        if self.state.resends.gets_replies() {
             self.bound.ask();
             self.questions.ask();
             let question = wire::bound_question(self.state.own_bounds);
@@ -132,9 +132,9 @@ impl PeerConnection {
         self.presence.set_has_peer(false);
         self.questions.clear();
         self.outgoing.clear();
-        let lost = self.state.retries.take_lost(|| self.calls.remove_all());
+        let lost = self.state.resends.take_lost(|| self.calls.remove_all());
         let calls = lost.len();
-        self.state.retries.report_lost(lost, &self.name);
+        self.state.resends.report_lost(lost, &self.name);
         self.state.notify_changed();
         calls
     }
