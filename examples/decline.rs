@@ -45,8 +45,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("{}", client.call::<String>("film", file).await?);
     }
     match client.call::<String>("film", "ants.gif").await {
-        Err(error) if error.is_declined() => println!("nobody takes ants.gif: {:?}", error.fault()),
-        other => return Err(format!("nobody should take it: {other:?}").into()),
+        Err(error) if error.is_declined() => {
+            println!("no server takes ants.gif: {:?}", error.fault());
+        }
+        other => return Err(format!("a server has taken ants.gif: {other:?}").into()),
     }
     for server in servers {
         server.close().await?;

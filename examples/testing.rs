@@ -34,7 +34,7 @@ impl<D: Dialect, S: Service> Shop for Corner<D, S> {
         let price = self.prices.price(article).await?;
         price
             .checked_mul(count.into())
-            .ok_or_else(|| Fault::new(Code::Application, "nobody can pay that"))
+            .ok_or_else(|| Fault::new(Code::Application, "the price is too large"))
     }
 }
 

@@ -21,9 +21,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ["mem://demo", "zmq+tcp://127.0.0.1:5566", "zmq+ipc:///tmp/polywire-transports.sock"];
     let urls = if named.is_empty() { by_default.map(str::to_owned).to_vec() } else { named };
     for url in urls {
-        let carrier = url.split(':').next().unwrap_or_default();
+        let scheme = url.split(':').next().unwrap_or_default();
         calculate(&url).await?;
-        println!("{carrier}: the same answers");
+        println!("{scheme}: the same answers");
     }
     Ok(())
 }

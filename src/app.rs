@@ -2,5 +2,5 @@
 
 pub use polywire_app::{
     AnyService, App, AppTransport, BoxError, Component, Connect, Exit, IntoService, Layers,
-    Settings,
+    Settings, shutdown_signal,
 };

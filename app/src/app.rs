@@ -11,8 +11,9 @@ use crate::layers::Layers;
 use crate::probe::{Probe, Render};
 use crate::settings::Settings;
 use crate::signals::Signals;
-use crate::start::{Connect, DynConnect, Start, supervise};
+use crate::start::{Connect, DynConnect, Progress, Start};
 use crate::stop_switch::StopSwitch;
+use crate::supervise::supervise;
 
 /// Program that runs by itself: it waits for the broker, serves, answers probes, and drains on a
 /// signal.
@@ -132,7 +133,9 @@ impl App {
                 Ok(component) => component.ended().await,
                 Err(exit) => {
                     let service = &self.settings.service;
-                    if exit.code() == 0 {
+                    if switch.has_ended() {
+                        // The end of the component is logged.
+                    } else if exit.code() == 0 {
                         tracing::info!(service, "stopped before the start was complete");
                     } else {
                         tracing::error!(service, %exit, "cannot start");
@@ -191,7 +194,7 @@ impl App {
         if let Some(error) = &self.error {
             return Err(Exit::Config(error.clone()));
         }
-        let Settings { service, grace, start_wait, probe, .. } = &self.settings;
+        let Settings { service, grace, start_wait, canary, probe, .. } = &self.settings;
         let urls = self.settings.urls().map_err(Exit::Config)?;
         for variable in &self.settings.unknown {
             tracing::warn!(service, variable, "no setting has this environment variable");
@@ -212,14 +215,17 @@ impl App {
             layers: &self.layers,
             switch,
         };
-        let begun = |component: &Component| {
+        let progress = |progress: Progress<'_>| {
             if let Some(probe) = &probe {
-                probe.watch(component);
+                probe.watch(match progress {
+                    Progress::Waiting(reason) => Err(reason),
+                    Progress::SettingUp(component) => Ok(component.clone()),
+                });
             }
         };
-        match start.run(setup, &begun).await {
+        match start.run(setup, &progress).await {
             Ok(component) => {
-                tokio::spawn(supervise(component.clone(), probe));
+                tokio::spawn(supervise(component.clone(), probe, *canary));
                 Ok(component)
             }
             Err(exit) => {

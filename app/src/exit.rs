@@ -37,14 +37,16 @@ pub enum Exit {
     Setup(Arc<dyn std::error::Error + Send + Sync>),
     /// The broker was not reachable within the start wait. Code 69.
     ///
-    /// Holds the error of the last attempt. A service that a call of the setup needs counts as
-    /// well: the start waits for it in the same way.
+    /// Holds the error of the last attempt. An attempt that had not ended by then has the host of
+    /// its URL, and the error of the attempt before as its cause. A service that a call of the
+    /// setup needs counts as well: the start waits for it in the same way.
     Unreachable(Error),
     /// An endpoint or a task ended with an error. Code 70.
     ///
-    /// A task of the program that panics counts as well.
+    /// A task of the program that panics counts as well, and so does a transport that has lost a
+    /// connection which only the program can replace.
     Failed {
-        /// The name of the endpoint or of the task.
+        /// The name of the endpoint or of the task, or `transport`.
         name: String,
         /// The error.
         error: Arc<dyn std::error::Error + Send + Sync>,
@@ -83,6 +85,14 @@ impl Exit {
         }
     }
 
+    /// Returns the exit of a transport that works no more.
+    pub(crate) fn of_transport(error: Error) -> Self {
+        match error.kind() {
+            ErrorKind::Denied => Self::Refused(error),
+            _ => Self::Failed { name: "transport".to_owned(), error: Arc::new(error) },
+        }
+    }
+
     /// Returns the exit of an error that no further attempt to start would cure.
     ///
     /// [`ErrorKind::Unsupported`] counts as an error of a setting. Every kind without an exit of
@@ -118,18 +128,23 @@ impl fmt::Display for Exit {
     }
 }
 
-/// An error with its causes.
+/// An error with its causes, each of them once.
 struct Chain<'a>(&'a (dyn std::error::Error + 'static));
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
+        let mut line = self.0.to_string();
         let mut source = self.0.source();
         while let Some(cause) = source {
-            write!(f, ": {cause}")?;
+            let text = cause.to_string();
+            // Some errors repeat the text of their cause at the end.
+            if !line.ends_with(&text) {
+                line.push_str(": ");
+                line.push_str(&text);
+            }
             source = cause.source();
         }
-        Ok(())
+        f.write_str(&line)
     }
 }
 
@@ -157,12 +172,39 @@ mod tests {
             (Exit::of_endpoint("orders", error(ErrorKind::Overloaded)), 70),
             (Exit::GraceExceeded { running: vec!["cause".to_owned()] }, 75),
             (Exit::of_start(error(ErrorKind::Denied)), 77),
+            (Exit::of_transport(error(ErrorKind::Denied)), 77),
+            (Exit::of_transport(error(ErrorKind::Closed)), 70),
             (Exit::of_endpoint("orders", error(ErrorKind::Denied)), 77),
             (Exit::of_start(error(ErrorKind::Config)), 78),
         ];
         for (exit, code) in exits {
             assert_eq!(exit.code(), code, "{exit}");
             assert!(code == 0 || exit.to_string().contains("cause"), "{exit}");
+        }
+    }
+
+    /// An error with a cause, whose text may repeat that of the cause.
+    #[derive(Debug)]
+    struct Layer(&'static str, std::io::Error);
+
+    impl fmt::Display for Layer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl std::error::Error for Layer {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&self.1)
+        }
+    }
+
+    #[test]
+    fn cause_that_is_repeated_is_written_once() {
+        for text in ["cannot read", "cannot read: disk full"] {
+            let error = Layer(text, std::io::Error::other("disk full"));
+            let exit = Exit::Setup(Arc::new(error));
+            assert_eq!(exit.to_string(), "cannot set up: cannot read: disk full");
         }
     }
 }

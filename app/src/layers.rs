@@ -6,5 +6,5 @@ mod layers;
 mod optional;
 
 pub use self::any_service::AnyService;
+pub(crate) use self::layers::LayerRole;
 pub use self::layers::Layers;
-pub(crate) use self::layers::Role;

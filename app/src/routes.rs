@@ -1,7 +1,11 @@
 //! Transports by the names of services, queues and channels.
 
+use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use polywire_core::health::{ConnectionState, HealthReader};
 use polywire_core::{Address, AnyTransport, Error, ErrorKind, Result, Transport};
 
 use crate::url_variable::{url_variable, variable_name};
@@ -66,12 +70,49 @@ impl Routes {
         if used.is_empty() { self.iter().take(1).collect() } else { used }
     }
 
+    /// Waits until a transport that is [used](Self::used) is refused for good.
+    ///
+    /// No handle can be opened on a transport that was refused for good, so one that was not in use
+    /// then is never used. If the future is dropped, nothing is lost.
+    pub(crate) async fn refused(&self) -> Error {
+        let mut refusals = FuturesUnordered::new();
+        for transport in self.iter() {
+            refusals.push(refusal_of(transport));
+        }
+        while let Some(refused) = refusals.next().await {
+            if let Some((transport, error)) = refused
+                && self.used().into_iter().any(|used| std::ptr::eq(used, transport))
+            {
+                return error;
+            }
+        }
+        pending().await
+    }
+
     /// Closes all transports. Returns the first error.
     ///
     /// All of them are closed at the same time, and each close is awaited even after an error.
     pub(crate) async fn close(&self) -> Result<()> {
         let closed = futures_util::future::join_all(self.iter().map(Transport::close)).await;
         closed.into_iter().collect()
+    }
+}
+
+/// Waits for the [refusal] of a transport, and returns both.
+async fn refusal_of(transport: &AnyTransport) -> Option<(&AnyTransport, Error)> {
+    Some((transport, refusal(&transport.health()).await?))
+}
+
+/// Waits until a transport is refused for good, as a [fatal](Error::is_fatal) error says. Returns
+/// `None` if the transport is dropped before.
+async fn refusal(health: &HealthReader) -> Option<Error> {
+    let mut changes = health.changes();
+    loop {
+        if let ConnectionState::Refused { error } = changes.next().await?.connection
+            && error.is_fatal()
+        {
+            return Some(error);
+        }
     }
 }
 
@@ -102,7 +143,9 @@ impl Route {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
     use polywire_core::Memory;
+    use polywire_core::health::HealthReporter;
 
     use super::*;
 
@@ -118,6 +161,26 @@ mod tests {
         routes.add(None, memory());
         assert!(routes.of(&address("payments")).is_ok());
         assert_eq!(routes.iter().count(), 2);
+    }
+
+    #[test]
+    fn refusal_counts_once_it_is_final() {
+        let reporter = HealthReporter::new(ConnectionState::Connected);
+        let reader = reporter.reader();
+        let mut waiting = Box::pin(refusal(&reader));
+        let error = Error::new(ErrorKind::Denied, "wrong password");
+        let mut after = |error: Error| {
+            reporter.set_connection(ConnectionState::Refused { error });
+            (&mut waiting).now_or_never()
+        };
+        assert!(after(error.clone()).is_none());
+        let refused = after(error.fatal()).flatten();
+        assert_eq!(refused.map(|error| error.kind()), Some(ErrorKind::Denied));
+
+        let reporter = HealthReporter::new(ConnectionState::Connected);
+        let reader = reporter.reader();
+        drop(reporter);
+        assert!(matches!(refusal(&reader).now_or_never(), Some(None)));
     }
 
     #[test]

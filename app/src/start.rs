@@ -1,21 +1,23 @@
-//! The start of a component: waits for the broker, runs the setup, supervises.
+//! The start of a component: waits for the broker, runs the setup.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use polywire_core::secret::Secret;
-use polywire_core::{AnyTransport, CallError, Error, ErrorKind, Result, Transport};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use polywire_core::{AnyTransport, Error, ErrorKind, Result};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::component::{Component, Stop};
+use crate::attempt_log::AttemptLog;
+use crate::component::Component;
 use crate::exit::{BoxError, Exit};
 use crate::layers::Layers;
-use crate::probe::Probe;
 use crate::routes::Routes;
+use crate::start_failure::StartFailure;
 use crate::stop_switch::StopSwitch;
+use crate::supervise::{CLOSE_MAX, close, end};
 use crate::transport::AppTransport;
+use crate::url_host::url_host;
 
 /// A function that opens the transport of a URL, such as `polywire::connect`.
 ///
@@ -73,15 +75,21 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// and the whole.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// A transport that does not close in this time is dropped, which closes it as well.
-const CLOSE_MAX: Duration = Duration::from_secs(2);
+/// A step of a start, for the probes.
+pub(crate) enum Progress<'c> {
+    /// There is no component, for this reason.
+    Waiting(String),
+    /// The setup of this component begins.
+    SettingUp(&'c Component),
+}
 
 impl Start<'_> {
     /// Connects and runs `setup`, again and again while the failure may pass and the time lasts.
     ///
-    /// `begun` gets the component of each attempt, before its setup runs. The start wait has passed
-    /// when the next pause would end after it, and the error is then that of the last attempt.
-    /// Dropping the future drops what was set up.
+    /// `progress` gets the component of each attempt, before its setup runs, and the failure of
+    /// each attempt. The start wait has passed when the next pause would end after it, and the
+    /// error is then that of the last attempt. An attempt that the start wait cuts off has the
+    /// failure of the attempt before as its cause. Dropping the future drops what was set up.
     ///
     /// # Errors
     ///
@@ -91,40 +99,35 @@ impl Start<'_> {
     pub(crate) async fn run<F, Fut>(
         &self,
         setup: &F,
-        begun: &(dyn Fn(&Component) + Sync),
+        progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<Component, Exit>
     where
         F: Fn(Component) -> Fut + Sync,
         Fut: Future<Output = Result<(), BoxError>> + Send,
     {
         let deadline = self.wait.map(|wait| Instant::now() + wait);
-        let mut pause = FIRST_PAUSE;
+        let (mut pause, mut last, mut log) = (FIRST_PAUSE, None, AttemptLog::default());
         loop {
             if self.switch.is_on() {
                 return Err(Exit::Drained);
             }
-            let failure = match self.attempt(deadline, setup, begun).await {
+            let failure = match self.attempt(deadline, last.as_ref(), setup, progress).await {
                 Ok(component) => return Ok(component),
-                Err(Failure::Lasting(exit)) => return Err(exit),
-                Err(Failure::Passing(error)) => error,
+                Err(StartFailure::Lasting(exit)) => return Err(exit),
+                Err(StartFailure::Passing(error)) => error,
             };
             // Jitter, so that many programs do not come at the same moments.
             let this_pause = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
             if deadline.is_some_and(|deadline| Instant::now() + this_pause >= deadline) {
                 return Err(Exit::Unreachable(failure));
             }
-            let name = self.name;
-            tracing::warn!(
-                service = name,
-                error = ?failure,
-                pause_ms = this_pause.as_millis(),
-                "cannot start yet"
-            );
+            log.failed(self.name, &failure, this_pause);
+            progress(Progress::Waiting(format!("cannot start yet: {failure}")));
             tokio::select! {
                 () = sleep(this_pause) => {}
                 () = self.switch.turned_on() => {}
             }
-            pause = (2 * pause).min(LONGEST_PAUSE);
+            (pause, last) = ((2 * pause).min(LONGEST_PAUSE), Some(failure));
         }
     }
 
@@ -138,36 +141,48 @@ impl Start<'_> {
     async fn attempt<F, Fut>(
         &self,
         deadline: Option<Instant>,
+        last: Option<&Error>,
         setup: &F,
-        begun: &(dyn Fn(&Component) + Sync),
-    ) -> Result<Component, Failure>
+        progress: &(dyn Fn(Progress<'_>) + Sync),
+    ) -> Result<Component, StartFailure>
     where
         F: Fn(Component) -> Fut + Sync,
         Fut: Future<Output = Result<(), BoxError>> + Send,
     {
         let mut routes = Routes::new();
         for (name, url) in self.urls {
+            let host = url_host(url.reveal());
+            // The failure of the attempt before says more.
+            if let (Some(host), None) = (host, last) {
+                progress(Progress::Waiting(format!("waiting for the broker at {host}")));
+            }
             let connecting = self.connect.connect_boxed(url.reveal());
-            let transport = tokio::select! {
-                connected = within(deadline, connecting) => connected.map_err(Failure::of)?,
+            let connected = tokio::select! {
+                connected = within(deadline, connecting) => connected,
                 // Nothing runs yet.
-                () = self.switch.turned_on() => return Err(Failure::Lasting(Exit::Drained)),
+                () = self.switch.turned_on() => return Err(StartFailure::Lasting(Exit::Drained)),
             };
-            routes.add(name.clone(), transport);
+            let transport = connected.unwrap_or_else(|| {
+                Err(late("cannot connect: no answer in time", ("host", host), last))
+            });
+            routes.add(name.clone(), transport.map_err(StartFailure::of)?);
         }
         let transport = AppTransport::new(routes);
         let component =
             Component::new(self.name, self.grace, transport.clone(), self.layers.clone());
         let guard = AbortOnDrop(Some(component.clone()));
-        begun(&component);
+        progress(Progress::SettingUp(&component));
         self.switch.watch(&component);
-        let set_up = async { Ok(setup(component.clone()).await) };
         let is_set_up = tokio::select! {
             biased;
             _ = component.lifecycle().stop_requested() => None,
-            is_set_up = within(deadline, set_up) => Some(match is_set_up {
-                Ok(is_set_up) => is_set_up.map_err(Failure::of_setup),
-                Err(late) => Err(Failure::of(late)),
+            is_set_up = within(deadline, setup(component.clone())) => Some(match is_set_up {
+                Some(is_set_up) => is_set_up.map_err(StartFailure::of_setup),
+                None => {
+                    let connection = transport.troubled_connection();
+                    let text = "cannot set up: the setup did not end in time";
+                    Err(StartFailure::Passing(late(text, ("connection", connection.as_deref()), last)))
+                }
             }),
         };
         match is_set_up {
@@ -175,7 +190,7 @@ impl Start<'_> {
                 guard.disarm();
                 component.lifecycle().set_serving();
                 for variable in transport.unused_variables() {
-                    tracing::warn!(service = self.name, variable, "nothing uses this URL");
+                    tracing::warn!(service = self.name, variable, "no endpoint uses this URL");
                 }
                 tracing::info!(service = self.name, "started");
                 Ok(component)
@@ -190,72 +205,34 @@ impl Start<'_> {
                 let exit = end(&component).await;
                 component.lifecycle().set_ended(exit.clone());
                 guard.disarm();
-                Err(Failure::Lasting(exit))
+                Err(StartFailure::Lasting(exit))
             }
         }
     }
 }
 
-/// A failed attempt to start.
-enum Failure {
-    /// A later attempt may succeed.
-    Passing(Error),
-    /// No later attempt would succeed.
-    Lasting(Exit),
-}
-
-impl Failure {
-    /// Classifies the error of a transport, or of the start wait.
-    fn of(error: Error) -> Self {
-        let may_pass = error.is_transient() || error.kind() == ErrorKind::DeadlineExceeded;
-        if may_pass { Self::Passing(error) } else { Self::Lasting(Exit::of_start(error)) }
-    }
-
-    /// Classifies an error of the setup.
-    ///
-    /// A transport that is lost during the setup is waited for, and so is a service that a call of
-    /// the setup needs. A refusal for good and an error of a setting keep their exits. Other errors
-    /// are the program's, and become [`Exit::Setup`].
-    ///
-    /// Only an error that is a [`CallError`] or an [`Error`] itself is recognized: one that wraps
-    /// them counts as the program's.
-    fn of_setup(error: BoxError) -> Self {
-        let error = match error.downcast::<CallError>() {
-            Ok(call) => match *call {
-                CallError::Failed(error) if error.kind() == ErrorKind::Unroutable => {
-                    return Self::Passing(error);
-                }
-                CallError::Failed(error) => BoxError::from(error),
-                CallError::DeadlineExceeded(_) => {
-                    let error = Error::new(ErrorKind::DeadlineExceeded, call.to_string());
-                    return Self::Passing(error);
-                }
-                call => return Self::Lasting(Exit::Setup(Arc::new(call))),
-            },
-            Err(error) => error,
-        };
-        match error.downcast::<Error>() {
-            Ok(error) => match Self::of(*error) {
-                Self::Lasting(Exit::Unreachable(error)) => {
-                    Self::Lasting(Exit::Setup(Arc::new(error)))
-                }
-                failure => failure,
-            },
-            Err(error) => Self::Lasting(Exit::Setup(Arc::from(error))),
-        }
-    }
-}
-
-/// Waits at most until `deadline`.
-///
-/// The error is that of `work`, or [`ErrorKind::DeadlineExceeded`] when the deadline passes, which
-/// drops `work`.
-async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = Result<T>>) -> Result<T> {
+/// Waits at most until `deadline`. Returns `None` when the deadline passes, which drops `work`.
+async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
     match deadline {
-        None => work.await,
-        Some(deadline) => timeout_at(deadline, work).await.unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::DeadlineExceeded, "cannot start within the start wait"))
-        }),
+        None => Some(work.await),
+        Some(deadline) => timeout_at(deadline, work).await.ok(),
+    }
+}
+
+/// Returns the error of a step that the end of the start wait has cut off, with a detail, if it is
+/// known, and the failure of the attempt before as its cause.
+fn late(
+    text: &'static str,
+    (key, value): (&'static str, Option<&str>),
+    last: Option<&Error>,
+) -> Error {
+    let mut error = Error::new(ErrorKind::DeadlineExceeded, text);
+    if let Some(value) = value {
+        error = error.with(key, value);
+    }
+    match last {
+        Some(last) => error.with_source(last.clone()),
+        None => error,
     }
 }
 
@@ -274,67 +251,6 @@ impl Drop for AbortOnDrop {
         if let Some(component) = &self.0 {
             component.abort_handlers();
             component.clear();
-        }
-    }
-}
-
-/// Waits for a request to stop, then ends the component, and its probe port with it.
-pub(crate) async fn supervise(component: Component, probe: Option<Probe>) {
-    let exit = end(&component).await;
-    // The next start of the component binds the same port.
-    if let Some(probe) = probe {
-        probe.close().await;
-    }
-    component.lifecycle().set_ended(exit);
-}
-
-/// Waits for a request to stop, then drains the component, closes its transport, drops what is
-/// left, and returns the reason of the end.
-///
-/// The drain has the rest of the grace period, which counts from the request, and ends early if the
-/// stop is hurried. Handlers that run after that are dropped. The transport then gets the rest of
-/// the grace period to close, at least 500 ms and at most 2 s. Tasks and services are dropped last,
-/// so that a pusher can still send while the transport closes.
-async fn end(component: &Component) -> Exit {
-    let Stop { since, cause } = component.lifecycle().stop_requested().await;
-    // The request has turned readiness off by now.
-    let (name, deadline) = (component.name(), since + component.grace());
-    let why = cause.as_ref().map(tracing::field::display);
-    tracing::info!(service = name, cause = why, "stopping");
-    let is_drained = tokio::select! {
-        () = component.drain() => true,
-        () = tokio::time::sleep_until(deadline) => false,
-        () = component.lifecycle().hurried() => false,
-    };
-    let running = component.abort_handlers();
-    // A blocked connection keeps replies back, and so the handlers that send them.
-    let connection = component.transport().troubled_connection();
-    let left = deadline.saturating_duration_since(Instant::now());
-    close(component.transport(), left.clamp(CLOSE_MIN, CLOSE_MAX)).await;
-    component.clear();
-    let exit = match (cause, is_drained) {
-        (Some(failure), _) => failure,
-        (None, true) => Exit::Drained,
-        (None, false) => Exit::GraceExceeded { running },
-    };
-    if exit.code() == 0 {
-        tracing::info!(service = name, "stopped");
-    } else {
-        tracing::error!(service = name, %exit, code = exit.code(), connection, "stopped");
-    }
-    exit
-}
-
-/// A transport gets this time to close even after the grace period.
-const CLOSE_MIN: Duration = Duration::from_millis(500);
-
-/// Closes a transport, and waits at most for `limit`. A failure is logged and otherwise ignored.
-async fn close(transport: &AppTransport, limit: Duration) {
-    match timeout(limit, transport.close()).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(?error, "cannot close the transport"),
-        Err(_) => {
-            tracing::warn!(limit_ms = limit.as_millis(), "the transport did not close in time");
         }
     }
 }

@@ -53,6 +53,12 @@ impl StopSwitch {
         *self.is_on.borrow()
     }
 
+    /// Returns whether the latest component has ended. Its end is logged by then.
+    pub(crate) fn has_ended(&self) -> bool {
+        let component = self.component.lock().unwrap_or_else(PoisonError::into_inner);
+        component.as_ref().is_some_and(|component| component.lifecycle().has_ended())
+    }
+
     /// Waits for the first request.
     pub(crate) async fn turned_on(&self) {
         // The sender lives in `self`, so waiting cannot fail.

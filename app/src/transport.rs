@@ -1,10 +1,10 @@
 //! The transport of a component, with a gate in front of everything that it sends.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use polywire_core::health::{ConnectionState, Health, HealthReader};
+use polywire_core::health::{ConnectionState, HealthReader};
 use polywire_core::message::CallId;
 use polywire_core::transport::{
     Asked, DeadLetterQueue, DeadLetterSource, Filters, Outbound, Question, Receiver, Sender,
@@ -27,12 +27,28 @@ pub struct AppTransport {
     /// Set while the gate is closed. Read before each send, with no lock: a message that passed the
     /// gate earlier is still sent.
     is_stopped: Arc<AtomicBool>,
+    /// The canary that the component has lost last; `None` once all have come back since.
+    lost_canary: Arc<Mutex<Option<String>>>,
+    /// The queues of the component's workers and the groups of its listeners, each of them once.
+    #[cfg(feature = "metrics")]
+    failed_at: Arc<Mutex<Vec<DeadLetterSource>>>,
+    /// True in a clone whose subscribers are listeners of the component.
+    #[cfg(feature = "metrics")]
+    is_of_listeners: bool,
 }
 
 impl AppTransport {
     /// Puts a gate in front of the transports. The gate is open.
     pub(crate) fn new(routes: Routes) -> Self {
-        Self { routes: Arc::new(routes), is_stopped: Arc::default() }
+        Self {
+            routes: Arc::new(routes),
+            is_stopped: Arc::default(),
+            lost_canary: Arc::default(),
+            #[cfg(feature = "metrics")]
+            failed_at: Arc::default(),
+            #[cfg(feature = "metrics")]
+            is_of_listeners: false,
+        }
     }
 
     /// Opens or closes the gate.
@@ -65,17 +81,52 @@ impl AppTransport {
         connections.find(ConnectionState::is_troubled).map(|connection| connection.to_string())
     }
 
-    /// Returns the health of a transport that is not ready.
+    /// Waits until a transport that is in use is refused for good.
+    pub(crate) async fn refused(&self) -> Error {
+        self.routes.refused().await
+    }
+
+    /// Notes the outcome of the last canaries: one that was lost, or none.
+    pub(crate) fn note_canaries(&self, lost: Option<String>) {
+        *self.lost_canary.lock().unwrap_or_else(PoisonError::into_inner) = lost;
+    }
+
+    /// Notes that a worker or a listener of the component has its dead letters at `source`.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn note_dead_letters(&self, source: DeadLetterSource) {
+        let mut sources = self.failed_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if !sources.contains(&source) {
+            sources.push(source);
+        }
+    }
+
+    /// Returns the queues of the component's workers, and the groups of its listeners.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn dead_letter_sources(&self) -> Vec<DeadLetterSource> {
+        self.failed_at.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns a clone on which the component binds a listener. The group of the listener is noted.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn for_listener(&self) -> Self {
+        Self { is_of_listeners: true, ..self.clone() }
+    }
+
+    /// Returns the health of a transport that is not ready, or the canary that was lost last.
     ///
     /// Over ZeroMQ, the transport of a client is connected only while its server is. It does not
     /// turn off the readiness of a component that has endpoints on other transports.
-    pub(crate) fn unready(&self) -> Option<Health> {
+    pub(crate) fn unready(&self) -> Option<String> {
         let mut healths: Vec<_> = self.healths().map(|health| health.current()).collect();
         if healths.iter().any(|health| health.bound() > 0) {
             healths.retain(|health| health.bound() > 0);
         }
         // A backend that does not report its health cannot turn readiness off.
-        healths.into_iter().find(|health| health.is_known() && !health.is_ready())
+        let unready = healths.into_iter().find(|health| health.is_known() && !health.is_ready());
+        unready.map(|health| health.to_string()).or_else(|| {
+            let lost = self.lost_canary.lock().unwrap_or_else(PoisonError::into_inner);
+            lost.as_ref().map(|canary| format!("a canary was lost: {canary}"))
+        })
     }
 
     /// Puts a sender of calls, jobs or events behind the gate. Senders of replies have none.
@@ -124,7 +175,17 @@ impl Transport for AppTransport {
         subscription: Subscription,
     ) -> Result<(Receiver, Filters)> {
         let route = self.routes.of(channel)?;
-        route.opened(channel, route.transport().subscriber(channel, subscription).await)
+        #[cfg(feature = "metrics")]
+        let group = subscription.group.as_ref().map(|group| group.name().clone());
+        let opened = route.transport().subscriber(channel, subscription).await;
+        let opened = route.opened(channel, opened)?;
+        #[cfg(feature = "metrics")]
+        if self.is_of_listeners
+            && let Some(group) = group
+        {
+            self.note_dead_letters(DeadLetterSource::Group { channel: channel.clone(), group });
+        }
+        Ok(opened)
     }
 
     async fn dead_letters(&self, source: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
@@ -136,9 +197,16 @@ impl Transport for AppTransport {
         self.routes.of(name)?.transport().dead_letters(source).await
     }
 
-    /// Returns the health of the first transport, without that of the others.
+    /// Returns the health of the first transport, without that of the others:
+    /// [`health_of`](Transport::health_of) returns that of a name.
     fn health(&self) -> HealthReader {
         self.routes.iter().next().map_or_else(HealthReader::unknown, Transport::health)
+    }
+
+    /// Returns the health of the transport of `name`; an unknown one if `name` has no URL.
+    fn health_of(&self, name: &Address) -> HealthReader {
+        let route = self.routes.of(name);
+        route.map_or_else(|_| HealthReader::unknown(), |route| route.transport().health_of(name))
     }
 
     async fn close(&self) -> Result<()> {
@@ -169,6 +237,14 @@ impl Outbound for Gated {
             return Sending::ready(Err(stopped()));
         }
         self.sender.send(message)
+    }
+
+    /// Keeps the box of a message, which the transport may need as well.
+    fn send_boxed(&self, message: Box<Message>) -> Sending<'_> {
+        if self.is_stopped.load(Ordering::SeqCst) {
+            return Sending::ready(Err(stopped()));
+        }
+        self.sender.send_boxed(message)
     }
 
     fn is_unsent_when_dropped(&self) -> bool {

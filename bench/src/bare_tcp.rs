@@ -2,6 +2,8 @@
 //! and a call id, both big-endian, and the body.
 //!
 //! Frames that wait are written together, on both sides.
+//!
+//! The length is that of the body alone, without the call id.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use crate::load::Echo;
+use crate::echo::Echo;
 use crate::waiting_calls::WaitingCalls;
 
 /// The bytes before a body: its length and the call id.
@@ -25,26 +27,34 @@ const BODY_MAX: usize = 16 << 20;
 /// Further callers wait. The writer takes up to as many at once.
 const WAITING_MAX: usize = 1024;
 
-/// Listens on a free port, prints it, and echoes.
-pub(crate) async fn serve() -> Result<()> {
+/// Listens on a free port, prints it, and echoes. With `holds`, answers nothing.
+///
+/// Each connection has a task of its own, and an error in a connection ends that connection alone.
+/// Returns only if a connection cannot be accepted or configured.
+pub(crate) async fn serve(holds: bool) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
     std::io::stdout().flush()?;
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        tokio::spawn(answer_all(stream));
+        tokio::spawn(answer_all(stream, holds));
     }
 }
 
 /// Echoes the frames of a connection until its end. The answers to all frames that one read
 /// completes are written at once.
-async fn answer_all(stream: TcpStream) -> Result<()> {
+///
+/// The task reads nothing while it writes. So a peer that reads no answers is not served.
+async fn answer_all(stream: TcpStream, holds: bool) -> Result<()> {
     let (mut reader, mut writer) = stream.into_split();
-    let (mut read, mut answers) = (BytesMut::new(), BytesMut::new());
+    let (mut read, mut answers, mut held) = (BytesMut::new(), BytesMut::new(), Vec::new());
     while reader.read_buf(&mut read).await? > 0 {
         while let Some((id, body)) = next_frame(&mut read)? {
-            put_frame(&mut answers, id, &body);
+            match holds {
+                true => held.push((id, body)),
+                false => put_frame(&mut answers, id, &body),
+            }
         }
         writer.write_all_buf(&mut answers).await?;
     }
@@ -72,6 +82,8 @@ fn next_frame(buffer: &mut BytesMut) -> Result<Option<(u64, Bytes)>> {
 }
 
 /// Appends a frame to the buffer.
+///
+/// The size of the body is not checked here. The peer rejects a frame over `BODY_MAX`.
 fn put_frame(buffer: &mut BytesMut, id: u64, body: &[u8]) {
     buffer.reserve(HEAD + body.len());
     buffer.put_u32(u32::try_from(body.len()).unwrap_or(u32::MAX));
@@ -80,14 +92,17 @@ fn put_frame(buffer: &mut BytesMut, id: u64, body: &[u8]) {
 }
 
 /// A caller: a call id, a table of waiting calls, a wake-up.
+///
+/// One task writes and another one reads, for all clones. If either ends, all calls fail.
 #[derive(Clone)]
 pub(crate) struct TcpCaller {
+    /// Bodies for the writing task, each with its call id. A full queue makes the callers wait.
     frames: mpsc::Sender<(u64, Bytes)>,
     waiting: Arc<WaitingCalls<Bytes>>,
 }
 
 impl TcpCaller {
-    /// Connects to a server.
+    /// Connects to a server, without Nagle's algorithm, and starts both tasks.
     pub(crate) async fn connect(address: &str) -> Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
@@ -101,6 +116,8 @@ impl TcpCaller {
 }
 
 /// Writes the frames of all callers, with those that wait in one piece.
+///
+/// Ends when the last clone of the caller is dropped.
 async fn write_all(
     mut writer: OwnedWriteHalf,
     mut frames: mpsc::Receiver<(u64, Bytes)>,
@@ -124,6 +141,8 @@ impl Echo for TcpCaller {
 }
 
 /// Hands each reply to the call of its id, until the connection ends.
+///
+/// Fails for a reply with a body over `BODY_MAX`.
 async fn read_all(mut reader: OwnedReadHalf, waiting: Arc<WaitingCalls<Bytes>>) -> Result<()> {
     let mut read = BytesMut::new();
     while reader.read_buf(&mut read).await? > 0 {

@@ -2,33 +2,62 @@
 
 use serde_json::{Value, json};
 
+use crate::figures::Metric;
+use crate::goals::goals;
 use crate::table::{Row, Spread, Table};
+use crate::trial::Kind;
 
-/// Returns all medians with their spreads, the number of processors, and the subject of comparison.
+/// Returns all medians with their spreads, the distributions of latencies, the goals, the failures,
+/// and the number of processors.
+///
+/// `processors` is 0 if the number is unknown.
 pub(crate) fn json(table: &Table, rounds: u32) -> Value {
     let processors = std::thread::available_parallelism().map_or(0, usize::from);
-    let rows: Vec<_> = table.rows().map(|row| of_row(&row)).collect();
-    let ratio_to = table.compared_with();
-    json!({ "processors": processors, "rounds": rounds, "ratio_to": ratio_to, "rows": rows })
-}
-
-/// Returns a row of the table as an object. A figure that was not measured is null.
-fn of_row(row: &Row) -> Value {
+    let rows = Kind::ALL.into_iter().flat_map(|kind| table.rows(kind));
+    let goals = goals().into_iter().map(|goal| {
+        let value = goal.value(table);
+        let is_reached = value.map(|value| goal.is_reached(value.median));
+        json!({ "goal": goal.text(), "value": of_spread(value), "is_reached": is_reached })
+    });
+    let failures = table.failures.iter().map(|(subject, trial, error)| {
+        json!({
+            "subject": subject.name(),
+            "kind": trial.kind.name(),
+            "body_bytes": trial.body,
+            "number": trial.number,
+            "error": error,
+        })
+    });
     json!({
-        "subject": row.subject.name(),
-        "body_bytes": row.load.body,
-        "in_flight": row.load.in_flight,
-        "calls_per_second": of_spread(Some(row.calls_per_second)),
-        "ratio": of_spread(row.of_bare),
-        "cpu_us_per_call": of_spread(Some(row.cpu_us_per_call)),
-        "p50_us": of_spread(row.p50_us),
-        "p99_us": of_spread(row.p99_us),
-        "p999_us": of_spread(row.p999_us),
-        "server_mib": of_spread(Some(row.server_mib)),
+        "processors": processors,
+        "rounds": rounds,
+        "ratio_to": table.compared_with(),
+        "rows": rows.map(|row| of_row(&row)).collect::<Vec<_>>(),
+        "goals": goals.collect::<Vec<_>>(),
+        "failures": failures.collect::<Vec<_>>(),
     })
 }
 
-/// Returns the least, the median and the largest value, or null.
+/// Returns a row of a table as an object. A figure that was not measured is left out.
+fn of_row(row: &Row) -> Value {
+    let measured = Metric::ALL.into_iter().filter_map(|metric| {
+        let spread = row.get(metric)?;
+        Some((metric.name().to_owned(), of_spread(Some(spread))))
+    });
+    json!({
+        "kind": row.trial.kind.name(),
+        "body_bytes": row.trial.body,
+        "number": row.trial.number,
+        "subject": row.subject.name(),
+        "rounds": row.rounds,
+        "figures": measured.collect::<serde_json::Map<_, _>>(),
+        "ratio": of_spread(row.of_bare),
+        "ratio_to_best_set_up": of_spread(row.of_best),
+        "latency_us": row.latency,
+    })
+}
+
+/// Returns the least, the median and the largest value, or null. An infinite value is null.
 fn of_spread(spread: Option<Spread>) -> Value {
     spread.map_or(
         Value::Null,

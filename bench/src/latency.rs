@@ -1,9 +1,11 @@
-//! Latencies of calls, and their quantiles.
+//! Latencies of calls, and their distribution.
 
 use std::time::Duration;
 
 use anyhow::Result;
 use hdrhistogram::Histogram;
+
+use crate::figures::{Figures, Metric};
 
 /// Latencies of calls, in nanoseconds, with three digits.
 ///
@@ -15,13 +17,9 @@ pub(crate) struct Latencies(Histogram<u64>);
 /// A quantile is off by 0.1 % at most.
 const DIGITS: u8 = 3;
 
-/// Quantiles of the latencies of a measurement, in microseconds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Latency {
-    pub(crate) p50: f64,
-    pub(crate) p99: f64,
-    pub(crate) p999: f64,
-}
+/// The shares of calls at which the distribution is kept.
+const SHARES: [f64; 15] =
+    [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9999, 1.0];
 
 impl Latencies {
     /// Creates an empty set of latencies.
@@ -30,6 +28,8 @@ impl Latencies {
     }
 
     /// Adds the latency of a call.
+    ///
+    /// Allocates only if the latency is larger than all earlier ones.
     pub(crate) fn add(&mut self, latency: Duration) {
         // A histogram that saturates does not grow. An error is a latency beyond all bounds.
         let _ = self.0.record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
@@ -42,12 +42,21 @@ impl Latencies {
         let _ = self.0.add(&other.0);
     }
 
-    /// Returns the quantiles, or `None` without a call.
-    ///
-    /// A quantile is a latency that this share of the calls did not exceed.
-    pub(crate) fn quantiles(&self) -> Option<Latency> {
-        let at = |quantile| self.0.value_at_quantile(quantile) as f64 / 1e3;
-        (!self.0.is_empty()).then(|| Latency { p50: at(0.5), p99: at(0.99), p999: at(0.999) })
+    /// Returns the latency in microseconds that this share of the calls did not exceed, or `None`
+    /// without a call.
+    pub(crate) fn within(&self, share: f64) -> Option<f64> {
+        (!self.0.is_empty()).then(|| self.0.value_at_quantile(share) as f64 / 1e3)
+    }
+
+    /// Writes the quantiles and the distribution into the figures. Without a call, writes nothing.
+    pub(crate) fn write(&self, figures: &mut Figures) {
+        for (metric, share) in
+            [(Metric::P50Us, 0.5), (Metric::P99Us, 0.99), (Metric::P999Us, 0.999)]
+        {
+            figures.set(metric, self.within(share).unwrap_or(f64::NAN));
+        }
+        let points = SHARES.into_iter().map(|share| Some((share, self.within(share)?)));
+        figures.latency = points.flatten().collect();
     }
 }
 
@@ -61,12 +70,21 @@ mod tests {
         all.add(Duration::from_micros(100));
         slow.add(Duration::from_millis(5));
         all.merge(&slow);
-        let Latency { p50, p999, .. } =
-            all.quantiles().unwrap_or(Latency { p50: 0.0, p99: 0.0, p999: 0.0 });
-        assert!(
-            (99.0..=101.0).contains(&p50) && (4_950.0..=5_050.0).contains(&p999),
-            "{p50} {p999}"
-        );
+        let mut figures = Figures::default();
+        all.write(&mut figures);
+        let [p50, p999] =
+            [Metric::P50Us, Metric::P999Us].map(|metric| figures.get(metric).unwrap_or_default());
+        assert!((99.0..=101.0).contains(&p50), "{p50}");
+        assert!((4_950.0..=5_050.0).contains(&p999), "{p999}");
+        assert_eq!(figures.latency.len(), SHARES.len());
+        Ok(())
+    }
+
+    #[test]
+    fn no_call_has_no_latency() -> Result<()> {
+        let mut figures = Figures::default();
+        Latencies::new()?.write(&mut figures);
+        assert!(figures.latency.is_empty() && figures.get(Metric::P50Us).is_none());
         Ok(())
     }
 }

@@ -1,66 +1,131 @@
-//! The two processes of a measurement: this program, once as the server and once as the client.
+//! The two processes of a measurement: a server, and a client that puts load on it.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use crate::load::{Figures, Load};
+use crate::figures::{Figures, Metric};
+use crate::figures_line::read_figures;
+use crate::mode::Mode;
+use crate::order_arguments::order_arguments;
 use crate::subject::Subject;
+use crate::trial::{Kind, Order, Trial};
+use crate::usage::peak_memory;
 
-/// The first argument of this program when it is the server.
+/// The first argument of a serving process, before the subject, the broker and the mode.
 pub(crate) const SERVE: &str = "--serve";
+/// The first argument of a calling process, before the subject, the address and the order.
+pub(crate) const CALL: &str = "--call";
 
-/// Starts a server, puts load on it from this process, and kills it.
+/// The time that a server has to start, also on a busy machine.
+const START_MAX: Duration = Duration::from_mins(1);
+/// The time that a client has beyond that of its order: to connect, and to await its last calls.
+const CLIENT_MAX: Duration = Duration::from_mins(3);
+
+/// The times of a measurement.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) warm_up: Duration,
+    pub(crate) duration: Duration,
+}
+
+/// Starts a server and a client, and kills both when the client has printed its figures.
 ///
-/// The CPU time counts from the start of the server on, so the time of connecting counts as well.
-/// The runtime of the client is made anew for each measurement.
+/// `program` returns a new command of the program that the subject is part of. `rate` is that of an
+/// open loop. The processor time of a broker does not count.
+///
+/// Blocks the thread for the times, and for some minutes at most if a process hangs.
+///
+/// # Errors
+///
+/// If a process cannot be started, ends early, or does not print its line in time.
 pub(crate) fn measure(
+    program: impl Fn() -> Result<Command>,
     subject: Subject,
-    load: Load,
-    duration: Duration,
-    broker_url: &str,
+    broker: &str,
+    trial: Trial,
+    rate: u64,
+    times: Times,
 ) -> Result<Figures> {
-    let url = if subject.needs_broker() { broker_url } else { "zmq+tcp://127.0.0.1:*" };
-    let mut command = Command::new(std::env::current_exe()?);
-    let mut server = Server::start(command.args([SERVE, subject.name(), url]))?;
-    let before = cpu_time("self")? + cpu_time(&server.id().to_string())?;
-    let at = server.address()?;
-    let mut figures = runtime()?.block_on(subject.call(&at, load, duration))?;
-    figures.cpu = cpu_time("self")? + cpu_time(&server.id().to_string())? - before;
-    figures.server_peak = peak_memory(server.id())?;
+    let mut command = program()?;
+    command.args([SERVE, subject.name(), broker]).args(Mode::of(&trial).arguments());
+    let mut server = Process::start(&mut command)?;
+    let at = server.line(START_MAX).context("cannot start the server")?;
+    let Times { warm_up, duration } = times;
+    let order = Order { trial, rate, warm_up, duration, server: server.id() };
+    let run = || {
+        let mut command = program()?;
+        command.args([CALL, subject.name(), &at]).args(order_arguments(&order));
+        let start = Instant::now();
+        let mut client = Process::start(&mut command)?;
+        let line = client.line(warm_up + duration + CLIENT_MAX).context("the client has failed")?;
+        anyhow::Ok((line, start.elapsed()))
+    };
+    let mut figures = if trial.kind == Kind::First {
+        let starts: Result<Vec<_>> = (0..trial.number).map(|_| Ok(run()?.1)).collect();
+        first_reply(starts?)
+    } else {
+        read_figures(&run()?.0)?
+    };
+    figures.set(Metric::ServerMib, peak_memory(server.id())? as f64 / f64::from(1 << 20));
     Ok(figures)
 }
 
-/// A process that serves until the value is dropped.
-pub(crate) struct Server(Child);
+/// Returns the median of the times from a start to the line of the process.
+fn first_reply(mut times: Vec<Duration>) -> Figures {
+    times.sort();
+    let mut figures = Figures::default();
+    if let Some(median) = times.get(times.len() / 2) {
+        figures.set(Metric::FirstReplyMs, median.as_secs_f64() * 1e3);
+    }
+    figures
+}
 
-impl Server {
-    /// Starts the process.
-    pub(crate) fn start(command: &mut Command) -> Result<Self> {
-        Ok(Self(command.stdout(Stdio::piped()).spawn()?))
+/// A process that runs until the value is dropped, which kills it and waits for its end.
+///
+/// Its standard error is that of this program.
+struct Process(Child);
+
+impl Process {
+    fn start(command: &mut Command) -> Result<Self> {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let program = || format!("cannot start {}", command.get_program().display());
+        Ok(Self(child.with_context(program)?))
     }
 
-    /// Returns the id of the process.
-    pub(crate) fn id(&self) -> u32 {
+    fn id(&self) -> u32 {
         self.0.id()
     }
 
-    /// Waits until the server is ready, and returns its address.
+    /// Waits for the first line of the process.
     ///
-    /// May be called once, since the output of the server is consumed. Waits without a limit. A
-    /// server that ends without a line is an error.
-    pub(crate) fn address(&mut self) -> Result<String> {
-        let mut line = String::new();
-        BufReader::new(self.0.stdout.take().context("the server has an output")?)
-            .read_line(&mut line)?;
-        anyhow::ensure!(!line.is_empty(), "the server did not start");
+    /// May be called once, since the output is consumed.
+    ///
+    /// # Errors
+    ///
+    /// If the process ends without a line, or has printed none in time.
+    fn line(&mut self, bound: Duration) -> Result<String> {
+        let mut output = BufReader::new(self.0.stdout.take().context("the output is in use")?);
+        let (found, line) = mpsc::channel();
+        // The thread ends with the output of the process, which the drop of the process ends.
+        thread::spawn(move || {
+            let mut line = String::new();
+            let read = output.read_line(&mut line).map(|_| line);
+            // The receiver is gone after the bound.
+            let _ = found.send(read);
+        });
+        let line = line.recv_timeout(bound);
+        let line = line.with_context(|| format!("the process printed nothing in {bound:?}"))??;
+        ensure!(!line.is_empty(), "the process ended without a line; its errors are above");
         Ok(line.trim().to_owned())
     }
 }
 
-impl Drop for Server {
+impl Drop for Process {
     fn drop(&mut self) {
         // The process may have ended.
         let _ = self.0.kill();
@@ -68,47 +133,30 @@ impl Drop for Server {
     }
 }
 
-/// Returns the user and system time of a process.
-///
-/// `process` is an id, or `self`. The resolution is 10 ms.
-pub(crate) fn cpu_time(process: &str) -> Result<Duration> {
-    stat(process, 11)
-}
-
-/// Returns the user and system time of the children of this process that have ended.
-///
-/// A child counts once this process has waited for its end.
-pub(crate) fn cpu_time_of_children() -> Result<Duration> {
-    stat("self", 13)
-}
-
-/// Returns the sum of two times in `stat` of proc(5), in units of hundredths of a second.
-///
-/// The times are the fields 14 and 15 for the process, or 16 and 17 for its children. `at` counts
-/// from field 3.
-///
-/// The name of the program, which may hold spaces and parentheses, ends at the last `)` of the
-/// line.
-fn stat(process: &str, at: usize) -> Result<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let (_, fields) = stat.rsplit_once(')').context("cannot parse the stat line")?;
-    let fields: Vec<&str> = fields.split_whitespace().collect();
-    let ticks = |at: usize| -> Result<u64> {
-        Ok(fields.get(at).context("cannot parse the stat line")?.parse()?)
-    };
-    Ok(Duration::from_millis(10 * (ticks(at)? + ticks(at + 1)?)))
-}
-
-/// Returns the most memory that a process had resident, in bytes: `VmHWM` of `status` in proc(5).
-pub(crate) fn peak_memory(process: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib: u64 =
-        line.and_then(|line| line.trim().strip_suffix(" kB")).context("no peak memory")?.parse()?;
-    Ok(kib * 1024)
-}
-
 /// Creates the runtime of either process: two threads, as many as the smallest machine has cores.
 pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn process_without_a_line_is_an_error() -> Result<()> {
+        let mut silent = Process::start(Command::new("sleep").arg("600"))?;
+        let error = silent.line(Duration::from_millis(10)).unwrap_err();
+        assert!(error.to_string().contains("printed nothing"), "{error}");
+        let mut ended = Process::start(&mut Command::new("true"))?;
+        let error = ended.line(START_MAX).unwrap_err();
+        assert!(error.to_string().contains("without a line"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn time_to_the_first_reply_is_the_median() {
+        let figures = first_reply([9, 2, 3].map(Duration::from_millis).to_vec());
+        assert_eq!(figures.get(Metric::FirstReplyMs), Some(3.0));
+        assert_eq!(first_reply(Vec::new()).get(Metric::FirstReplyMs), None);
+    }
 }

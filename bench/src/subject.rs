@@ -1,14 +1,11 @@
-//! The subjects of a measurement.
+//! The subjects of the measurements.
 
-use std::time::Duration;
-
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use crate::load::{Figures, Load};
-use crate::{bare_lapin, bare_omq, bare_tcp, polywire_calls};
+use crate::trial::{Kind, Trial};
 
-/// One way to echo bytes between two processes.
+/// One way to exchange messages between two processes.
 #[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Subject {
     /// TCP by hand: frames with a length and a call id, and a table of waiting calls.
@@ -17,6 +14,10 @@ pub(crate) enum Subject {
     OmqLoop,
     /// The bare engine as a caller needs it: a task per call in flight, a table of waiting calls.
     OmqCalls,
+    /// The same, on a thread of the engine's own, with its profile for throughput.
+    OmqThread,
+    /// The other bare engine, the crate zeromq.
+    ZeromqCalls,
     /// polywire over ZeroMQ, bytes without encoding.
     ZmqRaw,
     /// polywire over ZeroMQ, typed: MessagePack, a router and a client.
@@ -31,38 +32,61 @@ pub(crate) enum Subject {
     AmqpDirect,
     /// polywire over AMQP, typed.
     AmqpTyped,
+    /// polywire over AMQP, typed, with calls in batches.
+    AmqpBatched,
     /// tarpc over TCP with bincode.
     Tarpc,
     /// tonic: gRPC over HTTP/2.
     Tonic,
     /// async-nats, over a NATS server.
     Nats,
+    /// ruststream over its broker for lapin: direct replies, transient, without confirms.
+    Ruststream,
+    /// nameko over RabbitMQ, in Python.
+    Nameko,
+    /// aiozmq.rpc over ZeroMQ, in Python.
+    Aiozmq,
+    /// Jobs over the bare client of RabbitMQ.
+    LapinJobs,
+    /// Jobs of polywire over AMQP.
+    AmqpJobs,
+    /// Events over the bare engine: PUB and SUB.
+    OmqEvents,
+    /// The same, on a thread of the engine's own, with its profile for throughput.
+    OmqThreadEvents,
+    /// Events of polywire over ZeroMQ.
+    ZmqEvents,
+    /// Events over the bare client of RabbitMQ.
+    LapinEvents,
+    /// Events of polywire over AMQP.
+    AmqpEvents,
+}
+
+/// The program that a subject is part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// This program.
+    Own,
+    /// The program in `bench/peers`.
+    Peers,
+    /// A script in `bench/python`.
+    Python(&'static str),
 }
 
 impl Subject {
-    /// The subjects of this program, in the order of the table.
-    pub(crate) const OWN: [Self; 10] = [
-        Self::TcpFrames,
-        Self::OmqLoop,
-        Self::OmqCalls,
-        Self::ZmqRaw,
-        Self::ZmqTyped,
-        Self::ZmqBatched,
-        Self::LapinCalls,
-        Self::AmqpRaw,
-        Self::AmqpDirect,
-        Self::AmqpTyped,
-    ];
+    /// All subjects, in the order of the tables.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        Self::value_variants().iter().copied()
+    }
 
-    /// The subjects of the program for other libraries.
-    pub(crate) const PEERS: [Self; 3] = [Self::Tarpc, Self::Tonic, Self::Nats];
-
-    /// Returns the name on the command line.
+    /// Returns the name on the command line. Both processes of a measurement get this name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::TcpFrames => "tcp-frames",
             Self::OmqLoop => "omq-loop",
             Self::OmqCalls => "omq-calls",
+            Self::OmqThread => "omq-thread",
+            Self::ZeromqCalls => "zeromq-calls",
             Self::ZmqRaw => "zmq-raw",
             Self::ZmqTyped => "zmq-typed",
             Self::ZmqBatched => "zmq-batched",
@@ -70,88 +94,166 @@ impl Subject {
             Self::AmqpRaw => "amqp-raw",
             Self::AmqpDirect => "amqp-direct",
             Self::AmqpTyped => "amqp-typed",
+            Self::AmqpBatched => "amqp-batched",
             Self::Tarpc => "tarpc",
             Self::Tonic => "tonic",
             Self::Nats => "nats",
+            Self::Ruststream => "ruststream",
+            Self::Nameko => "nameko",
+            Self::Aiozmq => "aiozmq",
+            Self::LapinJobs => "lapin-jobs",
+            Self::AmqpJobs => "amqp-jobs",
+            Self::OmqEvents => "omq-events",
+            Self::OmqThreadEvents => "omq-thread-events",
+            Self::ZmqEvents => "zmq-events",
+            Self::LapinEvents => "lapin-events",
+            Self::AmqpEvents => "amqp-events",
         }
     }
 
-    /// Finds a subject of this program by name.
+    /// Finds a subject by name.
     ///
     /// # Errors
     ///
     /// If there is none; the error lists the names.
     pub(crate) fn named(name: &str) -> Result<Self> {
-        let known = || Self::OWN.map(Self::name).join(", ");
-        Self::OWN
-            .into_iter()
+        let known = || Self::all().map(Self::name).collect::<Vec<_>>().join(", ");
+        Self::all()
             .find(|subject| subject.name() == name)
             .with_context(|| format!("subjects: {}", known()))
     }
 
-    /// Returns true if the subject needs RabbitMQ.
-    pub(crate) fn needs_broker(self) -> bool {
-        matches!(self, Self::LapinCalls | Self::AmqpRaw | Self::AmqpDirect | Self::AmqpTyped)
-    }
-
-    /// Returns true if the subject is part of the program for other libraries.
-    pub(crate) fn is_peer(self) -> bool {
-        Self::PEERS.contains(&self)
-    }
-
-    /// Returns the bare engine below this subject.
-    ///
-    /// A subject without polywire has a baseline as well. TCP and other libraries are compared with
-    /// the engine of ZeroMQ.
-    pub(crate) fn baseline(self) -> Self {
-        if self.needs_broker() { Self::LapinCalls } else { Self::OmqCalls }
-    }
-
-    /// Prints the address of the server, and echoes until the process is killed.
-    ///
-    /// `url` is the URL of the broker, or a URL of ZeroMQ with a free port. The bare subjects
-    /// choose their ports themselves.
-    pub(crate) async fn serve(self, url: &str) -> Result<()> {
+    /// Returns the program that serves and calls.
+    pub(crate) fn program(self) -> Program {
         match self {
-            Self::TcpFrames => bare_tcp::serve().await,
-            Self::OmqLoop | Self::OmqCalls => bare_omq::serve().await,
-            Self::LapinCalls => bare_lapin::serve(url).await,
-            Self::ZmqRaw | Self::AmqpRaw | Self::AmqpDirect => polywire_calls::serve_raw(url).await,
-            Self::ZmqTyped | Self::AmqpTyped => polywire_calls::serve_typed(url).await,
-            Self::ZmqBatched => polywire_calls::serve_typed(&format!("{url}?batch=auto")).await,
-            Self::Tarpc | Self::Tonic | Self::Nats => bail!("another program serves {self:?}"),
+            Self::Tarpc | Self::Tonic | Self::Nats | Self::Ruststream => Program::Peers,
+            Self::Nameko => Program::Python("nameko_echo.py"),
+            Self::Aiozmq => Program::Python("aiozmq_echo.py"),
+            _ => Program::Own,
         }
     }
 
-    /// Measures calls to a server.
-    ///
-    /// `url` is the line that the server printed. The CPU time and the memory of the server are
-    /// missing in the figures: only the caller of both processes knows them.
-    pub(crate) async fn call(self, url: &str, load: Load, duration: Duration) -> Result<Figures> {
-        use polywire_calls::{RawCaller, TypedCaller};
+    /// Returns true if the subject needs RabbitMQ.
+    pub(crate) fn needs_broker(self) -> bool {
+        self.bare() == Self::LapinCalls || self.is_lapin_stream()
+    }
 
+    fn is_lapin_stream(self) -> bool {
+        matches!(self, Self::LapinJobs | Self::AmqpJobs | Self::LapinEvents | Self::AmqpEvents)
+    }
+
+    /// Returns the server that the subject starts beside this program, if there is one.
+    pub(crate) fn needs_program(self) -> Option<&'static str> {
+        (self == Self::Nats).then_some("nats-server")
+    }
+
+    /// Returns the bare engine below this subject, in the same set-up.
+    ///
+    /// A subject without polywire has one as well. TCP and libraries without RabbitMQ are compared
+    /// with the engine of ZeroMQ.
+    pub(crate) fn bare(self) -> Self {
         match self {
-            Self::TcpFrames => load.run(bare_tcp::TcpCaller::connect(url).await?, duration).await,
-            Self::OmqLoop => bare_omq::flood(url, load, duration).await,
-            Self::OmqCalls => load.run(bare_omq::OmqCaller::connect(url).await?, duration).await,
-            Self::LapinCalls => {
-                load.run(bare_lapin::LapinCaller::connect(url).await?, duration).await
+            Self::LapinCalls | Self::AmqpRaw | Self::AmqpDirect | Self::AmqpTyped => {
+                Self::LapinCalls
             }
-            Self::ZmqRaw | Self::AmqpRaw => {
-                load.run(RawCaller::connect(url).await?, duration).await
-            }
-            Self::AmqpDirect => {
-                let url = format!("{url}?reply_mode=direct");
-                load.run(RawCaller::connect(&url).await?, duration).await
-            }
-            Self::ZmqTyped | Self::AmqpTyped => {
-                load.run(TypedCaller::connect(url).await?, duration).await
-            }
-            Self::ZmqBatched => {
-                let url = format!("{url}?batch=auto");
-                load.run(TypedCaller::connect(&url).await?, duration).await
-            }
-            Self::Tarpc | Self::Tonic | Self::Nats => bail!("another program calls {self:?}"),
+            Self::AmqpBatched | Self::Ruststream | Self::Nameko => Self::LapinCalls,
+            Self::LapinJobs | Self::AmqpJobs => Self::LapinJobs,
+            Self::OmqEvents | Self::OmqThreadEvents | Self::ZmqEvents => Self::OmqEvents,
+            Self::LapinEvents | Self::AmqpEvents => Self::LapinEvents,
+            _ => Self::OmqCalls,
+        }
+    }
+
+    /// Returns the bare engine below this subject in each set-up, of which the best one counts.
+    pub(crate) fn bare_set_ups(self) -> &'static [Self] {
+        match self.bare() {
+            Self::LapinCalls => &[Self::LapinCalls],
+            Self::LapinJobs => &[Self::LapinJobs],
+            Self::LapinEvents => &[Self::LapinEvents],
+            Self::OmqEvents => &[Self::OmqEvents, Self::OmqThreadEvents],
+            _ => &[Self::OmqCalls, Self::OmqThread],
+        }
+    }
+
+    /// Returns true if the subject can be measured so.
+    pub(crate) fn supports(self, trial: &Trial) -> bool {
+        let is_calls = !self.is_jobs() && !self.is_events();
+        let has_kind = match trial.kind {
+            Kind::Calls => is_calls,
+            // The loop times no call. nameko's client for programs outside of a service has no
+            // second thread that could keep a schedule.
+            Kind::Open | Kind::Rate => is_calls && !matches!(self, Self::OmqLoop | Self::Nameko),
+            Kind::First => is_calls && self != Self::OmqLoop,
+            Kind::Idle => self.is_compared(),
+            Kind::Held => self.is_compared() && self != Self::Nats,
+            Kind::Jobs => self.is_jobs(),
+            Kind::Events => self.is_events(),
+            Kind::Subscriptions => matches!(self, Self::ZmqEvents | Self::AmqpEvents),
+        };
+        has_kind && trial.body <= self.body_max()
+    }
+
+    /// Returns true for one subject of each library, the typed one of polywire.
+    pub(crate) fn is_compared(self) -> bool {
+        matches!(
+            self,
+            Self::TcpFrames
+                | Self::OmqCalls
+                | Self::ZeromqCalls
+                | Self::ZmqTyped
+                | Self::LapinCalls
+                | Self::AmqpTyped
+                | Self::Tarpc
+                | Self::Tonic
+                | Self::Nats
+        )
+    }
+
+    fn is_jobs(self) -> bool {
+        matches!(self, Self::LapinJobs | Self::AmqpJobs)
+    }
+
+    fn is_events(self) -> bool {
+        matches!(
+            self,
+            Self::OmqEvents
+                | Self::OmqThreadEvents
+                | Self::ZmqEvents
+                | Self::LapinEvents
+                | Self::AmqpEvents
+        )
+    }
+
+    /// Returns the largest body, in bytes.
+    fn body_max(self) -> usize {
+        match self {
+            // The default of the NATS server.
+            Self::Nats => 1 << 20,
+            _ => 16 << 20,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_command_line() {
+        for subject in Subject::all() {
+            let name = subject.to_possible_value().map(|value| value.get_name().to_owned());
+            assert_eq!(name.as_deref(), Some(subject.name()));
+            assert_eq!(Subject::named(subject.name()).unwrap(), subject);
+        }
+        Subject::named("zmq").unwrap_err();
+    }
+
+    #[test]
+    fn bare_engine_has_itself_among_its_set_ups_and_the_same_needs() {
+        for subject in Subject::all() {
+            let bare = subject.bare();
+            assert!(subject.bare_set_ups().contains(&bare), "{subject:?}");
+            assert_eq!(subject.needs_broker(), bare.needs_broker(), "{subject:?}");
         }
     }
 }

@@ -1,23 +1,25 @@
-//! The measurements of all rounds, and their medians as a table.
+//! The measurements of all rounds, and their medians.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use crate::load::{Figures, Load};
+use crate::figures::{Figures, Metric};
 use crate::subject::Subject;
+use crate::trial::{Kind, Trial};
 
-/// Measurements by load and subject.
-///
-/// The measurements of one key are in the order of the rounds, so those of two subjects can be
-/// paired.
+/// Measurements by trial and subject, and by round within them.
+#[derive(Default)]
 pub(crate) struct Table {
-    figures: BTreeMap<(Load, Subject), Vec<Figures>>,
+    figures: BTreeMap<(Trial, Subject), BTreeMap<u32, Figures>>,
+    /// Measurements that failed: subject, trial and error.
+    pub(crate) failures: Vec<(Subject, Trial, String)>,
     /// The subject that the others are compared with, in place of their bare engines.
     against: Option<Subject>,
 }
 
 /// The median of a figure over the rounds, with its smallest and largest value.
-#[derive(Clone, Copy, Debug)]
+///
+/// All three have the unit of the figure.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Spread {
     pub(crate) min: f64,
     pub(crate) median: f64,
@@ -28,7 +30,7 @@ impl Spread {
     /// Returns the spread of the values, or `None` without any.
     ///
     /// With an even number of values, the median is the upper one of the two in the middle.
-    fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
+    pub(crate) fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<_> = values.collect();
         values.sort_by(f64::total_cmp);
         let median = *values.get(values.len() / 2)?;
@@ -36,30 +38,60 @@ impl Spread {
     }
 }
 
-/// The medians of a subject under a load.
+/// The medians of a subject in a trial.
 pub(crate) struct Row {
-    pub(crate) load: Load,
+    pub(crate) trial: Trial,
     pub(crate) subject: Subject,
-    pub(crate) calls_per_second: Spread,
-    /// The ratio to the subject of comparison, round by round. `None` if that was not measured.
+    /// Rounds in which the trial was made.
+    pub(crate) rounds: usize,
+    /// The quantities that were measured.
+    values: BTreeMap<Metric, Spread>,
+    /// The ratio to the bare engine in the same set-up, or to the subject of comparison, round by
+    /// round. `None` if that was not measured. See [`compared`].
     pub(crate) of_bare: Option<Spread>,
-    pub(crate) cpu_us_per_call: Spread,
-    pub(crate) p50_us: Option<Spread>,
-    pub(crate) p99_us: Option<Spread>,
-    pub(crate) p999_us: Option<Spread>,
-    /// The most memory that was resident in the server, in MiB.
-    pub(crate) server_mib: Spread,
+    /// The ratio to the best set-up of the bare engine in each round. `None` with a subject of
+    /// comparison.
+    pub(crate) of_best: Option<Spread>,
+    /// The distribution of latencies: for each share of the calls, the median over the rounds.
+    pub(crate) latency: Vec<(f64, f64)>,
+}
+
+impl Row {
+    /// Returns a quantity, or `None` if it was not measured.
+    pub(crate) fn get(&self, metric: Metric) -> Option<Spread> {
+        self.values.get(&metric).copied()
+    }
+}
+
+/// Returns the quantity whose ratio is formed, and true if more of it is better.
+pub(crate) fn compared(kind: Kind) -> (Metric, bool) {
+    match kind {
+        Kind::Calls | Kind::Jobs | Kind::Events => (Metric::Rate, true),
+        Kind::Open | Kind::Rate => (Metric::P99Us, false),
+        Kind::Held => (Metric::ClientBytes, false),
+        Kind::Idle | Kind::Subscriptions => (Metric::ServerIdleUs, false),
+        Kind::First => (Metric::FirstReplyMs, false),
+    }
 }
 
 impl Table {
     /// Creates an empty table. Subjects are compared with `against`, or with their bare engines.
     pub(crate) fn new(against: Option<Subject>) -> Self {
-        Self { figures: BTreeMap::new(), against }
+        Self { against, ..Self::default() }
     }
 
     /// Adds the measurement of a round.
-    pub(crate) fn add(&mut self, subject: Subject, load: Load, figures: Figures) {
-        self.figures.entry((load, subject)).or_default().push(figures);
+    pub(crate) fn add(&mut self, round: u32, subject: Subject, trial: Trial, figures: Figures) {
+        self.figures.entry((trial, subject)).or_default().insert(round, figures);
+    }
+
+    /// Returns the largest rate of a subject's calls with this body in a round.
+    pub(crate) fn limit(&self, round: u32, subject: Subject, body: usize) -> Option<f64> {
+        let own = self.figures.iter().filter(|((trial, of), _)| {
+            *of == subject && trial.kind == Kind::Calls && trial.body == body
+        });
+        let rates = own.filter_map(|(_, rounds)| rounds.get(&round)?.get(Metric::Rate));
+        rates.reduce(f64::max)
     }
 
     /// Returns the name of what the subjects are compared with.
@@ -67,89 +99,134 @@ impl Table {
         self.against.map_or("the bare engine", Subject::name)
     }
 
-    /// Returns the medians, in the order of the loads.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = Row> + '_ {
-        self.figures
-            .iter()
-            .filter_map(|(&(load, subject), figures)| self.row(load, subject, figures))
+    /// Returns the medians of a kind, in the order of the trials.
+    ///
+    /// Trials ascend by the size of the body, then by their numbers. The subjects of a trial have
+    /// the order of the variants of `Subject`.
+    pub(crate) fn rows(&self, kind: Kind) -> Vec<Row> {
+        let of_kind = self.figures.iter().filter(|((trial, _), _)| trial.kind == kind);
+        of_kind.map(|(&(trial, subject), rounds)| self.row(trial, subject, rounds)).collect()
     }
 
-    /// Returns the medians of one subject. The ratio to the subject of comparison is formed within
-    /// each round, and the median is that of the ratios. `None` without a measurement.
-    fn row(&self, load: Load, subject: Subject, figures: &[Figures]) -> Option<Row> {
-        let spread = |of: fn(&Figures) -> f64| Spread::of(figures.iter().map(of));
-        let latency = |of: fn(&Figures) -> Option<f64>| Spread::of(figures.iter().filter_map(of));
-        let baseline = self.against.unwrap_or_else(|| subject.baseline());
-        let bare = self.figures.get(&(load, baseline));
-        let ratios = bare.into_iter().flat_map(|bare| {
-            let pairs = figures.iter().zip(bare);
-            pairs.map(|(own, bare)| own.calls_per_second() / bare.calls_per_second())
-        });
-        Some(Row {
-            load,
+    fn row(&self, trial: Trial, subject: Subject, rounds: &BTreeMap<u32, Figures>) -> Row {
+        let all = || rounds.values();
+        let spread = |metric| Spread::of(all().filter_map(move |figures| figures.get(metric)));
+        let values = Metric::ALL.into_iter().filter_map(|metric| Some((metric, spread(metric)?)));
+        let (metric, _) = compared(trial.kind);
+        let bare = self.against.unwrap_or_else(|| subject.bare());
+        let best: &[Subject] = match self.against {
+            Some(_) => &[],
+            None => subject.bare_set_ups(),
+        };
+        Row {
+            trial,
             subject,
-            calls_per_second: spread(Figures::calls_per_second)?,
-            of_bare: Spread::of(ratios),
-            cpu_us_per_call: spread(Figures::cpu_us_per_call)?,
-            p50_us: latency(|figures| figures.latency.map(|latency| latency.p50)),
-            p99_us: latency(|figures| figures.latency.map(|latency| latency.p99)),
-            p999_us: latency(|figures| figures.latency.map(|latency| latency.p999)),
-            server_mib: spread(|figures| figures.server_peak as f64 / f64::from(1 << 20))?,
-        })
+            rounds: rounds.len(),
+            values: values.collect(),
+            of_bare: self.ratio(trial, metric, subject, &[bare]),
+            of_best: self.ratio(trial, metric, subject, best),
+            latency: distribution(rounds),
+        }
+    }
+
+    /// Returns the ratio of a quantity of a subject to the best of others, round by round; `None`
+    /// if there is no round in which both were measured.
+    pub(crate) fn ratio(
+        &self,
+        trial: Trial,
+        metric: Metric,
+        subject: Subject,
+        others: &[Subject],
+    ) -> Option<Spread> {
+        let more_is_better = compared(trial.kind).1;
+        let rounds = self.figures.get(&(trial, subject))?;
+        let ratios = rounds.iter().filter_map(|(round, figures)| {
+            let of = |other: &Subject| self.figures.get(&(trial, *other))?.get(round)?.get(metric);
+            let best = others.iter().filter_map(of);
+            let best = match more_is_better && metric == Metric::Rate {
+                true => best.reduce(f64::max),
+                false => best.reduce(f64::min),
+            };
+            Some(figures.get(metric)? / best?)
+        });
+        Spread::of(ratios.filter(|ratio| ratio.is_finite()))
+    }
+
+    /// Returns a quantity of a subject over the rounds.
+    pub(crate) fn value(&self, trial: Trial, metric: Metric, subject: Subject) -> Option<Spread> {
+        let rounds = self.figures.get(&(trial, subject))?;
+        Spread::of(rounds.values().filter_map(|figures| figures.get(metric)))
     }
 }
 
-/// Writes a table in Markdown, with the spread of the ratio in parentheses.
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = self.compared_with();
-        writeln!(
-            f,
-            "| bytes | in flight | subject | calls/s | of {of} | us of CPU a call | p50 us | p99 us \
-             | MiB |\n|---|---|---|---|---|---|---|---|---|",
-        )?;
-        for row in self.rows() {
-            let Load { body, in_flight } = row.load;
-            let ratio = row.of_bare.map_or("-".to_owned(), |Spread { min, median, max }| {
-                format!("{median:.2} ({min:.2} to {max:.2})")
-            });
-            let us =
-                |of: Option<Spread>| of.map_or("-".to_owned(), |us| format!("{:.0}", us.median));
-            writeln!(
-                f,
-                "| {body} | {in_flight} | {} | {:.0} | {ratio} | {:.1} | {} | {} | {:.0} |",
-                row.subject.name(),
-                row.calls_per_second.median,
-                row.cpu_us_per_call.median,
-                us(row.p50_us),
-                us(row.p99_us),
-                row.server_mib.median,
-            )?;
-        }
-        Ok(())
-    }
+/// Returns the median of each point of the distributions of all rounds.
+fn distribution(rounds: &BTreeMap<u32, Figures>) -> Vec<(f64, f64)> {
+    let shares = rounds.values().next().map(|figures| figures.latency.as_slice());
+    let median = |share: f64| {
+        let points = rounds.values().flat_map(|figures| &figures.latency);
+        let of_share = points.filter(move |point| point.0 == share).map(|point| point.1);
+        Some((share, Spread::of(of_share)?.median))
+    };
+    shares.unwrap_or_default().iter().filter_map(|point| median(point.0)).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
+    fn figures(metric: Metric, value: f64) -> Figures {
+        let mut figures = Figures::default();
+        figures.set(metric, value);
+        figures
+    }
+
     #[test]
-    fn ratios_are_those_of_one_round() {
+    fn ratios_are_those_of_one_round_and_to_the_best_set_up() {
         let mut table = Table::new(None);
-        let load = Load { body: 64, in_flight: 1 };
-        let took = Duration::from_secs(1);
-        for (own, bare) in [(10, 20), (30, 30), (10, 100)] {
-            let figures =
-                |calls| Figures { calls, took, cpu: took, latency: None, server_peak: 1 << 20 };
-            table.add(Subject::ZmqRaw, load, figures(own));
-            table.add(Subject::OmqCalls, load, figures(bare));
+        let trial = Trial { kind: Kind::Calls, body: 64, number: 1 };
+        for (round, own, bare, best) in [(1, 10.0, 20.0, 40.0), (2, 30.0, 30.0, 5.0)] {
+            for (subject, rate) in
+                [(Subject::ZmqRaw, own), (Subject::OmqCalls, bare), (Subject::OmqThread, best)]
+            {
+                table.add(round, subject, trial, figures(Metric::Rate, rate));
+            }
         }
-        let row = table.rows().find(|row| row.subject == Subject::ZmqRaw);
-        let ratio = row.and_then(|row| row.of_bare).expect("both were measured");
-        assert_eq!((ratio.min, ratio.median, ratio.max), (0.1, 0.5, 1.0));
-        assert!(table.to_string().contains("| 64 | 1 | zmq-raw | 10 | 0.50 (0.10 to 1.00) |"));
+        // A round without the bare engine has no ratio.
+        table.add(3, Subject::ZmqRaw, trial, figures(Metric::Rate, 1.0));
+        let rows = table.rows(Kind::Calls);
+        let row = rows.iter().find(|row| row.subject == Subject::ZmqRaw).expect("measured");
+        assert_eq!(row.of_bare, Some(Spread { min: 0.5, median: 1.0, max: 1.0 }));
+        assert_eq!(row.of_best, Some(Spread { min: 0.25, median: 1.0, max: 1.0 }));
+        assert_eq!(row.get(Metric::Rate).map(|rate| rate.median), Some(10.0));
+        assert_eq!(table.limit(2, Subject::ZmqRaw, 64), Some(30.0));
+    }
+
+    #[test]
+    fn least_memory_is_best() {
+        let mut table = Table::new(None);
+        let trial = Trial { kind: Kind::Held, body: 64, number: 1 };
+        for (subject, bytes) in
+            [(Subject::ZmqRaw, 40.0), (Subject::OmqCalls, 10.0), (Subject::OmqThread, 20.0)]
+        {
+            table.add(1, subject, trial, figures(Metric::ClientBytes, bytes));
+        }
+        let ratio = table.ratio(
+            trial,
+            Metric::ClientBytes,
+            Subject::ZmqRaw,
+            Subject::ZmqRaw.bare_set_ups(),
+        );
+        assert_eq!(ratio.map(|ratio| ratio.median), Some(4.0));
+    }
+
+    #[test]
+    fn distribution_is_the_median_of_each_share() {
+        let of = |us| {
+            let mut figures = Figures::default();
+            figures.latency = vec![(0.5, us), (1.0, 2.0 * us)];
+            figures
+        };
+        let rounds = [(1, of(1.0)), (2, of(9.0)), (3, of(3.0))].into();
+        assert_eq!(distribution(&rounds), [(0.5, 3.0), (1.0, 6.0)]);
     }
 }

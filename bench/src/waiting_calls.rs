@@ -11,9 +11,12 @@ use tokio::sync::oneshot;
 ///
 /// Callers add calls and the reader completes them, under a lock that is never held across an
 /// await. A call that is dropped leaves its entry until its reply arrives.
+///
+/// The table has no bound of its own: it holds the calls in flight, and those that were dropped.
 pub(crate) struct WaitingCalls<T> {
     /// `None` once a task has ended that replies depend on.
     calls: Mutex<Option<HashMap<u64, oneshot::Sender<T>>>>,
+    /// The id of the next call, counted from 0.
     last: AtomicU64,
 }
 
@@ -25,6 +28,9 @@ impl<T: Send + 'static> WaitingCalls<T> {
 
     /// Spawns a task that replies depend on: a reader or a writer. All calls fail when the task
     /// returns, and so do later ones.
+    ///
+    /// The error of the task goes to standard error, since the calls lose their replies without a
+    /// cause.
     pub(crate) fn spawn(self: &Arc<Self>, task: impl Future<Output = Result<()>> + Send + 'static) {
         let waiting = self.clone();
         tokio::spawn(async move {
@@ -37,6 +43,9 @@ impl<T: Send + 'static> WaitingCalls<T> {
 
     /// Adds a call. Returns its id, and the future of its reply.
     ///
+    /// The caller sends the request after that, so no reply can arrive before its entry. The future
+    /// fails when a task ends that the reply depends on.
+    ///
     /// # Errors
     ///
     /// If a task has ended that the reply depends on.
@@ -47,7 +56,7 @@ impl<T: Send + 'static> WaitingCalls<T> {
         Ok((id, reply))
     }
 
-    /// Hands a reply to the call of its id, if the call is known.
+    /// Hands a reply to the call of its id, if the call is known. Drops any other reply.
     pub(crate) fn complete(&self, id: u64, reply: T) {
         let answer = self.lock().as_mut().and_then(|calls| calls.remove(&id));
         if let Some(answer) = answer {
@@ -56,6 +65,7 @@ impl<T: Send + 'static> WaitingCalls<T> {
         }
     }
 
+    /// Locks the table, also after a panic under the lock.
     fn lock(&self) -> MutexGuard<'_, Option<HashMap<u64, oneshot::Sender<T>>>> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }

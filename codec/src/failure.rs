@@ -67,7 +67,7 @@ pub(crate) fn undecodable<T>(format: &str, path: Option<&Path>, cause: Cause) ->
         ErrorKind::Codec,
         format!("cannot decode the {format}: the value does not match its type"),
     )
-    .with("type", Cause::new(&short_name(std::any::type_name::<T>())));
+    .with("type", type_detail::<T>());
     // A dot is the path of the root.
     let path = path.map(|path| Cause::new(path).0).filter(|path| path != ".");
     let error = match path {
@@ -75,6 +75,19 @@ pub(crate) fn undecodable<T>(format: &str, path: Option<&Path>, cause: Cause) ->
         None => error,
     };
     error.with_source(cause)
+}
+
+/// Returns the error of a body that goes on after a `T`. The detail `type` names `T` without its
+/// modules.
+#[cold]
+pub(crate) fn unended<T>(format: &str) -> Error {
+    Error::new(ErrorKind::Codec, format!("cannot decode the {format}: data follows the value"))
+        .with("type", type_detail::<T>())
+}
+
+/// Returns the name of a type without its modules, cut as a [`Cause`] is.
+fn type_detail<T>() -> Cause {
+    Cause::new(&short_name(std::any::type_name::<T>()))
 }
 
 /// Removes the modules from the name of a type: `Vec<String>` for

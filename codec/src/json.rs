@@ -1,11 +1,11 @@
 //! JSON: supported by every language, readable for people.
 
 use bytes::{BufMut, BytesMut};
-use polywire_core::{Codec, Error, ErrorKind, Result};
+use polywire_core::{Codec, Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Deserializer, Serializer};
 
-use crate::failure::{Cause, undecodable, unencodable};
+use crate::failure::{Cause, undecodable, unencodable, unended};
 use crate::readable::{Demands, Readable};
 
 /// Codec for JSON (RFC 8259), through `serde_json`.
@@ -18,9 +18,9 @@ use crate::readable::{Demands, Readable};
 ///
 /// [`MessagePack`]: https://docs.rs/polywire-codec/latest/polywire_codec/struct.MessagePack.html
 ///
-/// Encoding and decoding fail with [`ErrorKind::Codec`]. The details `type` and `path` of a
-/// decoding error name the type and the malformed part of the value; the cause names what was
-/// expected there:
+/// Encoding and decoding fail with [`ErrorKind::Codec`](polywire_core::ErrorKind::Codec). The
+/// details `type` and `path` of a decoding error name the type and the malformed part of the value;
+/// the cause names what was expected there:
 ///
 /// ```
 /// use polywire_codec::Json;
@@ -51,10 +51,10 @@ impl Codec for Json {
     fn decode<'de, T: Deserialize<'de>>(&self, bytes: &'de [u8]) -> Result<T> {
         let mut json = Deserializer::from_slice(bytes);
         match T::deserialize(&mut json) {
-            Ok(value) => json.end().map(|()| value).map_err(|error| {
-                Error::new(ErrorKind::Codec, "cannot decode the JSON: data follows the value")
-                    .with_source(error)
-            }),
+            Ok(value) => match json.end() {
+                Ok(()) => Ok(value),
+                Err(error) => Err(unended::<T>("JSON").with_source(error)),
+            },
             Err(error) => Err(explain::<T>(bytes, error)),
         }
     }
@@ -95,6 +95,8 @@ fn explain<'de, T: Deserialize<'de>>(bytes: &'de [u8], first: serde_json::Error)
 
 #[cfg(test)]
 mod tests {
+    use polywire_core::ErrorKind;
+
     use super::*;
 
     fn error_of<T: for<'de> Deserialize<'de> + std::fmt::Debug>(json: &str) -> String {

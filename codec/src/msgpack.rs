@@ -5,8 +5,8 @@ mod nesting;
 
 use std::{fmt, io};
 
-use bytes::{BufMut, BytesMut};
-use polywire_core::{Codec, Error, ErrorKind, Result};
+use bytes::BytesMut;
+use polywire_core::{Codec, Error, Result};
 use rmp::Marker;
 use rmp_serde::Serializer;
 use rmp_serde::decode::{self, Deserializer, ReadRefReader};
@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer as _, Serialize};
 
 use self::expectation::{Expectation, Recording};
 use self::nesting::is_too_deep;
-use crate::failure::{Cause, undecodable, unencodable};
+use crate::failure::{Cause, undecodable, unencodable, unended};
 use crate::readable::{DEPTH_MAX, Demands, Readable};
 
 /// Codec for MessagePack, through `rmp-serde`.
@@ -29,9 +29,9 @@ use crate::readable::{DEPTH_MAX, Demands, Readable};
 ///   [specification](https://github.com/msgpack/msgpack/blob/master/spec.md),
 ///   with str 8 and bin.
 ///
-/// Encoding and decoding fail with [`ErrorKind::Codec`]. The details `type` and `path` of a
-/// decoding error name the type and the malformed part of the value; the cause names what was
-/// expected there.
+/// Encoding and decoding fail with [`ErrorKind::Codec`](polywire_core::ErrorKind::Codec). The
+/// details `type` and `path` of a decoding error name the type and the malformed part of the value;
+/// the cause names what was expected there.
 ///
 /// ```
 /// use bytes::BytesMut;
@@ -52,7 +52,7 @@ impl Codec for MessagePack {
     const CONTENT_TYPE: &'static str = "application/msgpack";
 
     fn encode<T: Serialize + ?Sized>(&self, value: &T, buf: &mut BytesMut) -> Result<()> {
-        let mut packer = Serializer::new(buf.writer()).with_struct_map();
+        let mut packer = Serializer::new(Appending(buf)).with_struct_map();
         let readable = Readable::<_, Binary>::new(&mut packer);
         value.serialize(readable).map_err(|error| unencodable("MessagePack", error))
     }
@@ -64,9 +64,31 @@ impl Codec for MessagePack {
         }
         let mut unpacker = unpacker(bytes);
         match T::deserialize(&mut unpacker) {
-            Ok(value) => at_end(&mut unpacker).map(|()| value),
+            Ok(value) if is_at_end(&mut unpacker) => Ok(value),
+            Ok(_) => Err(unended::<T>("MessagePack")),
             Err(error) => Err(explain::<T>(bytes, error)),
         }
+    }
+}
+
+/// A writer that appends to a buffer. The many short writes of the format are inlined here.
+struct Appending<'b>(&'b mut BytesMut);
+
+impl io::Write for Appending<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -88,30 +110,51 @@ impl Demands for Binary {
 /// through the same deserializer, and allocates no more than the first. An error of the second
 /// pass that differs from the first one is not the cause.
 ///
-/// A mismatch of types gets a cause in the words of serde. The cause names the marker that was
-/// found, and the latest expectation of a visitor. Any other cause keeps the text of `rmp-serde`.
+/// A mismatch of types gets a cause in the words of serde, by a third pass. The cause names the
+/// marker that was found, and the latest expectation of a visitor. Any other cause keeps the text
+/// of `rmp-serde`.
 #[cold]
 fn explain<'de, T: Deserialize<'de>>(bytes: &'de [u8], first: decode::Error) -> Error {
     let cause = Cause::new(&first);
     // Its text can be as long as the body.
     drop(first);
-    let mut unpacker = unpacker(bytes);
-    let expectation = Expectation::default();
-    let recording = Recording::new(&mut unpacker, &expectation);
-    match serde_path_to_error::deserialize::<_, T>(recording) {
+    let values = Expectation::default();
+    match decode_tracked::<T>(bytes, &values) {
         Err(second) if Cause::new(second.inner()) == cause => {
-            let cause = match second.inner() {
-                decode::Error::TypeMismatch(found) => {
-                    let expected = expectation.borrow();
-                    let found = name(*found);
-                    Cause::new(&format_args!("invalid type: {found}, expected {expected}"))
-                }
-                _ => cause,
+            let named = match second.inner() {
+                decode::Error::TypeMismatch(found) => mismatch::<T>(bytes, *found, values.count()),
+                _ => None,
             };
+            let cause = named.unwrap_or(cause);
             undecodable::<T>("MessagePack", Some(second.path()), cause)
         }
         _ => undecodable::<T>("MessagePack", None, cause),
     }
+}
+
+/// Decodes with the path of an error. The values are noted in `expectation`.
+fn decode_tracked<'de, T: Deserialize<'de>>(
+    bytes: &'de [u8],
+    expectation: &Expectation,
+) -> std::result::Result<T, serde_path_to_error::Error<decode::Error>> {
+    let mut unpacker = unpacker(bytes);
+    serde_path_to_error::deserialize(Recording::new(&mut unpacker, expectation))
+}
+
+/// Decodes up to the value with this number, where the marker `found` is a mismatch. Returns the
+/// cause in the words of serde, or `None` if this pass fails in another way.
+fn mismatch<'de, T: Deserialize<'de>>(
+    bytes: &'de [u8],
+    found: Marker,
+    number: u64,
+) -> Option<Cause> {
+    let expectation = Expectation::of(number);
+    let third = decode_tracked::<T>(bytes, &expectation).err()?;
+    if !matches!(third.inner(), decode::Error::TypeMismatch(marker) if *marker == found) {
+        return None;
+    }
+    let (found, expected) = (name(found), expectation.into_text());
+    Some(Cause::new(&format_args!("invalid type: {found}, expected {expected}")))
 }
 
 /// Returns the name of a marker's type in the words of serde's errors.
@@ -153,23 +196,17 @@ fn unpacker(bytes: &[u8]) -> Deserializer<ReadRefReader<'_, [u8]>> {
     unpacker
 }
 
-/// Checks that no data follows the value.
+/// Returns whether no data follows the value.
 ///
 /// The unpacker does not report its position, but at the end it fails to read another marker. Any
-/// other outcome is an error, a reserved marker included: a byte is there. The body of a second
-/// value is never read.
-fn at_end(unpacker: &mut Deserializer<ReadRefReader<'_, [u8]>>) -> Result<()> {
-    match unpacker.deserialize_option(AnyMarker) {
-        Err(decode::Error::InvalidMarkerRead(end))
-            if end.kind() == io::ErrorKind::UnexpectedEof =>
-        {
-            Ok(())
-        }
-        _ => Err(Error::new(
-            ErrorKind::Codec,
-            "cannot decode the MessagePack: data follows the value",
-        )),
-    }
+/// other outcome means that data follows, a reserved marker included: a byte is there. The body of
+/// a second value is never read.
+fn is_at_end(unpacker: &mut Deserializer<ReadRefReader<'_, [u8]>>) -> bool {
+    let next = unpacker.deserialize_option(AnyMarker);
+    matches!(
+        next,
+        Err(decode::Error::InvalidMarkerRead(end)) if end.kind() == io::ErrorKind::UnexpectedEof
+    )
 }
 
 /// A visitor that reads no more than the marker of a value.
@@ -197,6 +234,8 @@ impl<'de> Visitor<'de> for AnyMarker {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+
+    use polywire_core::ErrorKind;
 
     use super::*;
 

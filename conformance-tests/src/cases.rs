@@ -29,6 +29,7 @@ pub mod outages;
 pub mod pipeline;
 pub mod pubsub;
 mod receive;
+pub mod redelivery;
 mod refusal;
 mod request;
 pub mod retries;

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use self::entry_collector::EntryCollector;
 use crate::case::Case;
 use crate::cases;
-use crate::report::Outcome;
+use crate::report::CaseOutcome;
 use crate::suite::Suite;
 
 /// Runs the suites as a test binary: `cargo test --test conformance -- memory::calls` and the like.
@@ -81,9 +81,11 @@ fn trial(suite: Suite, case: Case, collector: Arc<EntryCollector>) -> Trial {
         let outcome = entry.outcome.clone();
         collector.add(suite.name(), entry);
         match outcome {
-            Outcome::Passed => Ok(Completion::Completed),
-            Outcome::NotRun(missing) => Ok(Completion::ignored_with(missing)),
-            Outcome::Failed(sentence) => Err(Failed::from(format!("{}\n{sentence}", case.about))),
+            CaseOutcome::Passed => Ok(Completion::Completed),
+            CaseOutcome::NotRun(missing) => Ok(Completion::ignored_with(missing)),
+            CaseOutcome::Failed(sentence) => {
+                Err(Failed::from(format!("{}\n{sentence}", case.about)))
+            }
         }
     })
 }

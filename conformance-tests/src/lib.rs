@@ -16,7 +16,7 @@
 //! minimum set passed.
 //!
 //! A space that can be disturbed lists its [hooks](Space::hooks). They enable the cases about lost
-//! connections and dying brokers. A [`Proxy`] in front of a port implements most of them.
+//! connections and dying brokers. A [`FaultProxy`] in front of a port implements most of them.
 //!
 //! As a test binary of its own (`harness = false`), with names and filters as usual:
 //!
@@ -70,8 +70,8 @@ pub use self::hook::{Direction, Hook};
 pub use self::matrix::Matrix;
 pub use self::names::URGENT;
 pub use self::operation_log::{OperationLog, OperationOutcome, Summary};
-pub use self::proxy::Proxy;
-pub use self::report::{Entry, Outcome, Report};
+pub use self::proxy::FaultProxy;
+pub use self::report::{CaseOutcome, Entry, Report};
 pub use self::suite::Suite;
 pub use self::verdict::{Failure, Missing, OrFail, Verdict};
 

@@ -25,14 +25,14 @@ use crate::hook::Direction;
 /// the proxy closes its port and all connections.
 ///
 /// ```
-/// # use polywire_conformance::Proxy;
+/// # use polywire_conformance::FaultProxy;
 /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// use tokio::net::{TcpListener, TcpStream};
 ///
 /// # #[tokio::main]
 /// # async fn main() -> std::io::Result<()> {
 /// let target = TcpListener::bind("127.0.0.1:0").await?;
-/// let proxy = Proxy::start(target.local_addr()?.to_string()).await?;
+/// let proxy = FaultProxy::start(target.local_addr()?.to_string()).await?;
 ///
 /// let mut client = TcpStream::connect(proxy.address()).await?;
 /// let (mut server, _) = target.accept().await?;
@@ -44,7 +44,7 @@ use crate::hook::Direction;
 /// # Ok(())
 /// # }
 /// ```
-pub struct Proxy {
+pub struct FaultProxy {
     address: SocketAddr,
     rules: watch::Sender<ProxyRules>,
     cuts: Arc<PendingCuts>,
@@ -54,7 +54,7 @@ pub struct Proxy {
 /// The most connections at a time. Others wait to be accepted.
 const CONNECTIONS_MAX: usize = 1024;
 
-impl Proxy {
+impl FaultProxy {
     /// Starts a proxy for `target`, a host and a port. The proxy dials it once per connection.
     ///
     /// # Errors
@@ -125,15 +125,15 @@ impl Proxy {
     }
 }
 
-impl Drop for Proxy {
+impl Drop for FaultProxy {
     fn drop(&mut self) {
         self.accepting.abort();
     }
 }
 
-impl fmt::Debug for Proxy {
+impl fmt::Debug for FaultProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Proxy({})", self.address)
+        write!(f, "FaultProxy({})", self.address)
     }
 }
 

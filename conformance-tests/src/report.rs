@@ -48,7 +48,7 @@ pub struct Entry {
     /// Membership of the case in the minimum set.
     pub minimum: bool,
     /// The outcome.
-    pub outcome: Outcome,
+    pub outcome: CaseOutcome,
     /// Lines that the case added: figures, with any outcome.
     pub notes: Vec<String>,
     /// The duration of the case, in milliseconds.
@@ -59,7 +59,7 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(clippy::exhaustive_enums)]
-pub enum Outcome {
+pub enum CaseOutcome {
     /// The backend meets the requirement.
     Passed,
     /// The backend breaks the requirement: a sentence that says what was seen.
@@ -88,13 +88,13 @@ impl Report {
 
     /// Iterates over the cases that failed.
     pub fn failures(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().filter(|entry| matches!(entry.outcome, Outcome::Failed(_)))
+        self.entries.iter().filter(|entry| matches!(entry.outcome, CaseOutcome::Failed(_)))
     }
 
     /// Iterates over the cases that were not run: the id, and the missing capability or hook.
     pub fn not_run(&self) -> impl Iterator<Item = (&str, &str)> {
         self.entries.iter().filter_map(|entry| match &entry.outcome {
-            Outcome::NotRun(missing) => Some((&*entry.case, &**missing)),
+            CaseOutcome::NotRun(missing) => Some((&*entry.case, &**missing)),
             _ => None,
         })
     }
@@ -135,14 +135,14 @@ impl Entry {
             case: case.id.to_owned(),
             about: case.about.to_owned(),
             minimum: case.minimum,
-            outcome: Outcome::of(verdict),
+            outcome: CaseOutcome::of(verdict),
             notes,
             took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         }
     }
 }
 
-impl Outcome {
+impl CaseOutcome {
     /// The outcome for a verdict.
     fn of(verdict: Verdict) -> Self {
         match verdict {
@@ -169,9 +169,9 @@ impl fmt::Display for Report {
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (mark, because) = match &self.outcome {
-            Outcome::Passed => ("passed ", String::new()),
-            Outcome::NotRun(missing) => ("not run", format!(": {missing}")),
-            Outcome::Failed(sentence) => ("FAILED ", format!(": {sentence}")),
+            CaseOutcome::Passed => ("passed ", String::new()),
+            CaseOutcome::NotRun(missing) => ("not run", format!(": {missing}")),
+            CaseOutcome::Failed(sentence) => ("FAILED ", format!(": {sentence}")),
         };
         writeln!(f, "  {mark} {:>6} ms  {}{because}", self.took_ms, self.case)?;
         self.notes.iter().try_for_each(|note| writeln!(f, "{:>20} {note}", ""))
@@ -182,7 +182,7 @@ impl fmt::Display for Entry {
 mod tests {
     use super::*;
 
-    fn report(outcome: impl Fn(&Case) -> Outcome) -> Report {
+    fn report(outcome: impl Fn(&Case) -> CaseOutcome) -> Report {
         let entry = |case| Entry {
             outcome: outcome(case),
             ..Entry::new(case, Ok(()), Vec::new(), Duration::ZERO)
@@ -192,19 +192,25 @@ mod tests {
 
     #[test]
     fn conformance_needs_the_minimum_set_and_no_failure() {
-        let missing = || Outcome::NotRun("no hook sever".to_owned());
+        let missing = || CaseOutcome::NotRun("no hook sever".to_owned());
         assert!(
-            report(|case| if case.minimum { Outcome::Passed } else { missing() }).is_conformant()
-        );
-        assert!(
-            !report(|case| if case.id.starts_with("bodies") { missing() } else { Outcome::Passed })
+            report(|case| if case.minimum { CaseOutcome::Passed } else { missing() })
                 .is_conformant()
         );
-        let failed = || Outcome::Failed("it does not".to_owned());
         assert!(
-            !report(|case| if case.minimum { Outcome::Passed } else { failed() }).is_conformant()
+            !report(|case| if case.id.starts_with("bodies") {
+                missing()
+            } else {
+                CaseOutcome::Passed
+            })
+            .is_conformant()
         );
-        let mut partial = report(|_| Outcome::Passed);
+        let failed = || CaseOutcome::Failed("it does not".to_owned());
+        assert!(
+            !report(|case| if case.minimum { CaseOutcome::Passed } else { failed() })
+                .is_conformant()
+        );
+        let mut partial = report(|_| CaseOutcome::Passed);
         partial.entries.remove(0);
         assert!(!partial.is_conformant(), "a case of the minimum set is not in it");
     }
@@ -212,8 +218,8 @@ mod tests {
     #[test]
     fn reports_can_be_read_back() {
         let written = report(|case| match case.minimum {
-            true => Outcome::Passed,
-            false => Outcome::Failed("it said \"no\"".to_owned()),
+            true => CaseOutcome::Passed,
+            false => CaseOutcome::Failed("it said \"no\"".to_owned()),
         });
         let folder = tempfile::tempdir().unwrap();
         written.write(&folder).unwrap();

@@ -166,7 +166,7 @@ impl fmt::Debug for Suite {
 mod tests {
     use super::*;
     use crate::backend::memory::MemorySpace;
-    use crate::report::Outcome;
+    use crate::report::CaseOutcome;
 
     /// A backend whose spaces are never complete.
     struct Hanging;
@@ -187,6 +187,6 @@ mod tests {
     async fn space_that_is_never_made_fails_its_case() {
         let entry = Suite::of(Hanging).run_case(&cases::ALL[0]).await;
         let failure = "cannot make a space: did not end within 300s";
-        assert_eq!(entry.outcome, Outcome::Failed(failure.to_owned()));
+        assert_eq!(entry.outcome, CaseOutcome::Failed(failure.to_owned()));
     }
 }

@@ -10,6 +10,10 @@ use crate::verdict::{OrFail, Verdict};
 /// A bound for anything that does not hang: longer than any operation takes, shorter than a case.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The time beyond its timeout that an operation may take, on a machine that is busy with something
+/// else.
+pub(crate) const LATE_MAX: Duration = Duration::from_secs(2);
+
 /// The pause between two looks of [`eventually`].
 const LOOK_PAUSE: Duration = Duration::from_millis(2);
 

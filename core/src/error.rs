@@ -10,19 +10,19 @@
 
 mod call_error;
 mod call_target;
-mod code;
-mod declared;
+mod declared_error;
+mod error_kind;
 mod fault;
-mod kind;
-mod local;
+mod fault_code;
+mod local_error;
 mod report;
 
 pub use self::call_error::CallError;
 pub use self::call_target::CallTarget;
-pub use self::code::Code;
-pub use self::declared::{Declared, Received};
-pub(crate) use self::declared::{FaultDecoder, as_declared, as_fault};
+pub use self::declared_error::{Declared, Received};
+pub(crate) use self::declared_error::{FaultDecoder, as_declared, as_fault};
+pub use self::error_kind::ErrorKind;
 pub use self::fault::Fault;
-pub use self::kind::ErrorKind;
-pub use self::local::{Error, Result};
+pub use self::fault_code::Code;
+pub use self::local_error::{Error, Result};
 pub(crate) use self::report::report;

@@ -9,10 +9,11 @@
 //! values of [`Health`]; its [`canary`](HealthReader::canary) returns a [`CanaryReport`]. Backends
 //! report by a [`HealthReporter`] and one [`EndpointReporter`] for each handle.
 
-mod canary;
+mod canary_report;
 mod changes;
 mod connection_state;
 mod endpoint_health;
+mod endpoint_probe;
 mod endpoint_reporter;
 #[expect(clippy::module_inception, reason = "the file is named after its type")]
 mod health;
@@ -21,10 +22,11 @@ mod reader;
 mod registry;
 mod reporter;
 
-pub use self::canary::{CanaryEcho, CanaryReceiver, CanaryReport, EndpointCanary, EndpointProbe};
+pub use self::canary_report::{CanaryEcho, CanaryReceiver, CanaryReport, EndpointCanary};
 pub use self::changes::HealthChanges;
 pub use self::connection_state::ConnectionState;
 pub use self::endpoint_health::{EndpointHealth, EndpointRole, EndpointState};
+pub use self::endpoint_probe::EndpointProbe;
 pub use self::endpoint_reporter::EndpointReporter;
 pub use self::health::Health;
 #[doc(hidden)]

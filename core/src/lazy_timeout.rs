@@ -1,36 +1,51 @@
 //! Timeouts whose timers start late.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
+use pin_project_lite::pin_project;
 use tokio::task::coop::{has_budget_remaining, unconstrained};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Waits for `future` until `deadline`. Returns `None` if the deadline passes first.
+/// Waits for `future` until `deadline`, if there is one. Returns `None` if the deadline passes
+/// first.
 ///
 /// The timer starts when the future is not done at its first poll: most handlers are, and need no
-/// timer. Dropping the returned future leaves `future` as it is.
-pub(crate) async fn until<F: Future>(
-    deadline: Instant,
-    mut future: Pin<&mut F>,
-) -> Option<F::Output> {
-    let mut timer = None;
-    poll_fn(|cx| {
+/// timer.
+pub(crate) fn until<F: Future>(deadline: impl Into<Option<Instant>>, future: F) -> Until<F> {
+    Until { future, deadline: deadline.into(), timer: None }
+}
+
+pin_project! {
+    /// A future with a timeout; made by [`until`].
+    pub(crate) struct Until<F> {
+        #[pin]
+        future: F,
+        deadline: Option<Instant>,
+        // Boxed so that the enclosing futures do not embed a timer that most of them never need.
+        timer: Option<Pin<Box<Sleep>>>,
+    }
+}
+
+impl<F: Future> Future for Until<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let Some(deadline) = *this.deadline else { return this.future.poll(cx).map(Some) };
         let had_budget = has_budget_remaining();
-        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+        if let Poll::Ready(output) = this.future.poll(cx) {
             return Poll::Ready(Some(output));
         }
-        // Boxed so that the enclosing futures do not embed a timer that most of them never need.
-        let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         // A future that uses up the budget of its task must not keep the timer from ending it.
         let expired = match had_budget && !has_budget_remaining() {
             true => Pin::new(&mut unconstrained(timer.as_mut())).poll(cx),
             false => timer.as_mut().poll(cx),
         };
         expired.map(|()| None)
-    })
-    .await
+    }
 }
 
 #[cfg(test)]

@@ -64,7 +64,6 @@
 //! # }
 //! ```
 
-mod contained;
 pub mod context;
 mod dialect;
 pub mod error;
@@ -73,6 +72,7 @@ pub mod health;
 mod lazy_timeout;
 pub mod message;
 pub mod middleware;
+mod panic_containment;
 pub mod pipeline;
 pub mod pubsub;
 pub mod rpc;

@@ -63,11 +63,12 @@
 //! [`Layer`].
 
 mod authenticate;
+mod built_in_layers;
 mod circuit_breaker;
+mod circuit_log;
 mod concurrency_limit;
 mod deadline_limits;
 mod failure_log_throttle;
-mod layer_impls;
 mod layered;
 mod log_failures;
 #[cfg(feature = "metrics")]
@@ -75,8 +76,8 @@ mod metrics;
 #[expect(clippy::module_inception, reason = "the file is named after its type")]
 mod middleware;
 mod outcome;
+mod overload_refusal;
 mod rate_limit;
-mod rejection;
 mod retry;
 mod set_header;
 #[cfg(feature = "tower")]
@@ -89,6 +90,7 @@ pub use self::authenticate::Authenticate;
 pub use self::circuit_breaker::CircuitBreaker;
 pub use self::concurrency_limit::ConcurrencyLimit;
 pub use self::deadline_limits::Deadlines;
+pub(crate) use self::failure_log_throttle::{FailureKind, FailureLogThrottle};
 pub use self::layered::{Layered, MiddlewareLayer, layer};
 pub use self::log_failures::LogFailures;
 #[cfg(feature = "metrics")]

@@ -8,12 +8,12 @@
 mod dropped_events;
 mod event;
 mod event_stream;
+mod event_stream_bind;
 mod listener;
 mod overflow;
 mod overflow_buffer;
 mod publisher;
 mod subscriber;
-mod subscriber_options;
 
 pub use self::event::Event;
 pub use self::listener::{Listener, ListenerBind};

@@ -11,21 +11,23 @@
 //! - [`Server`] runs a service. [`ServerHandle`] drains it, and [`ServerStats`] counts what it
 //!   does.
 
-mod any_client;
-mod args;
+mod any_service_client;
+mod begin_permits;
+mod call_args;
 mod call_builder;
+mod call_expiry;
 mod call_handle;
 mod client;
 mod client_connect;
-mod pending_call_watchdog;
+mod exchange;
 mod pending_calls;
-mod permitted_calls;
 mod reply_reader;
 mod requester;
 mod service_wait;
+mod slow_reply_log;
 
+mod early_reply;
 mod live_router;
-mod replier;
 mod router;
 
 mod call_key;
@@ -35,22 +37,22 @@ mod failed_request_log;
 mod outcome_message;
 mod reply_cache;
 mod reply_sender;
-mod request_policy;
+mod request_admission;
 mod request_processor;
 mod server;
 mod server_bind;
 mod server_handle;
 mod server_stats;
 
-pub use self::any_client::AnyClient;
-pub use self::args::{Arg, ArgList, Args, NoArgs};
+pub use self::any_service_client::AnyClient;
+pub use self::call_args::{Arg, ArgList, Args, NoArgs};
 pub use self::call_builder::CallBuilder;
 pub use self::call_handle::CallHandle;
 pub use self::client::Client;
 pub use self::client_connect::ClientConnect;
 pub use self::deduplication_options::Deduplication;
+pub use self::early_reply::Replier;
 pub use self::live_router::LiveRouter;
-pub use self::replier::Replier;
 pub use self::reply_reader::ClientStats;
 pub use self::requester::Requester;
 pub use self::router::{

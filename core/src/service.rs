@@ -4,8 +4,9 @@
 //! programs write none by hand: a [`Router`](crate::Router) is a service, and
 //! [`service_fn`] turns a closure into one.
 
-mod begin_gate;
+mod at_most_once_gate;
 mod begin_questions;
+mod call_facts;
 mod reply;
 mod request;
 mod sent_signal;
@@ -14,11 +15,12 @@ mod server_reply_slot;
 mod service;
 mod validated;
 
-pub(crate) use self::begin_gate::{Gate, ReturnReceipt};
-pub(crate) use self::begin_questions::Permissions;
+pub(crate) use self::at_most_once_gate::{AtMostOnceGate, ReturnReceipt};
+pub(crate) use self::begin_questions::BeginQuestions;
+pub(crate) use self::call_facts::CallFacts;
 pub use self::reply::Reply;
 pub use self::request::Request;
 pub(crate) use self::sent_signal::SentSignal;
-pub(crate) use self::server_reply_slot::{EncodeReply, ReplySlot};
+pub(crate) use self::server_reply_slot::{EncodeReply, ReplySlot, SlotServer};
 pub use self::service::{Service, ServiceFn, service_fn};
 pub use self::validated::{Valid, Validate};

@@ -25,10 +25,10 @@
 //! A client that `#[service]` generates is made from such a client:
 //! `CalculatorClient::from(testing::client(…).await?)`.
 
-mod flaky;
-mod local;
-mod mock;
+mod flaky_transport;
+mod local_service;
+mod mock_service;
 
-pub use self::flaky::FlakyTransport;
-pub use self::local::{Local, client};
-pub use self::mock::Mock;
+pub use self::flaky_transport::FlakyTransport;
+pub use self::local_service::{Local, client};
+pub use self::mock_service::Mock;

@@ -5,7 +5,7 @@
 //! [`Delivery`] carries a message and its [`Receipt`]. `docs/backends.md` is the guide for authors
 //! of backends.
 
-mod any;
+mod any_transport;
 mod begin_permission;
 mod capabilities;
 mod dead_letter_queue;
@@ -17,11 +17,11 @@ mod log_throttle;
 mod memory;
 mod outbound;
 mod settlement;
-mod subscription;
+mod subscription_options;
 mod suspect;
 #[expect(clippy::module_inception, reason = "the file is named after its type")]
 mod transport;
-mod waiting_times;
+mod waiting_time_estimator;
 mod window;
 mod wire_log;
 
@@ -29,23 +29,23 @@ mod wire_log;
 /// as trait objects. Re-exported from the crate `async-trait`.
 pub use async_trait::async_trait;
 
-pub use self::any::AnyTransport;
+pub use self::any_transport::AnyTransport;
 pub use self::begin_permission::{Answer, Asked, Question, ServerAddress, ServerNotice};
 pub use self::capabilities::Capabilities;
 pub use self::dead_letter_queue::{DeadLetterQueue, DeadLetterSource};
 pub use self::delivery::Delivery;
 pub use self::delivery_outcome::{DeadLetterInfo, Outcome, RetryAfter};
 pub use self::filter_control::{FilterControl, Filters};
-pub use self::inbound::{Abandoned, Inbound, Receiver};
+pub use self::inbound::{Abandoned, Inbound, Receiver, ReplySink};
 #[doc(hidden)]
 pub use self::log_throttle::LogThrottle;
 pub use self::memory::Memory;
 pub(crate) use self::outbound::DEFAULT_TIMEOUT;
-pub use self::outbound::{Outbound, Sender, Sending};
+pub use self::outbound::{GetOnSent, OnSent, Outbound, Sender, Sending};
 pub use self::settlement::{OnSettled, Receipt, Settle, Settled};
-pub use self::subscription::{Group, Subscription};
+pub use self::subscription_options::{Group, Subscription};
 pub use self::suspect::Suspect;
 pub use self::transport::Transport;
-pub use self::waiting_times::WaitingTimes;
+pub use self::waiting_time_estimator::WaitingTimes;
 pub use self::window::Window;
 pub(crate) use self::wire_log::{WireKind, log_received, log_sent};

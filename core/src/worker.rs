@@ -7,15 +7,15 @@
 
 mod counter;
 mod delivery_span;
-mod ended;
-mod expiry;
+mod end_reason;
 mod final_failure_log;
 mod inline_policy;
+mod job_expiry;
 mod lifecycle;
-mod own_task;
 mod processor;
 mod receive_loop;
 mod serving;
+mod serving_task;
 mod suspect_isolation;
 
 mod bound_worker;
@@ -28,11 +28,11 @@ mod work_stats;
 pub(crate) use self::bound_worker::BoundWorker;
 pub(crate) use self::counter::Counter;
 pub(crate) use self::delivery_span::{
-    delivery_span, describe, described_method, failed_in, in_delivery,
+    DeliveryScope, delivery_span, describe, described_method, failed_in, in_delivery,
 };
-pub use self::ended::Ended;
-pub(crate) use self::expiry::poll_unexpired;
+pub use self::end_reason::Ended;
 pub use self::handler_service::HandlerService;
+pub(crate) use self::job_expiry::poll_unexpired;
 pub(crate) use self::lifecycle::{Lifecycle, StopGuard};
 pub(crate) use self::processor::{EndpointLabel, Processor};
 pub(crate) use self::receive_loop::receive;

@@ -14,11 +14,11 @@ use serde_bytes::ByteBuf;
 #[service]
 trait Depot {
     /// Stores a package and returns all of them.
-    async fn take(&self, parcel: Parcel) -> Result<Parcel, Fault>;
+    async fn take(&self, package: Package) -> Result<Package, Fault>;
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Parcel {
+struct Package {
     id: uuid::Uuid,
     sent: chrono::DateTime<chrono::Utc>,
     #[serde(with = "time::serde::rfc3339")]
@@ -72,8 +72,8 @@ impl<'de> Deserialize<'de> for Cents {
 struct Shelf;
 
 impl Depot for Shelf {
-    async fn take(&self, parcel: Parcel) -> Result<Parcel, Fault> {
-        Ok(parcel)
+    async fn take(&self, package: Package) -> Result<Package, Fault> {
+        Ok(package)
     }
 }
 
@@ -90,16 +90,16 @@ async fn send<C: Codec>(codec: C) -> Result<(), CallError> {
         Server::bind(&transport, "depot").await?.serve(DepotServer::new(Shelf, codec.clone())),
     );
     let depot = DepotClient::connect(&transport, "depot", codec.clone()).await?;
-    let parcel = Parcel {
+    let package = Package {
         id: uuid::Uuid::from_u128(7),
         sent: chrono::DateTime::UNIX_EPOCH,
         due: time::OffsetDateTime::UNIX_EPOCH + time::Duration::days(3),
         content: Bytes::from_static(b"\x00a hat\xff"),
         worth: Cents(1999),
     };
-    let back = depot.take(parcel.clone()).await?;
+    let back = depot.take(package.clone()).await?;
     let mut written = bytes::BytesMut::new();
-    codec.encode(&parcel, &mut written)?;
-    println!("{}: {} bytes, the same again: {}", C::CONTENT_TYPE, written.len(), back == parcel);
+    codec.encode(&package, &mut written)?;
+    println!("{}: {} bytes, the same again: {}", C::CONTENT_TYPE, written.len(), back == package);
     Ok(())
 }

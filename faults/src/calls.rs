@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use futures_util::future::join_all;
-use polywire_amqp::Amqp;
 use polywire_codec::MessagePack;
-use polywire_core::{CallError, Client};
+use polywire_core::{CallError, Client, Transport};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::recorder::Recorder;
@@ -38,28 +37,35 @@ const GRACE: Duration = Duration::from_secs(20);
 impl Calls {
     /// Makes all calls, or fewer if the recorder is stopped before, and records the end of each.
     ///
-    /// A caller that fails ends, and the others go on. The report gets the number of late replies,
-    /// and the latest end of a call after its deadline.
+    /// A caller that fails ends the others. The report gets the number of late replies, and the
+    /// latest end of a call after its deadline.
+    ///
+    /// Dropping the future ends the callers, and the calls in flight have no recorded end.
     ///
     /// # Errors
     ///
     /// If a call outlasts its deadline by more than [`GRACE`], or stays in flight.
-    pub(crate) async fn run(self, amqp: &Amqp, recorder: &Arc<Recorder>) -> Result<()> {
-        let client =
-            Client::connect(amqp, SERVICE, MessagePack).await.context("cannot connect a client")?;
+    pub(crate) async fn run(
+        self,
+        transport: &impl Transport,
+        recorder: &Arc<Recorder>,
+    ) -> Result<()> {
+        let client = Client::connect(transport, SERVICE, MessagePack).await;
+        let client = client.context("cannot connect a client")?;
         let begun = Arc::new(AtomicUsize::new(0));
-        let callers = (0..self.callers).map(|_| {
+        let mut callers = JoinSet::new();
+        for _ in 0..self.callers {
             let (client, recorder, begun) = (client.clone(), recorder.clone(), begun.clone());
-            tokio::spawn(async move {
+            callers.spawn(async move {
                 let mut latest = Duration::ZERO;
                 while begun.fetch_add(1, Ordering::Relaxed) < self.total && !recorder.is_stopped() {
                     latest = latest.max(self.run_one(&client, &recorder).await?);
                 }
                 anyhow::Ok(latest)
-            })
-        });
+            });
+        }
         let mut latest = Duration::ZERO;
-        for caller in join_all(callers).await {
+        while let Some(caller) = callers.join_next().await {
             latest = latest.max(caller??);
         }
         let stats = client.stats();
@@ -113,4 +119,29 @@ pub(crate) async fn call(
     let outcome = client.request("add").timeout(timeout).call(&(id, a, b)).await;
     recorder.call(id, &outcome, &(a + b));
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use polywire_core::{Memory, Router, Server};
+
+    use super::*;
+    use crate::wait::until;
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_end_when_the_load_is_dropped() -> Result<()> {
+        let memory = Memory::new();
+        let server = Server::bind(&memory, SERVICE).await?;
+        let add = |(_, a, b): (u64, i64, i64)| async move { Ok(a + b) };
+        let mut serving = JoinSet::new();
+        serving.spawn(server.serve(Router::new(MessagePack).method("add", add)));
+        let recorder = Arc::new(Recorder::default());
+        let pause = Duration::from_millis(100);
+        let load = Calls { total: usize::MAX, callers: 3, timeout: GRACE, pause };
+        tokio::select! {
+            ended = load.run(&memory, &recorder) => ended?,
+            begun = recorder.until_ended(10) => begun?,
+        }
+        until("the callers have ended", || Arc::strong_count(&recorder) == 1).await
+    }
 }

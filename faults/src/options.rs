@@ -23,8 +23,12 @@ pub(crate) struct Options {
     pub(crate) seed: u64,
     /// Duration of the soak.
     #[arg(long, default_value_t = 10)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=MINUTES_MAX))]
     minutes: u64,
 }
+
+/// The longest soak: a week.
+const MINUTES_MAX: u64 = 7 * 24 * 60;
 
 impl Options {
     /// Returns the scenarios in the order of the command line.
@@ -79,6 +83,14 @@ mod tests {
         let ids: Vec<_> = options.scenarios().iter().map(|scenario| scenario.id).collect();
         assert_eq!((ids.as_slice(), options.size()), (['A', 'D', 'J'].as_slice(), Size::Quick));
         assert_eq!(options.soak(), Duration::from_mins(3));
+    }
+
+    #[test]
+    fn soak_without_a_minute_is_refused() {
+        let parse = |minutes| {
+            Options::try_parse_from(["polywire-faults", "soak", "--minutes", minutes]).map(drop)
+        };
+        assert!(parse("0").is_err() && parse("10081").is_err() && parse("10080").is_ok());
     }
 
     #[test]

@@ -61,9 +61,13 @@ impl Plan {
     /// The URL must not have parameters yet.
     #[must_use]
     pub fn url(&self, broker: &str) -> String {
-        format!("{broker}?queue_kind={}", self.mode)
+        let batch = if std::env::var_os(BATCHED).is_some() { "&batch=auto" } else { "" };
+        format!("{broker}?queue_kind={}{batch}", self.mode)
     }
 }
+
+/// The variable with which calls leave in batches.
+const BATCHED: &str = "POLYWIRE_AMQP_BATCHED";
 
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

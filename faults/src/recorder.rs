@@ -50,7 +50,8 @@ struct Effects {
 impl Recorder {
     /// Keeps only the end of each operation and the count of its effects from now on.
     ///
-    /// The methods about single processes have no answers then.
+    /// The methods about single processes have no answers then. The count of repeated effects
+    /// stays, and no process has a new effect.
     pub(crate) fn keep_totals_only(&self) {
         self.totals_only.store(true, Ordering::Relaxed);
     }
@@ -101,6 +102,8 @@ impl Recorder {
     }
 
     /// Records the end of an operation.
+    ///
+    /// A second end of an operation replaces its outcome, and counts once more as ended.
     pub(crate) fn end(&self, id: u64, end: OperationOutcome) {
         self.operations.finish(id, end);
         self.ended.fetch_add(1, Ordering::Relaxed);
@@ -125,6 +128,8 @@ impl Recorder {
     }
 
     /// Stops the load: no operation starts from now on.
+    ///
+    /// Operations that run are not ended. The stop is final.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
     }
@@ -171,7 +176,7 @@ impl Recorder {
         effects.seen.iter().find(|(_, id)| *id == operation).map(|(by, _)| *by)
     }
 
-    /// Returns the same number for one process.
+    /// Returns the number of effects beyond the first of an operation at the process `by`.
     pub(crate) fn repeated_by(&self, by: u32) -> usize {
         lock(&self.effects).repeated.get(&by).copied().unwrap_or_default()
     }

@@ -29,13 +29,13 @@ pub struct Report {
     pub seed: u64,
     /// Operations by outcome.
     pub counts: Summary,
-    /// Effects beyond the first of an operation at the same process.
+    /// Effects beyond the first of an operation at the same process. The soak does not count them.
     pub repeated: usize,
-    /// Failures by kind.
+    /// Failures by kind. A job that is pushed several times counts with each failed push.
     pub failures: BTreeMap<String, usize>,
     /// Measured figures by name.
     pub figures: BTreeMap<&'static str, String>,
-    /// The duration of the run.
+    /// The duration of the run in whole seconds, rounded down.
     pub seconds: u64,
     /// The error of a failed run.
     pub failure: Option<String>,
@@ -77,7 +77,8 @@ impl Report {
 
     /// Writes the report into a folder, as JSON.
     ///
-    /// The file is `SCENARIO-MODE.json`, and replaces that of an earlier run.
+    /// The file is `SCENARIO-MODE.json`, and replaces that of an earlier run. A folder that is
+    /// missing is created. The result is the path of the file.
     ///
     /// # Errors
     ///
@@ -123,6 +124,8 @@ impl fmt::Display for Report {
 
 impl Report {
     /// Returns the figures, and the failures with their counts, as one line.
+    ///
+    /// Both are sorted by name.
     fn remarks(&self) -> String {
         let figures = self.figures.iter().map(|(name, value)| format!("{name}: {value}"));
         let failures = self.failures.iter().map(|(kind, count)| format!("{count} × {kind}"));
@@ -131,6 +134,9 @@ impl Report {
 }
 
 /// Reports side by side, as Markdown.
+///
+/// The rows have the order in which the reports were added. A failed scenario is marked behind its
+/// id, and its error is not shown.
 #[derive(Clone, Debug, Default)]
 pub struct Table(Vec<Report>);
 

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use crate::recorder::Recorder;
 use crate::scenarios::{
     alarm, broker_kills, certificates, credentials, delayed_retries, failovers, job_restarts,
-    links, partitions, poison, redelivery, reply_queue, server_kills, shop, soak,
+    links, partitions, poison, redelivery, reply_queue, server_kills, shop, soak, troubles,
 };
 use crate::{Mode, Plan, Report, Size};
 
@@ -31,9 +31,11 @@ pub struct Scenario {
     modes: &'static [Mode],
     /// Kinds of queues in a quick run.
     quick_modes: &'static [Mode],
+    /// Runs the load and the disturbances. An error means that a claim does not hold.
     run: Run,
 }
 
+/// The function of a scenario, which gets a new recorder for each run.
 type Run = for<'a> fn(&'a Plan, &'a Arc<Recorder>) -> BoxFuture<'a, Result<()>>;
 
 const CLASSIC: &[Mode] = &[Mode::Classic];
@@ -42,6 +44,8 @@ const BOTH: &[Mode] = &[Mode::Classic, Mode::Quorum];
 
 impl Scenario {
     /// All scenarios but the soak.
+    ///
+    /// A run without ids has this order.
     pub const ALL: &[Self] = &[
         Self {
             id: 'A',
@@ -88,14 +92,14 @@ impl Scenario {
         Self {
             id: 'G',
             about: "certificates are right, wrong, expired and unknown",
-            modes: CLASSIC,
+            modes: BOTH,
             quick_modes: CLASSIC,
             run: |plan, recorder| certificates::run(plan, recorder).boxed(),
         },
         Self {
             id: 'H',
             about: "credentials are revoked and renewed under calls",
-            modes: CLASSIC,
+            modes: BOTH,
             quick_modes: CLASSIC,
             run: |plan, recorder| credentials::run(plan, recorder).boxed(),
         },
@@ -141,13 +145,20 @@ impl Scenario {
             quick_modes: QUORUM,
             run: |plan, recorder| partitions::run(plan, recorder).boxed(),
         },
+        Self {
+            id: 'P',
+            about: "a shop has a wrong password, a poison job, a deleted queue, a slow service, a full disk",
+            modes: CLASSIC,
+            quick_modes: CLASSIC,
+            run: |plan, recorder| troubles::run(plan, recorder).boxed(),
+        },
     ];
 
     /// The soak, which lasts as long as the plan says.
     pub const SOAK: Self = Self {
         id: 'J',
         about: "the broker is restarted again and again, and memory stays flat",
-        modes: CLASSIC,
+        modes: BOTH,
         quick_modes: CLASSIC,
         run: |plan, recorder| soak::run(plan, recorder).boxed(),
     };
@@ -167,8 +178,11 @@ impl Scenario {
     /// After a failure, a node may still be in an operation, such as a start, and ends with that
     /// operation. The end of the runtime waits for the operation.
     ///
-    /// A run fails after its bound: 6 minutes in the quick size, 30 minutes in the full one. The
+    /// A run fails after its bound: 6 minutes in the quick size, an hour in the full one. The
     /// bound of the soak is longer by the duration of the soak.
+    ///
+    /// The error of the run is part of the report. If the future is dropped, the nodes and
+    /// processes of the scenario end, and there is no report.
     pub async fn run(&self, plan: &Plan) -> Report {
         let recorder = Arc::new(Recorder::default());
         let start = Instant::now();
@@ -192,7 +206,7 @@ impl fmt::Debug for Scenario {
 
 /// Bounds of a run: many times the duration on an idle machine.
 const QUICK_MAX: Duration = Duration::from_mins(6);
-const FULL_MAX: Duration = Duration::from_mins(30);
+const FULL_MAX: Duration = Duration::from_hours(1);
 
 #[cfg(test)]
 mod tests {

@@ -20,6 +20,7 @@
 //! | M | `shop` | each answered order is charged once, invoiced and mailed |
 //! | N | `delayed_retries` | no job gets lost in a retry queue that is always in use |
 //! | O | `partitions` | traffic flows beside a paused minority, and again after each cut |
+//! | P | `troubles` | the log names the cause of each trouble of a shop, and probes turn in time |
 
 pub(crate) mod alarm;
 pub(crate) mod broker_kills;
@@ -36,3 +37,4 @@ pub(crate) mod reply_queue;
 pub(crate) mod server_kills;
 pub(crate) mod shop;
 pub(crate) mod soak;
+pub(crate) mod troubles;

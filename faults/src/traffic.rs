@@ -33,23 +33,30 @@ pub(crate) enum Pattern {
 ///
 /// An operation has 15 seconds to be acknowledged, and 15 more to be received.
 pub(crate) struct Traffic {
+    /// Shared with the tasks of both sides.
     state: Arc<State>,
+    /// Tasks that start operations. Each ends with its running operation once `stopped` is set.
     sending: JoinSet<()>,
+    /// The task of the receiving handle, aborted when the set is dropped.
     _receiving: JoinSet<()>,
 }
 
 /// State that both sides share.
+///
+/// No lock is held across an await. A task that needs both locks takes `acknowledged` first.
 struct State {
     sender: Sender,
     recorder: Arc<Recorder>,
     /// Numbers of acknowledged operations. The duration of the scenario bounds both sets.
     acknowledged: Mutex<HashSet<u64>>,
-    /// Numbers of received operations.
+    /// Numbers of received operations. A duplicate changes nothing here, and counts in the
+    /// recorder.
     seen: Mutex<HashSet<u64>>,
     /// Set once no operation may start any more.
     stopped: AtomicBool,
 }
 
+/// The handle that starts the operations.
 enum Sender {
     Client(Client<MessagePack>),
     Pusher(Pusher<MessagePack>),
@@ -132,6 +139,8 @@ impl Traffic {
 
 impl State {
     /// Records a server or a worker whose transport refused for good.
+    ///
+    /// A drain and a close are no failures.
     fn ended(&self, what: &str, ended: polywire_core::Result<Ended>) {
         if let Err(error) = ended {
             self.recorder.failed(format!("{what}: {error}"));
@@ -163,16 +172,19 @@ impl State {
         timeout(BRIEF, seen).await.ok()?.ok()
     }
 
+    /// Records the end of a push or a publish. Returns true if the broker acknowledged the message.
     fn sent(&self, id: u64, outcome: &polywire_core::Result<()>) -> bool {
         self.recorder.send(id, outcome);
         outcome.is_ok()
     }
 
+    /// Records that the receiver got an operation. The process of the effect is this one.
     fn note(&self, id: u64) {
         lock(&self.seen).insert(id);
         self.recorder.effect(0, id);
     }
 
+    /// Returns the acknowledged operations that are not yet received, in any order.
     fn unseen(&self) -> Vec<u64> {
         lock(&self.acknowledged).difference(&lock(&self.seen)).copied().collect()
     }
@@ -183,6 +195,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Sender {
+    /// Opens the handle for a pattern. Pushes and publishes get the bound of an operation here, and
+    /// a call gets its own.
     async fn open(pattern: Pattern, name: &str, amqp: &Amqp) -> Result<Self> {
         Ok(match pattern {
             Pattern::Calls => Self::Client(Client::connect(amqp, name, MessagePack).await?),
@@ -196,6 +210,7 @@ impl Sender {
     }
 }
 
+/// The handle that receives the operations.
 enum Receiver {
     Server(Box<Server>),
     Worker(Box<Worker<MessagePack>>),
@@ -203,6 +218,7 @@ enum Receiver {
 }
 
 impl Receiver {
+    /// Opens the handle for a pattern. Events of a group go to the durable group `all`.
     async fn open(pattern: Pattern, name: &str, amqp: &Amqp) -> Result<Self> {
         Ok(match pattern {
             Pattern::Calls => Self::Server(Box::new(Server::bind(amqp, name).await?)),

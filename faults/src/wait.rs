@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::time::{sleep, timeout};
 
-/// The bound of every wait: only a hang takes longer, even on a busy machine.
+/// The bound of a wait: only a hang takes longer, even on a busy machine.
 pub(crate) const WAIT_MAX: Duration = Duration::from_mins(2);
 
 /// Waits until a condition holds.
@@ -56,5 +56,20 @@ pub(crate) async fn until_some<T, F: Future<Output = Option<T>>>(
 ///
 /// If the future does not complete within [`WAIT_MAX`].
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {
-    timeout(WAIT_MAX, future).await.with_context(|| format!("timed out waiting until {what}"))
+    within_bound(what, WAIT_MAX, future).await
+}
+
+/// Awaits a future that may take longer than other waits.
+///
+/// The future is dropped at the bound.
+///
+/// # Errors
+///
+/// If the future does not complete within `bound`.
+pub(crate) async fn within_bound<T>(
+    what: &str,
+    bound: Duration,
+    future: impl Future<Output = T>,
+) -> Result<T> {
+    timeout(bound, future).await.with_context(|| format!("timed out waiting until {what}"))
 }

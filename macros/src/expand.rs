@@ -1,7 +1,11 @@
 //! Code generation for a service trait and for an error type.
+//!
+//! No function of these modules fails. Names of generated items that a user never writes begin with
+//! two underscores.
 
 mod arguments;
 mod client;
+mod code_blocks;
 mod docs;
 mod end;
 mod fault;

@@ -5,6 +5,9 @@
 //! from the data. The generated code names everything by absolute paths, such as
 //! `::polywire::Client` and `::std::sync::Arc`. So a program must have `polywire` among its
 //! dependencies under this name.
+//!
+//! A rejected trait is replaced by its errors, so uses of the trait fail to compile as well. A type
+//! whose derive is rejected remains.
 
 mod expand;
 mod parse;

@@ -20,6 +20,7 @@ mod port_mapper;
 mod ports;
 mod settings;
 mod setup;
+mod thread_states;
 mod trimmed;
 
 pub use self::cluster::Cluster;

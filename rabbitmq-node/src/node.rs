@@ -12,6 +12,7 @@ use crate::installation::Installation;
 use crate::port_mapper::PortMapper;
 use crate::settings::Settings;
 use crate::setup::Setup;
+use crate::thread_states::wait_until_stopped;
 
 /// A private broker. Dropping the node ends it and removes its data.
 pub struct Node {
@@ -155,6 +156,25 @@ impl Node {
         self.ctl(&["import_definitions", &file.to_string_lossy()]).map(drop)
     }
 
+    /// Sets the disk alarm, by a limit for the free space that exceeds every disk. The node blocks
+    /// each connection that publishes, until [`clear_disk_alarm`](Self::clear_disk_alarm).
+    ///
+    /// # Errors
+    ///
+    /// The output of `rabbitmqctl`, if it fails.
+    pub fn set_disk_alarm(&self) -> io::Result<()> {
+        self.ctl(&["set_disk_free_limit", DISK_FREE_UNREACHABLE]).map(drop)
+    }
+
+    /// Clears the disk alarm, by the default limit for the free space.
+    ///
+    /// # Errors
+    ///
+    /// The output of `rabbitmqctl`, if it fails.
+    pub fn clear_disk_alarm(&self) -> io::Result<()> {
+        self.ctl(&["set_disk_free_limit", DISK_FREE_DEFAULT]).map(drop)
+    }
+
     /// Kills the node with SIGKILL, as in a crash, and waits for its end.
     ///
     /// # Errors
@@ -184,13 +204,15 @@ impl Node {
         self.until_ready()
     }
 
-    /// Freezes the process with SIGSTOP: connections stay open, and nothing answers.
+    /// Freezes the process with SIGSTOP, and waits until all its threads are stopped: connections
+    /// stay open, and nothing answers. Does nothing if the node was killed.
     ///
     /// # Errors
     ///
-    /// If the signal cannot be sent.
+    /// If the signal cannot be sent, or a thread still runs after ten seconds.
     pub fn freeze(&self) -> io::Result<()> {
-        self.signal("-STOP")
+        self.signal("-STOP")?;
+        self.process.as_ref().map_or(Ok(()), |process| wait_until_stopped(process.id()))
     }
 
     /// Continues a frozen process with SIGCONT.
@@ -264,6 +286,10 @@ impl Node {
     }
 }
 
+/// Limit for the free space that sets the disk alarm. RabbitMQ 3.10 knows no larger unit.
+const DISK_FREE_UNREACHABLE: &str = "1000000GB";
+/// Limit for the free space of a node that is not configured.
+const DISK_FREE_DEFAULT: &str = "50MB";
 /// Name of the file for imported definitions.
 const DEFINITIONS: &str = "definitions.json";
 

@@ -75,6 +75,7 @@ impl Settings {
         }
         let address = self.place.address();
         let mut config = format!("listeners.tcp.default = {address}:{}\n", self.port);
+        config += denied_features(&self.home);
         if let (Some(port), Some(certificates)) = (self.tls_port, &self.certificates) {
             let place = self.folder.join(CERTIFICATES);
             fs::create_dir_all(&place)?;
@@ -160,6 +161,28 @@ impl Settings {
     }
 }
 
+/// Returns lines that deny what later versions of RabbitMQ remove, and builds other than Debian's
+/// may deny already: queues that are neither durable nor exclusive, and prefetch for a whole
+/// channel.
+///
+/// Versions before 4 have no such settings. 4.0 permits both, and a node of 4.0 that denies the
+/// queues and was killed under load did not start again: `failed_to_deny_deprecated_features`,
+/// although all queues were durable or exclusive.
+///
+/// `home` is RabbitMQ's folder, whose name has the version, as `rabbitmq_server-4.3.6`.
+fn denied_features(home: &Path) -> &'static str {
+    let name = home.file_name().unwrap_or_default().to_string_lossy();
+    let version = name.strip_prefix("rabbitmq_server-").unwrap_or_default();
+    let mut parts = version.split('.').map_while(|part| part.parse::<u32>().ok());
+    match (parts.next(), parts.next()) {
+        (Some(4), Some(1..)) | (Some(5..), _) => {
+            "deprecated_features.permit.transient_nonexcl_queues = false\n\
+             deprecated_features.permit.global_qos = false\n"
+        }
+        _ => "",
+    }
+}
+
 /// Name of the file with the hosts of a private network.
 const HOSTS: &str = "hosts";
 
@@ -178,4 +201,22 @@ fn encryption(address: Ipv4Addr, port: u16, certificates: &Path) -> String {
          ssl_options.certfile = {at}/server.pem\nssl_options.keyfile = {at}/server.key\n\
          ssl_options.verify = verify_peer\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_are_denied_where_that_is_a_setting() {
+        for (name, is_denied) in [
+            ("rabbitmq_server-3.10.8", false),
+            ("rabbitmq_server-4.0.5", false),
+            ("rabbitmq_server-4.3.6+rabbitmq_auth_mechanism_ssl", true),
+            ("rabbitmq", false),
+        ] {
+            let home = Path::new("/usr/lib/rabbitmq/lib").join(name);
+            assert_eq!(!denied_features(&home).is_empty(), is_denied, "{name}");
+        }
+    }
 }

@@ -83,3 +83,35 @@ async fn arguments_are_taken_mixed_in_json() -> Result<(), CallError> {
 async fn arguments_are_taken_mixed_in_msgpack() -> Result<(), CallError> {
     arguments_are_taken_mixed(MessagePack).await
 }
+
+/// Methods and arguments whose joined names are equal.
+#[service]
+trait Joined {
+    /// Returns its argument.
+    async fn a(&self, #[arg(default = 1)] default_b: u32) -> Result<u32, Fault>;
+
+    /// Returns its argument.
+    async fn a_default(&self, #[arg(default = 2)] b: u32) -> Result<u32, Fault>;
+}
+
+struct Echo;
+
+impl Joined for Echo {
+    async fn a(&self, default_b: u32) -> Result<u32, Fault> {
+        Ok(default_b)
+    }
+
+    async fn a_default(&self, b: u32) -> Result<u32, Fault> {
+        Ok(b)
+    }
+}
+
+#[tokio::test]
+async fn each_argument_has_its_own_default() -> Result<(), CallError> {
+    let client = Client::new(JoinedServer::new(Echo, Json), Json);
+    assert_eq!(client.call::<u32>("a", &()).await?, 1);
+    assert_eq!(client.call::<u32>("a", &Args::new()).await?, 1);
+    assert_eq!(client.call::<u32>("a_default", &()).await?, 2);
+    assert_eq!(client.call::<u32>("a_default", &Args::new()).await?, 2);
+    Ok(())
+}

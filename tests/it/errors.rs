@@ -4,10 +4,11 @@ use std::error::Error as _;
 use std::fmt;
 
 use polywire::{
-    CallError, Client, Code, Declared, Dialect, Fault, Json, Memory, MessagePack, Router, Server,
-    service,
+    CallError, Client, Code, Declared, Dialect, Fault, Json, MessagePack, Router, Server, service,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::backends::Backend;
 
 /// A declared error.
 #[derive(Debug, PartialEq, Fault, thiserror::Error)]
@@ -27,7 +28,7 @@ enum BankError {
     #[fault(opaque, code = Code::Internal)]
     Ledger(#[from] fmt::Error),
     #[error("seen at {0}")]
-    Seen(#[fault(skip)] u32, String),
+    Seen(#[fault(skip)] u32, #[fault()] String),
 }
 
 /// A declared error that is a struct.
@@ -104,10 +105,18 @@ async fn bank_that_speaks<D: Dialect>(
     dialect: impl Dialect,
     to: D,
 ) -> Result<BankClient<D>, CallError> {
-    let transport = Memory::new();
-    let server = Server::bind(&transport, "bank").await?;
+    bank_on(&Backend::memory(), dialect, to).await
+}
+
+async fn bank_on<D: Dialect>(
+    backend: &Backend,
+    dialect: impl Dialect,
+    to: D,
+) -> Result<BankClient<D>, CallError> {
+    let (transport, name) = (backend.open("bank").await?, backend.name("bank"));
+    let server = Server::bind(&transport, &*name).await?;
     tokio::spawn(server.serve(BankServer::new(Vault, dialect)));
-    Ok(BankClient::connect(&transport, "bank", to).await?)
+    Ok(BankClient::connect(&transport, &*name, to).await?)
 }
 
 /// Returns the declared error of a call.
@@ -126,7 +135,12 @@ fn fault<T: fmt::Debug, E: fmt::Debug>(result: Result<T, CallError<E>>) -> Fault
 }
 
 async fn declared_errors_come_back_as_themselves<D: Dialect>(dialect: D) -> Result<(), CallError> {
-    outcomes_are_those_of_the_vault(&bank(dialect).await?).await
+    for backend in Backend::all() {
+        let bank = bank_on(&backend, dialect.clone(), dialect.clone()).await?;
+        outcomes_are_those_of_the_vault(&bank).await?;
+        backend.close().await?;
+    }
+    Ok(())
 }
 
 async fn outcomes_are_those_of_the_vault<D: Dialect>(

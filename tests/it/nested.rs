@@ -8,6 +8,8 @@ use polywire::{
 };
 use tokio::sync::mpsc;
 
+use crate::backends::Backend;
+
 /// A bank.
 #[service(call, push, publish)]
 trait Bank {
@@ -97,14 +99,17 @@ fn bank() -> (BankServer<House, MessagePack>, mpsc::UnboundedReceiver<String>) {
 #[tokio::test]
 async fn methods_of_nested_services_are_called_through_their_own_clients() -> Result<(), CallError>
 {
-    let transport = Memory::new();
-    let (server, _told) = bank();
-    tokio::spawn(Server::bind(&transport, "bank").await?.serve(server));
-    let bank = BankClient::connect(&transport, "bank", MessagePack).await?;
-    assert_eq!(bank.name().await?, "house");
-    assert_eq!(bank.loans()?.grant(5).await?, 10);
-    assert_eq!(bank.old_loans()?.grant(5).await?, 15);
-    assert_eq!(bank.old_loans()?.counter()?.clerk().await?, "number 3");
+    for backend in Backend::all() {
+        let (transport, name) = (backend.open("bank").await?, backend.name("bank"));
+        let (server, _told) = bank();
+        tokio::spawn(Server::bind(&transport, &*name).await?.serve(server));
+        let bank = BankClient::connect(&transport, &*name, MessagePack).await?;
+        assert_eq!(bank.name().await?, "house");
+        assert_eq!(bank.loans()?.grant(5).await?, 10);
+        assert_eq!(bank.old_loans()?.grant(5).await?, 15);
+        assert_eq!(bank.old_loans()?.counter()?.clerk().await?, "number 3");
+        backend.close().await?;
+    }
     Ok(())
 }
 
@@ -130,13 +135,13 @@ async fn several_services_share_one_address() -> Result<(), CallError> {
     let (bank, _told) = bank();
     let services = Router::new(MessagePack)
         .nest("bank", bank.into_router())
-        .nest("desk", office::CounterServer::new(Chair(7), MessagePack).into_router());
+        .nest("counter", office::CounterServer::new(Chair(7), MessagePack).into_router());
     tokio::spawn(Server::bind(&transport, "street").await?.serve(services));
     let street = Client::connect(&transport, "street", MessagePack).await?;
     let bank = BankClient::from(street.nested("bank")?);
     assert_eq!(bank.name().await?, "house");
     assert_eq!(bank.loans()?.counter()?.clerk().await?, "number 2");
-    assert_eq!(office::CounterClient::from(street.nested("desk")?).clerk().await?, "number 7");
+    assert_eq!(office::CounterClient::from(street.nested("counter")?).clerk().await?, "number 7");
     Ok(())
 }
 
@@ -172,4 +177,31 @@ async fn jobs_and_events_reach_nested_services() -> Result<(), CallError> {
     heard.sort();
     assert_eq!(heard, ["granted 2", "granted 3"]);
     Ok(())
+}
+
+#[test]
+#[should_panic(expected = "two methods are named loans.grant")]
+fn server_with_two_methods_of_one_full_name_is_refused() {
+    /// A service with the name of a nested method.
+    #[service]
+    trait Collision {
+        #[method(name = "loans.grant")]
+        async fn grant(&self, amount: u64) -> Result<u64, Fault>;
+
+        fn loans(&self) -> impl office::Loans;
+    }
+
+    struct Both(mpsc::UnboundedSender<String>);
+
+    impl Collision for Both {
+        async fn grant(&self, amount: u64) -> Result<u64, Fault> {
+            Ok(amount)
+        }
+
+        fn loans(&self) -> impl office::Loans {
+            Office { told: self.0.clone(), rate: 1 }
+        }
+    }
+
+    drop(CollisionServer::new(Both(mpsc::unbounded_channel().0), Json));
 }

@@ -11,6 +11,8 @@ use polywire::{
 };
 use tokio::sync::mpsc;
 
+use crate::backends::Backend;
+
 /// A log of entries.
 #[service(call, push, publish)]
 trait Diary {
@@ -47,20 +49,30 @@ fn diary() -> (DiaryServer<Book, MessagePack>, mpsc::UnboundedReceiver<String>) 
 
 #[tokio::test]
 async fn one_server_takes_calls_jobs_and_events() -> Result<(), CallError> {
-    let (server, mut told) = diary();
-    let (server, transport) = (Arc::new(server), Memory::new());
-    tokio::spawn(Server::bind(&transport, "diary").await?.serve(server.clone()));
-    tokio::spawn(Worker::bind(&transport, "diary", MessagePack).await?.serve(server.clone()));
-    tokio::spawn(
-        Listener::bind(&transport, "diary", MessagePack).filter("noted.*").await?.serve(server),
-    );
+    for backend in Backend::all() {
+        one_server_of_three_patterns(&backend).await?;
+        backend.close().await?;
+    }
+    Ok(())
+}
 
-    let client = DiaryClient::connect(&transport, "diary", MessagePack).await?;
+async fn one_server_of_three_patterns(backend: &Backend) -> Result<(), CallError> {
+    let ((server, mut told), name) = (diary(), backend.name("diary"));
+    let (server, name) = (Arc::new(server), &*name);
+    let (calls, jobs) = (backend.open("calls").await?, backend.open("jobs").await?);
+    let events = backend.open("events").await?;
+    tokio::spawn(Server::bind(&calls, name).await?.serve(server.clone()));
+    tokio::spawn(Worker::bind(&jobs, name, MessagePack).await?.serve(server.clone()));
+    // First: over ZeroMQ, a listener connects to the publishers that are there.
+    let publisher = DiaryPublisher::connect(&events, name, MessagePack).await?;
+    let listener = Listener::bind(&events, name, MessagePack).filter("noted.*").await?;
+    tokio::spawn(listener.serve(server));
+
+    let client = DiaryClient::connect(&calls, name, MessagePack).await?;
     assert_eq!(client.note("called".into(), 2).await?, 2);
-    let pusher = DiaryPusher::connect(&transport, "diary", MessagePack).await?;
+    let pusher = DiaryPusher::connect(&jobs, name, MessagePack).await?;
     pusher.note("pushed".into(), 3).await?;
     pusher.clone().whisper("pushed".into()).await?;
-    let publisher = DiaryPublisher::connect(&transport, "diary", MessagePack).await?;
     publisher.note("published".into(), 4).await?;
     // A topic outside of the listener's filter.
     publisher.whisper("published".into()).await?;
@@ -108,7 +120,7 @@ async fn missing_arguments_have_their_defaults() -> Result<(), CallError> {
     trait Search {
         async fn find(
             &self,
-            words: String,
+            #[arg()] words: String,
             color: Option<String>,
             #[arg(default = 10)] limit: u32,
             #[arg(default)] page: u32,
@@ -206,9 +218,9 @@ async fn calls_of_a_service_run_at_most_once_unless_they_are_idempotent() -> Res
         async fn total(&self) -> Result<(), Fault>;
     }
     #[service]
-    trait Door {
+    trait Lamp {
         #[method(at_most_once)]
-        async fn ring(&self) -> Result<(), Fault>;
+        async fn toggle(&self) -> Result<(), Fault>;
         async fn look(&self) -> Result<(), Fault>;
     }
     let seen = Arc::<Mutex<Vec<bool>>>::default();
@@ -222,9 +234,9 @@ async fn calls_of_a_service_run_at_most_once_unless_they_are_idempotent() -> Res
     let till = TillClient::from(Client::new(spy.clone(), Json));
     till.charge(5).await?;
     till.total().await?;
-    let door = DoorClient::from(Client::new(spy, Json));
-    door.ring().await?;
-    door.look().await?;
+    let lamp = LampClient::from(Client::new(spy, Json));
+    lamp.toggle().await?;
+    lamp.look().await?;
     assert_eq!(*seen.lock().unwrap(), [true, false, true, false]);
     Ok(())
 }

@@ -9,6 +9,8 @@ use serde::Deserialize;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
+use crate::backends::Backend;
+
 /// Orders of a shop.
 #[service(push, publish)]
 trait Orders {
@@ -24,15 +26,25 @@ struct Placed {
 
 #[tokio::test]
 async fn headers_of_a_typed_handle_reach_the_receiver() -> Result<(), Error> {
-    let transport = Memory::new();
+    for backend in Backend::all() {
+        headers_reach_the_receiver(&backend).await?;
+        backend.close().await?;
+    }
+    Ok(())
+}
+
+async fn headers_reach_the_receiver(backend: &Backend) -> Result<(), Error> {
+    let (queue, channel) = (backend.open("jobs").await?, backend.open("events").await?);
+    let name = &*backend.name("orders");
     let region = |context: &Context| context.headers.get("region").map(ToString::to_string);
-    let mut jobs: Puller<Placed> = Puller::bind(&transport, "orders", MessagePack).await?;
-    let pusher = OrdersPusher::connect(&transport, "orders", MessagePack).await?;
+    let mut jobs: Puller<Placed> = Puller::bind(&queue, name, MessagePack).await?;
+    let pusher = OrdersPusher::connect(&queue, name, MessagePack).await?;
     pusher.with_header("region", "north").with_transient().placed(1).await?;
     pusher.placed(2).await?;
-    let events = Subscriber::<Placed>::bind(&transport, "orders", MessagePack);
+    // First: over ZeroMQ, a subscriber connects to the publishers that are there.
+    let publisher = OrdersPublisher::connect(&channel, name, MessagePack).await?;
+    let events = Subscriber::<Placed>::bind(&channel, name, MessagePack);
     let mut events = events.filter("placed").await?;
-    let publisher = OrdersPublisher::connect(&transport, "orders", MessagePack).await?;
     publisher.with_header("region", "south").placed(3).await?;
     for (number, sent) in [(1, Some("north")), (2, None)] {
         let job = jobs.next().await.unwrap()?;

@@ -1,14 +1,16 @@
-//! The items that `#[service]` generates, used over memory.
+//! The items that `#[service]` generates, used over memory, ZeroMQ and RabbitMQ.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use polywire::{
-    CallError, Client, Code, Context, Dialect, Fault, Json, Memory, MessagePack, Request, Router,
-    Server, Service, service, service_fn,
+    CallError, Client, Code, Context, Dialect, Fault, Json, MessagePack, Request, Router, Server,
+    Service, service, service_fn,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::backends::Backend;
 
 /// A calculator.
 #[service]
@@ -71,13 +73,21 @@ impl Calculator for Abacus {
     }
 }
 
-/// Returns a typed and an untyped client of one calculator.
+/// Returns a typed and an untyped client of one calculator in memory.
 async fn calculator<D: Dialect>(dialect: D) -> Result<(CalculatorClient<D>, Client<D>), CallError> {
-    let transport = Memory::new();
-    let server = Server::bind(&transport, "calculator").await?;
+    calculator_on(&Backend::memory(), dialect).await
+}
+
+/// Returns a typed and an untyped client of one calculator.
+async fn calculator_on<D: Dialect>(
+    backend: &Backend,
+    dialect: D,
+) -> Result<(CalculatorClient<D>, Client<D>), CallError> {
+    let (transport, name) = (backend.open("calculator").await?, backend.name("calculator"));
+    let server = Server::bind(&transport, &*name).await?;
     tokio::spawn(server.serve(CalculatorServer::new(Abacus::default(), dialect.clone())));
-    let typed = CalculatorClient::connect(&transport, "calculator", dialect.clone()).await?;
-    Ok((typed, Client::connect(&transport, "calculator", dialect).await?))
+    let typed = CalculatorClient::connect(&transport, &*name, dialect.clone()).await?;
+    Ok((typed, Client::connect(&transport, &*name, dialect).await?))
 }
 
 /// Returns the fault of a failed call.
@@ -89,12 +99,15 @@ fn fault<T: std::fmt::Debug>(result: Result<T, CallError>) -> Fault {
 }
 
 async fn calls_reach_the_implementation<D: Dialect>(dialect: D) -> Result<(), CallError> {
-    let (calculator, _) = calculator(dialect).await?;
-    assert_eq!(calculator.add(2, 3).await?, 5);
-    assert_eq!(calculator.divide(7, 2).await?, 3);
-    let points = vec![Point { x: 1.0, y: 2.0 }, Point { x: 3.0, y: 4.0 }];
-    assert_eq!(calculator.middle(points).await?, Some(Point { x: 2.0, y: 3.0 }));
-    assert_eq!(calculator.middle(Vec::new()).await?, None);
+    for backend in Backend::all() {
+        let (calculator, _) = calculator_on(&backend, dialect.clone()).await?;
+        assert_eq!(calculator.add(2, 3).await?, 5);
+        assert_eq!(calculator.divide(7, 2).await?, 3);
+        let points = vec![Point { x: 1.0, y: 2.0 }, Point { x: 3.0, y: 4.0 }];
+        assert_eq!(calculator.middle(points).await?, Some(Point { x: 2.0, y: 3.0 }));
+        assert_eq!(calculator.middle(Vec::new()).await?, None);
+        backend.close().await?;
+    }
     Ok(())
 }
 
@@ -110,42 +123,54 @@ async fn calls_reach_the_implementation_in_msgpack() -> Result<(), CallError> {
 
 #[tokio::test]
 async fn calls_share_one_implementation() -> Result<(), CallError> {
-    let (calculator, _) = calculator(MessagePack).await?;
-    calculator.keep(1, Some("first".into())).await?;
-    calculator.clone().keep(2, None).await?;
-    assert_eq!(calculator.kept().await?, [1, 2]);
+    for backend in Backend::all() {
+        let (calculator, _) = calculator_on(&backend, MessagePack).await?;
+        calculator.keep(1, Some("first".into())).await?;
+        calculator.clone().keep(2, None).await?;
+        assert_eq!(calculator.kept().await?, [1, 2]);
+        backend.close().await?;
+    }
     Ok(())
 }
 
 #[tokio::test]
 async fn clients_work_in_tasks_of_their_own() -> Result<(), CallError> {
-    let transport = Memory::new();
-    let server = Server::bind(&transport, "calculator").await?;
-    tokio::spawn(server.serve(CalculatorServer::new(Abacus::default(), MessagePack)));
-    let sum = tokio::spawn(async move {
-        CalculatorClient::connect(&transport, "calculator", MessagePack).await?.add(2, 3).await
-    });
-    assert_eq!(sum.await.unwrap()?, 5);
+    for backend in Backend::all() {
+        let (transport, name) = (backend.open("calculator").await?, backend.name("calculator"));
+        let server = Server::bind(&transport, &*name).await?;
+        tokio::spawn(server.serve(CalculatorServer::new(Abacus::default(), MessagePack)));
+        let sum = tokio::spawn(async move {
+            CalculatorClient::connect(&transport, name, MessagePack).await?.add(2, 3).await
+        });
+        assert_eq!(sum.await.unwrap()?, 5);
+        backend.close().await?;
+    }
     Ok(())
 }
 
 #[tokio::test]
 async fn faults_come_back_whole() -> Result<(), CallError> {
-    let (calculator, _) = calculator(Json).await?;
     let expected = Fault::new(Code::Application, "division by zero").with_kind("Arithmetic");
-    assert_eq!(fault(calculator.divide(1, 0).await), expected);
+    for backend in Backend::all() {
+        let (calculator, _) = calculator_on(&backend, Json).await?;
+        assert_eq!(fault(calculator.divide(1, 0).await), expected);
+        backend.close().await?;
+    }
     Ok(())
 }
 
 async fn arguments_are_taken_by_name_and_by_position<D: Dialect>(
     dialect: D,
 ) -> Result<(), CallError> {
-    let (_, untyped) = calculator(dialect).await?;
-    assert_eq!(untyped.call::<i64>("divide", &(7, 2)).await?, 3);
-    assert_eq!(untyped.call::<i64>("divide", &BTreeMap::from([("b", 2), ("a", 7)])).await?, 3);
-    let none: Option<Point> =
-        untyped.call("points.middle", &BTreeMap::from([("points", [0; 0])])).await?;
-    assert_eq!(none, None);
+    for backend in Backend::all() {
+        let (_, untyped) = calculator_on(&backend, dialect.clone()).await?;
+        assert_eq!(untyped.call::<i64>("divide", &(7, 2)).await?, 3);
+        assert_eq!(untyped.call::<i64>("divide", &BTreeMap::from([("b", 2), ("a", 7)])).await?, 3);
+        let none: Option<Point> =
+            untyped.call("points.middle", &BTreeMap::from([("points", [0; 0])])).await?;
+        assert_eq!(none, None);
+        backend.close().await?;
+    }
     Ok(())
 }
 
@@ -265,85 +290,4 @@ async fn timeouts_are_those_of_the_client() -> Result<(), CallError> {
         (1..=7_000).contains(&calculator.with_timeout(Duration::from_secs(7)).add(2, 3).await?)
     );
     Ok(())
-}
-
-#[tokio::test]
-async fn any_name_that_rust_takes_will_do() -> Result<(), CallError> {
-    /// Names that could collide with names in the generated code.
-    #[service]
-    trait r#Match: Clone {
-        async fn r#type(&self, r#fn: u8, self_: u8) -> Result<u8, Fault>;
-        async fn clone(
-            &self,
-            arguments: u8,
-            service: u8,
-            router: u8,
-            dialect: u8,
-        ) -> Result<u8, Fault>;
-        #[allow(non_snake_case)]
-        async fn camelCase(&self, someThing: u8) -> Result<u8, Fault>;
-        #[deprecated]
-        async fn call(&self) -> Result<u8, Fault>;
-        #[cfg(any())]
-        async fn absent(&self, nothing: Nowhere) -> Result<Nowhere, Fault>;
-        #[cfg(not(any()))]
-        #[method(name = "absent")]
-        async fn present(&self) -> Result<u8, Fault>;
-    }
-
-    #[derive(Clone)]
-    struct Names;
-
-    impl r#Match for Names {
-        async fn r#type(&self, r#fn: u8, self_: u8) -> Result<u8, Fault> {
-            Ok(r#fn + self_)
-        }
-        async fn clone(
-            &self,
-            arguments: u8,
-            service: u8,
-            router: u8,
-            dialect: u8,
-        ) -> Result<u8, Fault> {
-            Ok(arguments + service + router + dialect)
-        }
-        async fn camelCase(&self, something: u8) -> Result<u8, Fault> {
-            Ok(something)
-        }
-        async fn call(&self) -> Result<u8, Fault> {
-            Ok(1)
-        }
-        async fn present(&self) -> Result<u8, Fault> {
-            Ok(2)
-        }
-    }
-
-    let server = MatchServer::new(Clone::clone(&Names), Json);
-    let names = MatchClient::from(Client::new(server, Json));
-    assert_eq!(names.r#type(1, 2).await?, 3);
-    assert_eq!(names.clone(1, 2, 3, 4).await?, 10);
-    assert_eq!(names.camelCase(5).await?, 5);
-    assert_eq!(names.present().await?, 2);
-    assert_eq!(
-        names.as_ref().call::<u8>("type", &BTreeMap::from([("fn", 1), ("self_", 2)])).await?,
-        3
-    );
-    Ok(())
-}
-
-mod public {
-    //! A public service whose generated items are unused in this crate.
-
-    use polywire::{Fault, service};
-
-    /// A clock.
-    #[service]
-    pub(crate) trait Clock: std::fmt::Debug {
-        /// Returns the time in seconds.
-        async fn seconds(&self) -> Result<u64, Fault>;
-    }
-
-    /// Does nothing.
-    #[service]
-    trait Idle {}
 }

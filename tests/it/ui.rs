@@ -6,10 +6,10 @@
 //! `POLYWIRE_UI=write cargo test --features full --test it ui` writes the files.
 
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::thread;
 
 #[test]
@@ -22,7 +22,7 @@ fn refusals_say_what_to_write_instead() {
         for _ in 0..2 {
             scope.spawn(|| {
                 while let Some(case) = next() {
-                    wrong.lock().unwrap().extend(difference(&case, &library));
+                    wrong.lock().unwrap().extend(difference(&case, library));
                 }
             });
         }
@@ -60,10 +60,16 @@ fn difference(case: &Path, library: &Path) -> Option<String> {
     Some(format!("{}: expected:\n{expected}\nfound:\n{errors}", case.display()))
 }
 
-/// Finds the library that this test program is linked to: the newest one with which a service
-/// compiles. Cargo keeps a library for each set of features in one folder.
-fn library() -> PathBuf {
-    let probe = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ui-probe.rs");
+/// Returns the library that this test program is linked to.
+pub(super) fn library() -> &'static Path {
+    static LIBRARY: LazyLock<PathBuf> = LazyLock::new(find_library);
+    &LIBRARY
+}
+
+/// Finds the newest library with which a service compiles. Cargo keeps a library for each set of
+/// features in one folder.
+fn find_library() -> PathBuf {
+    let probe = folder().join("ui-probe.rs");
     let code = "#![allow(unused_imports)] use polywire::{Fault, Json, MessagePack, service};\n\
                 #[service] trait Probe { async fn probe(&self) -> Result<(), Fault>; }\n\
                 fn main() {}\n";
@@ -88,14 +94,31 @@ fn compile(file: &Path, library: &Path) -> Output {
     command.current_dir(root()).arg(file);
     command.args(["--edition", "2024", "--emit", "metadata", "--color", "never"]);
     command.args(["--diagnostic-width", "140", "-A", "dead_code"]);
-    command.arg("--out-dir").arg(env!("CARGO_TARGET_TMPDIR"));
+    command.arg("--out-dir").arg(folder());
     command.arg("--extern").arg(format!("polywire={}", library.display()));
     command.arg("-L").arg(format!("dependency={}", dependencies().display()));
     command.output().unwrap()
 }
 
+/// Returns the folder for files of the compiler, once no other process uses it.
+///
+/// The folder is the same for each build of this program, and for processes that run one test each.
+/// The lock ends with the process.
+pub(super) fn folder() -> &'static Path {
+    static LOCK: LazyLock<File> = LazyLock::new(|| {
+        let lock = File::create(Path::new(FOLDER).join("compiler.lock")).unwrap();
+        lock.lock().unwrap();
+        lock
+    });
+    LazyLock::force(&LOCK);
+    Path::new(FOLDER)
+}
+
+/// The folder that cargo has for the files of tests.
+const FOLDER: &str = env!("CARGO_TARGET_TMPDIR");
+
 /// Returns the folder of this program, where cargo keeps all libraries.
-fn dependencies() -> PathBuf {
+pub(super) fn dependencies() -> PathBuf {
     std::env::current_exe().unwrap().parent().unwrap().to_owned()
 }
 

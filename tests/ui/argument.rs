@@ -10,6 +10,7 @@ trait Calculator {
     async fn merge(&self, other: Self) -> Result<(), Fault>;
     async fn count(&self, #[cfg(all())] a: i64) -> Result<i64, Fault>;
     async fn list(&self, #[arg(optional)] a: i64) -> Result<i64, Fault>;
+    async fn page(&self, #[arg(default)] #[arg(default = 2)] a: i64) -> Result<i64, Fault>;
 }
 
 fn main() {}

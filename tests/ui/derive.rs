@@ -21,8 +21,7 @@ enum Options {
 #[derive(Debug, Fault)]
 enum Fields {
     Left(#[fault(leave)] u8),
-    #[fault(kind = "")]
-    Away,
+    Right(#[fault(skip, skip)] u8),
 }
 
 #[derive(Debug, Fault)]
@@ -39,5 +38,22 @@ enum Conditional {
     #[cfg(all())]
     B,
 }
+
+#[derive(Debug, Fault)]
+enum Empty {
+    #[fault(kind = "")]
+    A,
+}
+
+#[derive(Debug, Fault)]
+#[fault(kind = "")]
+enum Prefix {
+    A,
+}
+
+#[derive(Debug, Fault)]
+#[fault(opaque, code = Internal)]
+#[fault(code = Unavailable)]
+struct Repeated;
 
 fn main() {}

@@ -84,4 +84,16 @@ trait Stamps {
     async fn print(&self, number: u64);
 }
 
+#[service]
+trait Times {
+    #[method(timeout = "+5s")]
+    async fn signed(&self) -> Result<(), Fault>;
+    #[method(timeout = "721h")]
+    async fn long(&self) -> Result<(), Fault>;
+    #[method(timeout = "18446744073709551616ms")]
+    async fn endless(&self) -> Result<(), Fault>;
+    #[method(timeout = "ms")]
+    async fn unnumbered(&self) -> Result<(), Fault>;
+}
+
 fn main() {}

@@ -5,14 +5,14 @@
 /// A publish queue has one for its buffer, and each of its channels another one for unconfirmed
 /// messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Bounds {
+pub(crate) struct BufferBounds {
     /// The most messages.
     pub(crate) messages: usize,
     /// The most bytes of their headers and bodies together.
     pub(crate) bytes: usize,
 }
 
-impl Bounds {
+impl BufferBounds {
     /// Returns whether a message of `size` bytes fits in addition to `messages` of `bytes` in
     /// total. A single message always fits, since it could never be sent otherwise.
     ///
@@ -29,7 +29,7 @@ mod tests {
 
     #[test]
     fn messages_and_bytes_are_bounded_and_a_single_message_fits() {
-        let bounds = Bounds { messages: 2, bytes: 10 };
+        let bounds = BufferBounds { messages: 2, bytes: 10 };
         assert!(bounds.admit(1, 4, 6));
         assert!(!bounds.admit(1, 4, 7));
         assert!(!bounds.admit(2, 0, 0));

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 #[cfg(doc)]
 use polywire_core::ErrorKind;
+use polywire_core::secret::SecretSource;
 use polywire_core::{Address, Error, Limits, Result};
 
-use crate::buffer_bounds::Bounds;
+use crate::buffer_bounds::BufferBounds;
 use crate::config::Config;
 use crate::connection::credentials::{Credentials, CredentialsProvider};
 use crate::consuming::reply_mode::ReplyMode;
@@ -84,7 +85,9 @@ impl AmqpBuilder {
     /// Until then, the transport retries at growing intervals, with fresh
     /// [credentials](Self::credentials). After that, all its endpoint handles fail with
     /// [`ErrorKind::Denied`]. The default is 2 minutes. A refusal of the very first connection
-    /// fails at once.
+    /// fails at once. The same time holds for a single queue: one that the user may no longer
+    /// consume, or that has other options now, ends its endpoint handle; a reply queue fails all
+    /// calls. A queue that is missing, or whose node is down, is tried again without a limit.
     pub fn give_up_after(mut self, refused: Duration) -> Self {
         self.config.give_up_after = refused;
         self
@@ -257,7 +260,7 @@ impl AmqpBuilder {
     /// [unsent](Error::is_unsent). The default is 4,096 messages and 64 MiB, or the URL parameters
     /// `held_messages` and `held_bytes`. A single message may be of any size.
     pub fn publish_buffer(mut self, messages: usize, bytes: usize) -> Self {
-        self.config.publish_buffer = Bounds { messages, bytes };
+        self.config.publish_buffer = BufferBounds { messages, bytes };
         self
     }
 
@@ -267,7 +270,7 @@ impl AmqpBuilder {
     /// The default is 4,096 messages and 64 MiB, or the URL parameters `unconfirmed_messages` and
     /// `unconfirmed_bytes`. A single message may be of any size.
     pub fn unconfirmed_max(mut self, messages: usize, bytes: usize) -> Self {
-        self.config.unconfirmed_max = Bounds { messages, bytes };
+        self.config.unconfirmed_max = BufferBounds { messages, bytes };
         self
     }
 
@@ -278,12 +281,12 @@ impl AmqpBuilder {
         self
     }
 
-    /// Sets the client certificate and its key, as PEM files. Both may be in one file. The URL
-    /// parameters `certfile` and `keyfile` do the same. With `auth_mechanism=external` in the URL,
-    /// the broker takes the user's name from the certificate.
+    /// Sets the client certificate and its key (UTF-8, 1 MiB at most), as PEM files. Both may be in
+    /// one file. The URL parameters `certfile` and `keyfile` do the same. With
+    /// `auth_mechanism=external` in the URL, the broker takes the user's name from the certificate.
     pub fn certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.config.url.certificate_file = Some(certificate.into());
-        self.config.url.key_file = Some(key.into());
+        self.config.url.key = Some(SecretSource::File(key.into()));
         self
     }
 

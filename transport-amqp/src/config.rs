@@ -14,14 +14,15 @@ use lapin::Connection;
 use lapin::uri::SASLMechanism;
 use polywire_core::{Address, Error, ErrorKind, Limits, Result};
 
-use crate::buffer_bounds::Bounds;
+use crate::batching::call_batching::CallBatching;
+use crate::buffer_bounds::BufferBounds;
+use crate::connection::connection_source::ConnectionSource;
 use crate::connection::credentials::CredentialsProvider;
-use crate::connection::heartbeat::Heartbeat;
-use crate::connection::source::ConnectionSource;
+use crate::connection::heartbeat_interval::HeartbeatInterval;
 use crate::consuming::reply_mode::ReplyMode;
+use crate::topology::custom_topology::Topology;
 use crate::topology::event_exchange_names::EventExchangeNames;
 use crate::topology::options_by_queue::QueueSettings;
-use crate::topology::own::Topology;
 use crate::url::{BoundsOverride, ParsedUrl};
 
 /// All settings of a transport, from its URL and its builder.
@@ -63,12 +64,14 @@ pub(crate) struct Config {
     pub(crate) topology: Topology,
     /// Way for replies to reach the requesters.
     pub(crate) reply_mode: ReplyMode,
+    /// Batches of calls and replies.
+    pub(crate) batching: CallBatching,
     /// Name of the client, which names its reply queue.
     pub(crate) client_name: Option<Result<Address>>,
     /// Size of the buffer for messages that cannot be sent now.
-    pub(crate) publish_buffer: Bounds,
+    pub(crate) publish_buffer: BufferBounds,
     /// Limit on the messages that are sent and not confirmed.
-    pub(crate) unconfirmed_max: Bounds,
+    pub(crate) unconfirmed_max: BufferBounds,
     /// Set if content headers reach the engine unchecked, in tests of its failures.
     pub(crate) unchecked_headers: bool,
 }
@@ -105,7 +108,8 @@ impl Config {
     ) -> Self {
         let mut queues = QueueSettings::default();
         queues.default = queues.default.kind(url.queue_kind.unwrap_or_default());
-        let reply_mode = url.reply_mode.unwrap_or_default();
+        let (reply_mode, batching) =
+            (url.reply_mode.unwrap_or_default(), url.batching.unwrap_or_default());
         let one_connection = url.one_connection.unwrap_or_default();
         let connection_name = url.connection_name.clone();
         let client_name = url.client_name.clone().map(Address::new);
@@ -130,6 +134,7 @@ impl Config {
             event_exchange_names: EventExchangeNames::default(),
             topology: Topology::new(),
             reply_mode,
+            batching,
             client_name,
             publish_buffer,
             unconfirmed_max,
@@ -147,10 +152,7 @@ impl Config {
             [("connect_timeout", self.connect_timeout), ("confirm_timeout", self.confirm_timeout)]
         {
             if time.as_millis() == 0 {
-                return Err(invalid("cannot connect: the setting is out of bounds")
-                    .with("setting", setting)
-                    .with("value", format!("{time:?}"))
-                    .with("least", "1ms"));
+                return Err(out_of_bounds(setting, format!("{time:?}")).with("least", "1ms"));
             }
         }
         for (setting, time, bounds) in [
@@ -158,32 +160,21 @@ impl Config {
             ("retry_queue_expiry", self.retry_queue_expiry, RETRY_QUEUE_EXPIRIES),
         ] {
             if !bounds.contains(&time) {
-                return Err(invalid("cannot connect: the setting is out of bounds")
-                    .with("setting", setting)
-                    .with("value", format!("{time:?}"))
+                return Err(out_of_bounds(setting, format!("{time:?}"))
                     .with("least", format!("{:?}", bounds.start()))
                     .with("most", format!("{:?}", bounds.end())));
             }
         }
-        match self.url.uri.query.frame_max {
-            Some(bytes) if bytes != 0 && !FRAMES.contains(&bytes) => {
-                return Err(invalid("cannot connect: the setting is out of bounds")
-                    .with("setting", "frame_max")
-                    .with("value", bytes)
-                    .with("least", FRAMES.start())
-                    .with("most", FRAMES.end()));
+        let query = &self.url.uri.query;
+        for (setting, value, bounds) in [
+            ("frame_max", query.frame_max, FRAMES),
+            ("channel_max", query.channel_max.map(u32::from), CHANNELS),
+        ] {
+            if let Some(value) = value.filter(|value| *value != 0 && !bounds.contains(value)) {
+                return Err(out_of_bounds(setting, value)
+                    .with("least", bounds.start())
+                    .with("most", bounds.end()));
             }
-            _ => {}
-        }
-        match self.url.uri.query.channel_max {
-            Some(channels) if channels != 0 && channels < CHANNELS_LEAST => {
-                return Err(invalid("cannot connect: the setting is out of bounds")
-                    .with("setting", "channel_max")
-                    .with("value", channels)
-                    .with("least", CHANNELS_LEAST)
-                    .with("most", u16::MAX));
-            }
-            _ => {}
         }
         if let Some(name) = &self.client_name {
             let name =
@@ -199,8 +190,10 @@ impl Config {
     }
 
     /// Returns the heartbeat of the URL or the builder.
-    pub(crate) fn heartbeat(&self) -> Heartbeat {
-        Heartbeat::seconds(self.url.uri.query.heartbeat.unwrap_or(DEFAULT_HEARTBEAT_SECONDS))
+    pub(crate) fn heartbeat(&self) -> HeartbeatInterval {
+        HeartbeatInterval::seconds(
+            self.url.uri.query.heartbeat.unwrap_or(DEFAULT_HEARTBEAT_SECONDS),
+        )
     }
 
     /// Returns whether messages carry the user's name. Under the mechanisms EXTERNAL and ANONYMOUS,
@@ -237,13 +230,20 @@ impl fmt::Debug for Config {
 
 impl BoundsOverride {
     /// Fills the parts that the URL left out.
-    fn or(self, default: Bounds) -> Bounds {
-        let Bounds { messages, bytes } = default;
-        Bounds { messages: self.messages.unwrap_or(messages), bytes: self.bytes.unwrap_or(bytes) }
+    fn or(self, default: BufferBounds) -> BufferBounds {
+        let messages = self.messages.unwrap_or(default.messages);
+        let bytes = self.bytes.unwrap_or(default.bytes);
+        BufferBounds { messages, bytes }
     }
 }
 
 /// Returns the error of a setting that is out of bounds.
+fn out_of_bounds(setting: &'static str, value: impl fmt::Display) -> Error {
+    let error = invalid("cannot connect: the setting is out of bounds");
+    error.with("setting", setting).with("value", value)
+}
+
+/// Returns the error of an invalid setting.
 fn invalid(error: &'static str) -> Error {
     Error::new(ErrorKind::Config, error).unsent()
 }
@@ -251,9 +251,9 @@ fn invalid(error: &'static str) -> Error {
 /// The bounds of `frame_max` in bytes; 0 stands for the default. AMQP has the smallest. The engine
 /// allocates two buffers of 32 frames each for a connection.
 const FRAMES: RangeInclusive<u32> = 4096..=1 << 20;
-/// The least `channel_max`; 0 stands for the most. One service with its clients, jobs and events
-/// uses some eight.
-const CHANNELS_LEAST: u16 = 16;
+/// The bounds of `channel_max`; 0 stands for the most. One service with its clients, jobs and
+/// events uses some eight channels.
+const CHANNELS: RangeInclusive<u32> = 16..=u16::MAX as u32;
 /// 16 MiB, the `max_message_size` of RabbitMQ 4.
 const DEFAULT_BODY_MAX: usize = 16 << 20;
 /// Long enough for a restart of an authentication backend.
@@ -273,9 +273,9 @@ const RETRY_QUEUE_EXPIRIES: RangeInclusive<Duration> =
 /// A lost connection is noticed within 20 s.
 const DEFAULT_HEARTBEAT_SECONDS: u16 = 10;
 /// Bytes for four bodies of the default maximum size.
-const DEFAULT_PUBLISH_BUFFER: Bounds = Bounds { messages: 4096, bytes: 64 << 20 };
+const DEFAULT_PUBLISH_BUFFER: BufferBounds = BufferBounds { messages: 4096, bytes: 64 << 20 };
 /// The same as the buffer, so that each of both holds a burst of equal size.
-const DEFAULT_UNCONFIRMED_MAX: Bounds = Bounds { messages: 4096, bytes: 64 << 20 };
+const DEFAULT_UNCONFIRMED_MAX: BufferBounds = BufferBounds { messages: 4096, bytes: 64 << 20 };
 
 #[cfg(test)]
 mod tests {
@@ -305,8 +305,8 @@ mod tests {
     fn bounds_and_reply_mode_are_read_from_the_url() {
         let config =
             Config::from_url("amqp://localhost?held_messages=7&unconfirmed_bytes=9").unwrap();
-        assert_eq!(config.publish_buffer, Bounds { messages: 7, ..DEFAULT_PUBLISH_BUFFER });
-        assert_eq!(config.unconfirmed_max, Bounds { bytes: 9, ..DEFAULT_UNCONFIRMED_MAX });
+        assert_eq!(config.publish_buffer, BufferBounds { messages: 7, ..DEFAULT_PUBLISH_BUFFER });
+        assert_eq!(config.unconfirmed_max, BufferBounds { bytes: 9, ..DEFAULT_UNCONFIRMED_MAX });
         assert_eq!(config.reply_mode, ReplyMode::Queue);
         let direct = Config::from_url("amqp://localhost?reply_mode=direct").unwrap();
         assert_eq!(direct.reply_mode, ReplyMode::Direct);

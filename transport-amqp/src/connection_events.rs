@@ -9,7 +9,8 @@ use futures_core::stream::BoxStream;
 use futures_util::StreamExt;
 use polywire_core::Error;
 
-/// A change of a connection of a transport. Each change is logged with `tracing` as well.
+/// A change of a connection of a transport. Changes are logged with `tracing` as well, and counted
+/// there while a connection flaps.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ConnectionEvent {

@@ -15,10 +15,10 @@ use polywire_core::transport::{DeadLetterQueue, DeadLetterSource, async_trait};
 use polywire_core::{Error, ErrorKind, Message, Result};
 use tokio::time::{sleep, timeout};
 
-use crate::error::failed;
-use crate::shared::Shared;
+use crate::engine_error::failed;
+use crate::shared::AmqpShared;
 use crate::topology::declare_queue::declare;
-use crate::topology::queue::QueueSpec;
+use crate::topology::queue_spec::QueueSpec;
 use crate::wire::native;
 
 /// Opens a session on the dead letters of `source`, and declares the dead-letter queue.
@@ -28,7 +28,7 @@ use crate::wire::native;
 /// [`DeadLetterSource::unknown`] if neither the source nor its dead-letter queue exists; those of
 /// declaring the queue; [`ErrorKind::Unsupported`] for a source without dead letters.
 pub(crate) async fn open(
-    shared: &Arc<Shared>,
+    shared: &Arc<AmqpShared>,
     source: &DeadLetterSource,
 ) -> Result<Box<dyn DeadLetterQueue>> {
     let queues = &shared.config.queues;
@@ -76,7 +76,7 @@ pub(crate) async fn open(
 ///
 /// The session takes one of the channels that endpoint handles leave, and reserves none.
 struct DeadLetterSession {
-    shared: Arc<Shared>,
+    shared: Arc<AmqpShared>,
     channel: Channel,
     /// The queue that the dead letters come from.
     origin: QueueSpec,

@@ -10,6 +10,11 @@ use std::fmt;
 pub(crate) struct EngineCause(String);
 
 impl EngineCause {
+    /// Returns whether the broker found no queue or exchange of the name.
+    pub(crate) fn is_not_found(&self) -> bool {
+        self.0.starts_with("NOT_FOUND")
+    }
+
     /// Describes an error of the engine.
     pub(crate) fn of(error: &lapin::Error) -> Self {
         Self(match error.kind() {

@@ -46,6 +46,25 @@ pub fn headers(bytes: &[u8]) {
     let _ = native::attempt(&delivery());
 }
 
+/// Decodes a batch of calls and a batch of replies with this body.
+pub fn batches(bytes: &[u8]) {
+    let delivery = |kind: &str| {
+        let mut raw = Delivery::mock(1, "".into(), "a.b".into(), false, bytes.to_vec());
+        let properties = BasicProperties::default().with_type(kind.into());
+        raw.properties = properties.with_reply_to("r".into()).with_expiration("1000".into());
+        raw
+    };
+    let limits = Limits::default();
+    let calls = delivery("polywire.batch.calls");
+    if let Ok(batch) = native::CallBatch::decode(calls, |deadline| deadline) {
+        for index in 0..batch.len() {
+            let _ = (batch.request(index, &limits), batch.single(index));
+        }
+        let _ = batch.calls().count();
+    }
+    let _ = native::decode_replies(&mut delivery("polywire.batch.replies"), &limits);
+}
+
 /// The rest of a fuzzer's input. Zeros follow the last byte.
 struct Input<'a>(&'a [u8]);
 

@@ -6,20 +6,22 @@
 //! Two features exist. `tls`, which is on by default, adds `amqps` URLs with rustls and ring.
 //! `metrics` records the counter `polywire_reconnects_total` with the `metrics` facade.
 
+mod batching;
 mod buffer_bounds;
 mod builder;
+mod common_errors;
 mod config;
 mod connection;
 mod connection_events;
 mod consuming;
+mod custom_topology_settings;
 mod dead_letters;
 mod engine_cause;
-mod error;
+mod engine_error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
-mod own_topology;
-mod program_connections;
+mod lock;
 mod publisher;
 mod publishing;
 mod puller;
@@ -28,7 +30,10 @@ mod requester;
 mod responder;
 mod shared;
 mod subscriber;
+mod supplied_connections;
 mod tasks;
+#[cfg(test)]
+mod test_warning_counter;
 mod topology;
 mod transport;
 mod unique_number;
@@ -38,6 +43,7 @@ mod wire;
 /// The engine under this crate, for programs that hand in a connection of their own.
 pub use lapin;
 
+pub use self::batching::call_batching::CallBatching;
 pub use self::builder::AmqpBuilder;
 pub use self::connection::credentials::Credentials;
 pub use self::connection_events::{
@@ -45,7 +51,7 @@ pub use self::connection_events::{
 };
 pub use self::consuming::reply_mode::ReplyMode;
 pub use self::topology::argument_value::ArgumentValue;
-pub use self::topology::own::{
+pub use self::topology::custom_topology::{
     BindingDeclaration, ExchangeDeclaration, ExchangeKind, QueueDeclaration, Topology,
 };
 pub use self::topology::queue_kind::QueueKind;

@@ -6,7 +6,7 @@ use polywire_core::transport::{Outbound, Sender, Sending};
 use polywire_core::{Address, Message, Result};
 
 use crate::publishing::event_publishers::EventPublisher;
-use crate::shared::Shared;
+use crate::shared::AmqpShared;
 use crate::wire::native;
 
 /// Opens a sender of events to `channel`, and declares the exchange.
@@ -18,7 +18,7 @@ use crate::wire::native;
 ///
 /// [`ErrorKind::Config`](polywire_core::ErrorKind::Config) if there is an exchange of another type
 /// by this name, or if the connection has no room for another exchange.
-pub(crate) async fn open(shared: &Arc<Shared>, channel: &Address) -> Result<Sender> {
+pub(crate) async fn open(shared: &Arc<AmqpShared>, channel: &Address) -> Result<Sender> {
     let events = shared.event_publisher(shared.config.event_exchange_names.of(channel)?)?;
     events.declare().await?;
     Ok(Sender::new(EventSender { shared: shared.clone(), events }))
@@ -29,7 +29,7 @@ pub(crate) async fn open(shared: &Arc<Shared>, channel: &Address) -> Result<Send
 /// All senders of an exchange share one channel. Events keep the order of the calls of `send`; one
 /// that is published again comes behind later ones.
 struct EventSender {
-    shared: Arc<Shared>,
+    shared: Arc<AmqpShared>,
     events: Arc<EventPublisher>,
 }
 

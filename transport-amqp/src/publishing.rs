@@ -8,8 +8,12 @@
 //! 1. `OutgoingMessage`, the AMQP message, as the wire encodes it.
 //! 2. `PublishRequest`: the message and its `ConfirmWaiter`, the sender's half that stays the same
 //!    until the outcome is known. While there is no channel, the `PublishBuffer` keeps it.
-//! 3. `UnconfirmedPublish`: the waiter and the confirm that it waits for. The `ReturnMatcher` finds
-//!    out which messages the broker returned.
+//! 3. `WrittenMessage`: the waiter and the number of the message, in the `UnconfirmedTable`. The
+//!    filter in front of the engine reads the confirms for the table.
+//!
+//! A connection that the program has made has no such filter. There, a message becomes an
+//! `UnconfirmedPublish`: the waiter and the engine's confirmation. A `ConfirmTask` awaits these,
+//! and the `ReturnMatcher` finds out which messages the broker returned.
 //!
 //! # Tasks and ownership
 //!
@@ -17,8 +21,8 @@
 //!   withdraws the message. From the moment of writing, dropping it only discards the outcome.
 //! - The `ChannelSupervisor` opens channels, publishes buffered messages when there is room, and
 //!   closes the queue when the broker refuses the connection for good.
-//! - Each `ConfirmChannel` has a `ConfirmTask`, which outlives it until every written message is
-//!   confirmed or lost.
+//! - Each `ConfirmChannel` has a task, which outlives it until every written message is confirmed
+//!   or lost. The task keeps the channel open, and fails the messages of a lost channel.
 //!
 //! # Order
 //!
@@ -31,25 +35,29 @@
 //!
 //! The broker closes the channel of a message that it refuses, with all unconfirmed messages. So
 //! messages that it may refuse do not share a channel with others: [`event_publishers`] has a
-//! channel for each exchange, and [`unproven_size`] sends the first message of a new size alone.
-//! [`refusal`] finds out which message caused a refusal.
+//! channel for each exchange, and [`large_messages`] sends a message alone that exceeds the
+//! accepted [sizes](size_limits). [`refused_message`] finds out which message caused a refusal.
 //!
 //! # Bounds
 //!
 //! Two limits bound memory, each by messages and by bytes: one for the `PublishBuffer`, one for
 //! unconfirmed messages. A message beyond the first stays with its sender.
 
-mod buffer;
 mod channel_supervisor;
 mod confirm_channel;
+mod confirm_outcome;
 mod confirm_task;
 pub(crate) mod confirmed_publisher;
 pub(crate) mod event_publishers;
+mod large_messages;
+mod outcome_slot;
+mod publish_buffer;
 mod publish_queue;
 mod publish_request;
-mod refusal;
+mod refused_message;
 mod return_matcher;
-mod submitted_queue;
+mod size_limits;
 mod unconfirmed_limit;
-mod unproven_size;
+mod unconfirmed_queue;
+mod unconfirmed_table;
 mod verified_user_id;

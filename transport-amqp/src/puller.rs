@@ -9,12 +9,12 @@ use polywire_core::health::EndpointRole;
 use polywire_core::transport::Receiver;
 use polywire_core::{Address, Limits, Message, Result, Window};
 
-use crate::connection::supervised::SupervisedConnection;
-use crate::consuming::consumer;
-use crate::consuming::consumer_source::ConsumerSource;
+use crate::connection::supervised_connection::SupervisedConnection;
+use crate::consuming::consumed_queue::ConsumedQueue;
+use crate::consuming::open_consumer;
 use crate::consuming::requeue_mode::RequeueMode;
-use crate::shared::Shared;
-use crate::topology::queue::QueueSpec;
+use crate::shared::AmqpShared;
+use crate::topology::queue_spec::QueueSpec;
 use crate::wire::native;
 
 /// Opens a puller of `queue`. Its consumer is registered when this returns.
@@ -23,24 +23,24 @@ use crate::wire::native;
 ///
 /// Those of declaring and consuming the queue. Dropping the future stops the consumer.
 pub(crate) async fn open(
-    shared: &Arc<Shared>,
+    shared: &Arc<AmqpShared>,
     queue: &Address,
     window: Window,
 ) -> Result<Receiver> {
     let (name, queue) = (queue.clone(), shared.config.queues.queue(native::job_queue(queue)?));
     queue.check_names()?;
     let requeue_mode = RequeueMode::counting(&queue.options);
-    consumer::open(shared, Arc::new(JobSource { name, requeue_mode, queue }), window).await
+    open_consumer::open(shared, Arc::new(JobQueue { name, requeue_mode, queue }), window).await
 }
 
 /// A job queue.
-struct JobSource {
+struct JobQueue {
     name: Address,
     queue: QueueSpec,
     requeue_mode: RequeueMode,
 }
 
-impl ConsumerSource for JobSource {
+impl ConsumedQueue for JobQueue {
     // Deleting a job queue is a deliberate act of an operator.
     const REPORTS_LOSS: bool = false;
 
@@ -64,5 +64,5 @@ impl ConsumerSource for JobSource {
         self.requeue_mode
     }
 
-    async fn close(&self, _: &Shared) {}
+    async fn close(&self, _: &AmqpShared) {}
 }

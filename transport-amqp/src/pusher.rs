@@ -5,10 +5,10 @@ use std::sync::Arc;
 use polywire_core::transport::{Outbound, Sender, Sending};
 use polywire_core::{Address, ErrorKind, Message, Result};
 
-use crate::error::queue_full;
-use crate::shared::Shared;
+use crate::common_errors::queue_full;
+use crate::shared::AmqpShared;
 use crate::topology::declare_queue;
-use crate::topology::queue::QueueSpec;
+use crate::topology::queue_spec::QueueSpec;
 use crate::wire::{OutgoingMessage, native};
 
 /// Opens a sender of jobs to `queue`, and declares the queue.
@@ -17,7 +17,7 @@ use crate::wire::{OutgoingMessage, native};
 ///
 /// [`ErrorKind::Config`] if there is a queue with other arguments by this name, or if a passive
 /// queue is missing.
-pub(crate) async fn open(shared: &Arc<Shared>, queue: &Address) -> Result<Sender> {
+pub(crate) async fn open(shared: &Arc<AmqpShared>, queue: &Address) -> Result<Sender> {
     let queue = shared.config.queues.queue(native::job_queue(queue)?);
     queue.check_names()?;
     declare(shared, &queue).await?;
@@ -29,14 +29,14 @@ pub(crate) async fn open(shared: &Arc<Shared>, queue: &Address) -> Result<Sender
 /// Jobs keep the order of the calls of `send`. A job that finds the queue deleted is published
 /// again, behind later ones.
 struct JobSender {
-    shared: Arc<Shared>,
+    shared: Arc<AmqpShared>,
     queue: QueueSpec,
 }
 
 impl Outbound for JobSender {
     fn send(&self, mut message: Message) -> Sending<'_> {
         message.priority = message.priority.or(self.queue.options.default_priority());
-        let Shared { config, publisher, .. } = &*self.shared;
+        let AmqpShared { config, publisher, .. } = &*self.shared;
         let job = self
             .shared
             .check_message(&message)
@@ -63,7 +63,7 @@ impl Outbound for JobSender {
 
 /// Declares a deleted queue again, and publishes the job to it.
 async fn declare_and_publish(
-    shared: &Shared,
+    shared: &AmqpShared,
     queue: &QueueSpec,
     job: OutgoingMessage,
 ) -> Result<()> {
@@ -73,6 +73,6 @@ async fn declare_and_publish(
 }
 
 /// Declares the queue over the consuming connection, which the broker never blocks.
-async fn declare(shared: &Shared, queue: &QueueSpec) -> Result<()> {
+async fn declare(shared: &AmqpShared, queue: &QueueSpec) -> Result<()> {
     declare_queue::declare(&shared.consuming_connection, queue).await
 }

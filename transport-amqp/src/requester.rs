@@ -1,7 +1,7 @@
 //! The sending and receiving halves of requesters.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
@@ -12,11 +12,15 @@ use polywire_core::transport::{
 };
 use polywire_core::{Address, ErrorKind, Message, Result};
 
-use crate::consuming::replies::{ReplyConsumer, RequesterReplies, ServerNotices};
-use crate::error::queue_full;
-use crate::shared::Shared;
-use crate::topology::queue::QueueSpec;
-use crate::wire::{Correlation, native};
+use crate::batching::call_batching::CallBatching;
+use crate::batching::joined_calls::JoinedCalls;
+use crate::common_errors::queue_full;
+use crate::consuming::reply_consumer::ReplyConsumer;
+use crate::consuming::requester_streams::{RequesterReplies, ServerNotices};
+use crate::publishing::confirmed_publisher::ConfirmedPublisher;
+use crate::shared::AmqpShared;
+use crate::topology::queue_spec::QueueSpec;
+use crate::wire::{Correlation, OutgoingMessage, native};
 
 /// Opens both halves of a requester of `service`.
 ///
@@ -27,33 +31,47 @@ use crate::wire::{Correlation, native};
 ///
 /// [`Closed`](polywire_core::ErrorKind::Closed) if the transport is closed, and
 /// [`Denied`](polywire_core::ErrorKind::Denied) if the broker refuses the connection for replies.
-pub(crate) fn open(shared: &Arc<Shared>, service: &Address) -> Result<(Sender, Receiver)> {
+pub(crate) fn open(shared: &Arc<AmqpShared>, service: &Address) -> Result<(Sender, Receiver)> {
     let queue = shared.config.queues.queue(native::request_queue(service)?);
     let (number, replies, notices) = shared.replies.register()?;
+    let joins = shared.config.batching == CallBatching::Auto && !shared.replies.is_direct();
+    let joined = if joins { JoinedCalls::new(shared, &queue, number)? } else { None };
+    if let Some(joined) = &joined {
+        let batches: Weak<JoinedCalls> = Arc::downgrade(joined);
+        shared.replies.set_batches(number, batches);
+    }
     let cancel_key = native::cancel_key(service)?;
     // Starts the task that sends cancels now: calls may be dropped outside of a runtime.
     shared.cancel_sender();
-    let requests = RequestSender { shared: shared.clone(), queue, cancel_key, number };
+    let requests = RequestSender { shared: shared.clone(), queue, cancel_key, number, joined };
     let replies = ReplyReceiver { replies, notices, consumer: shared.replies.clone(), number };
     Ok((Sender::new(requests), Receiver::new(replies)))
 }
 
+/// A way to publish.
+type Publish = for<'a> fn(&'a ConfirmedPublisher, OutgoingMessage) -> Sending<'a>;
+
 /// The sender of requests to one service.
 struct RequestSender {
-    shared: Arc<Shared>,
+    shared: Arc<AmqpShared>,
     /// Queue of the service, which a requester never declares.
     queue: QueueSpec,
     /// Routing key of the cancels for the service.
     cancel_key: ShortString,
     /// Number of the requester, which is part of its correlation ids.
     number: u64,
+    /// The calls that leave in batches, if they may.
+    joined: Option<Arc<JoinedCalls>>,
 }
 
 impl RequestSender {
-    /// Tells the servers that the caller does not wait any more.
+    /// Announces to the servers that the caller does not wait any more.
     ///
     /// With direct replies, nothing is sent.
     fn cancel(&self, call: CallId, is_expired: bool) {
+        if let Some(joined) = &self.joined {
+            joined.abandoned(call);
+        }
         let Some(cancels) = self.shared.cancel_sender() else { return };
         let call = Correlation { requester: self.number, call };
         let reply_address = self.shared.replies.reply_address();
@@ -61,6 +79,41 @@ impl RequestSender {
             Ok(cancel) => cancels.send(cancel),
             Err(error) => tracing::debug!(?error, "cannot cancel a call at its server"),
         }
+    }
+
+    /// Sends a call with others, or returns the message, which has to leave alone.
+    fn join(&self, message: Box<Message>) -> Result<Sending<'_>, Box<Message>> {
+        match &self.joined {
+            Some(joined)
+                if self.shared.check_message(&message).is_ok()
+                    && self.shared.replies.check_available().is_ok() =>
+            {
+                joined.send(message)
+            }
+            _ => Err(message),
+        }
+    }
+
+    /// Sends a request as a message of its own.
+    fn send_alone(&self, mut message: Message, publish: Publish) -> Sending<'_> {
+        message.priority = message.priority.or(self.queue.options.default_priority());
+        let AmqpShared { config, replies, publisher, .. } = &*self.shared;
+        let request = self.shared.check_message(&message).and_then(|()| {
+            replies.check_available()?;
+            let reply_address = replies.reply_address();
+            let (queue, persistent) = (&self.queue.name, config.persistent);
+            native::encode_request(queue, &reply_address, self.number, message, persistent)
+        });
+        let sending = match request {
+            Ok(request) => publish(publisher, request),
+            Err(error) => return Sending::ready(Err(error)),
+        };
+        if !self.queue.options.rejects_overflow() {
+            return sending;
+        }
+        Sending::later(async move {
+            sending.await.map_err(|error| queue_full(self.queue.name.as_str(), error))
+        })
     }
 }
 
@@ -91,31 +144,29 @@ impl Outbound for RequestSender {
             Ok(check) => self.shared.publish_later(check, move |shared, sent| {
                 // The queue of a server is gone with the server's connection.
                 if sent.is_err_and(|error| error.kind() == ErrorKind::Unroutable) {
-                    shared.replies.notify(number, ServerNotice::Gone(checked));
+                    shared.replies.server_is_gone(number, checked);
                 }
             }),
             Err(error) => tracing::debug!(?error, "cannot check a server"),
         }
     }
 
-    fn send(&self, mut message: Message) -> Sending<'_> {
-        message.priority = message.priority.or(self.queue.options.default_priority());
-        let Shared { config, replies, publisher, .. } = &*self.shared;
-        let request = self.shared.check_message(&message).and_then(|()| {
-            replies.check_available()?;
-            let reply_address = replies.reply_address();
-            let (queue, persistent) = (&self.queue.name, config.persistent);
-            native::encode_request(queue, &reply_address, self.number, message, persistent)
-        });
-        let sending = match request {
-            Ok(request) => publisher.publish(request),
-            Err(error) => return Sending::ready(Err(error)),
-        };
-        if !self.queue.options.rejects_overflow() {
-            return sending;
+    fn send(&self, message: Message) -> Sending<'_> {
+        match self.joined {
+            Some(_) => self.send_boxed(Box::new(message)),
+            None => self.send_alone(message, ConfirmedPublisher::publish),
         }
-        Sending::later(async move {
-            sending.await.map_err(|error| queue_full(self.queue.name.as_str(), error))
+    }
+
+    fn send_boxed(&self, message: Box<Message>) -> Sending<'_> {
+        self.join(message)
+            .unwrap_or_else(|message| self.send_alone(*message, ConfirmedPublisher::publish))
+    }
+
+    /// The confirm of a request that leaves alone and has a reply wakes no task.
+    fn send_call(&self, message: Box<Message>) -> Sending<'_> {
+        self.join(message).unwrap_or_else(|message| {
+            self.send_alone(*message, ConfirmedPublisher::publish_quietly)
         })
     }
 }

@@ -5,21 +5,27 @@
 //! clients.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use lapin::message::Delivery as Raw;
 use polywire_core::health::EndpointRole;
-use polywire_core::transport::{Answer, Outbound, Question, Receiver, Sender, Sending};
+use polywire_core::transport::{Answer, GetOnSent, Outbound, Question, Receiver, Sender, Sending};
 use polywire_core::{Address, Code, ErrorKind, Fault, Limits, Message, Result, Window};
 use tokio::sync::mpsc;
 
-use crate::connection::supervised::SupervisedConnection;
+use crate::batching::call_batching::CallBatching;
+use crate::batching::joined_replies::JoinedReplies;
+use crate::connection::supervised_connection::SupervisedConnection;
+use crate::consuming::batch_bounds::BatchBounds;
+use crate::consuming::batch_lane::{AnnouncedCalls, OnBatchClient};
+use crate::consuming::batched_deliveries::BatchSetup;
 use crate::consuming::cancellation::listener::{ControlQueue, listen};
-use crate::consuming::consumer;
-use crate::consuming::consumer_source::ConsumerSource;
+use crate::consuming::consumed_queue::ConsumedQueue;
+use crate::consuming::open_consumer;
 use crate::consuming::requeue_mode::RequeueMode;
-use crate::shared::Shared;
-use crate::topology::queue::QueueSpec;
-use crate::wire::{DecodeFailure, native};
+use crate::shared::AmqpShared;
+use crate::topology::queue_spec::QueueSpec;
+use crate::wire::{DecodeFailure, OutgoingMessage, native};
 
 /// Opens a responder of `service`. Its consumer is registered when this returns.
 ///
@@ -28,7 +34,7 @@ use crate::wire::{DecodeFailure, native};
 /// Those of declaring and consuming the queue of the service. Dropping the future stops the
 /// consumer.
 pub(crate) async fn open(
-    shared: &Arc<Shared>,
+    shared: &Arc<AmqpShared>,
     service: &Address,
     window: Window,
 ) -> Result<(Sender, Receiver)> {
@@ -36,11 +42,38 @@ pub(crate) async fn open(
     queue.check_names()?;
     // Before the first request, so that each request can be cancelled.
     let control = listen(&shared.consuming_connection, &shared.tasks, service, window).await?;
-    let source = Arc::new(RequestSource { name: service.clone(), queue });
+    let announced = AnnouncedCalls::default();
+    let joined = JoinedReplies::new(shared.clone(), announced.clone());
+    let setup = batch_setup(shared, &queue, window, announced.clone(), joined.clone())?;
+    let joined = setup.is_some().then_some(joined);
+    let consumed = Arc::new(RequestQueue { name: service.clone(), queue });
     let (shared, control_queue, answer) =
         (shared.clone(), control.queue.clone(), control.answer.clone());
-    let receiver = consumer::open_with_control(&shared, source, window, Some(control)).await?;
-    Ok((Sender::new(ReplySender { shared, control_queue, answer }), receiver))
+    let receiver = open_consumer::open_server(&shared, consumed, window, control, setup).await?;
+    let replies = ReplySender { shared, control_queue, answer, announced, joined };
+    Ok((Sender::new(replies), receiver))
+}
+
+/// Returns the settings for batches of calls. `None` if the calls of the service come one by one.
+///
+/// # Errors
+///
+/// [`ErrorKind::TooLarge`] if the name of the queue of batches is too long for AMQP.
+fn batch_setup(
+    shared: &AmqpShared,
+    queue: &QueueSpec,
+    window: Window,
+    announced: AnnouncedCalls,
+    joined: Arc<JoinedReplies>,
+) -> Result<Option<BatchSetup>> {
+    if shared.config.batching == CallBatching::Off {
+        return Ok(None);
+    }
+    let (Some(bounds), Some(queue)) = (BatchBounds::of(window), queue.batches_queue()?) else {
+        return Ok(None);
+    };
+    let on_client: OnBatchClient = Box::new(move |address| joined.note_client(address));
+    Ok(Some(BatchSetup { queue, bounds, announced, on_client }))
 }
 
 /// Sends replies to the reply addresses of their requests.
@@ -48,19 +81,63 @@ pub(crate) async fn open(
 /// A reply is published at once, also while the consumer of the requests is lost. Core acknowledges
 /// the request after the confirm.
 struct ReplySender {
-    shared: Arc<Shared>,
+    shared: Arc<AmqpShared>,
     /// The queue for answers to the questions of this server.
     control_queue: ControlQueue,
     /// For the answer in place of a caller that is gone.
     answer: mpsc::Sender<Answer>,
+    /// The number of calls that batches may hold, for clients.
+    announced: AnnouncedCalls,
+    /// The replies that leave in batches, if the server reads batches.
+    joined: Option<Arc<JoinedReplies>>,
+}
+
+impl ReplySender {
+    /// Sends a reply with others, if its client reads batches, or returns the reply, which has to
+    /// leave alone.
+    fn join(&self, reply: Box<Message>) -> Result<Sending<'_>, Box<Message>> {
+        match &self.joined {
+            Some(joined) if self.shared.check_message(&reply).is_ok() => joined.send(reply),
+            _ => Err(reply),
+        }
+    }
+
+    /// Encodes a reply that is a message of its own.
+    fn encode(&self, message: Message) -> Result<OutgoingMessage> {
+        self.shared.check_message(&message)?;
+        let reply = native::encode_reply(message, self.shared.config.persistent)?;
+        Ok(native::announce(reply, self.announced.load(Ordering::Relaxed)))
+    }
+
+    /// Sends a reply as a message of its own.
+    fn send_alone(&self, message: Message) -> Sending<'_> {
+        match self.encode(message) {
+            Ok(reply) => self.shared.publisher.publish(reply),
+            Err(error) => Sending::ready(Err(error)),
+        }
+    }
 }
 
 impl Outbound for ReplySender {
     fn send(&self, message: Message) -> Sending<'_> {
-        let Shared { config, publisher, .. } = &*self.shared;
-        let reply = self.shared.check_message(&message);
-        match reply.and_then(|()| native::encode_reply(message, config.persistent)) {
-            Ok(reply) => publisher.publish(reply),
+        match self.joined {
+            Some(_) => self.send_boxed(Box::new(message)),
+            None => self.send_alone(message),
+        }
+    }
+
+    fn send_boxed(&self, message: Box<Message>) -> Sending<'_> {
+        self.join(message).unwrap_or_else(|message| self.send_alone(*message))
+    }
+
+    /// A reply that leaves with others is waited for by its sender.
+    fn send_then<'a>(&'a self, message: Box<Message>, then: GetOnSent<'_>) -> Sending<'a> {
+        let message = match self.join(message) {
+            Ok(sending) => return sending,
+            Err(message) => message,
+        };
+        match self.encode(*message) {
+            Ok(reply) => self.shared.publisher.publish_then(reply, then),
             Err(error) => Sending::ready(Err(error)),
         }
     }
@@ -90,12 +167,12 @@ impl Outbound for ReplySender {
 }
 
 /// The queue of a service.
-struct RequestSource {
+struct RequestQueue {
     name: Address,
     queue: QueueSpec,
 }
 
-impl ConsumerSource for RequestSource {
+impl ConsumedQueue for RequestQueue {
     // Clients notice by their deadlines.
     const REPORTS_LOSS: bool = false;
 
@@ -120,7 +197,7 @@ impl ConsumerSource for RequestSource {
         RequeueMode::BrokerOrDeclined
     }
 
-    async fn close(&self, _: &Shared) {}
+    async fn close(&self, _: &AmqpShared) {}
 }
 
 /// Returns the request that cannot be decoded with a fault, with which the server replies. Without

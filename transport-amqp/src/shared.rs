@@ -1,15 +1,16 @@
 //! State that all endpoint handles of a transport share.
 //!
-//! A handle holds an `Arc` of [`Shared`], so the connections live as long as the transport or any
-//! of its handles. Messages go out over one connection and come in over the other: a broker that
-//! blocks publishers still accepts acknowledgements and declarations. A transport may have one
+//! A handle holds an `Arc` of [`AmqpShared`], so the connections live as long as the transport or
+//! any of its handles. Messages go out over one connection and come in over the other: a broker
+//! that blocks publishers still accepts acknowledgements and declarations. A transport may have one
 //! connection for both.
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use lapin::types::ShortString;
 use polywire_core::health::ConnectionState;
+use polywire_core::transport::WaitingTimes;
 use polywire_core::{Error, ErrorKind, Message, Result};
 use rustc_hash::FxHashSet;
 use tokio::runtime::Handle;
@@ -17,24 +18,26 @@ use tokio::sync::{OnceCell, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{timeout, timeout_at};
 
+use crate::common_errors::closed;
 use crate::config::Config;
-use crate::connection::monitor::ConnectionMonitor;
-use crate::connection::supervised::SupervisedConnection;
+use crate::connection::event_broadcast::ConnectionEventBroadcast;
+use crate::connection::supervised_connection::SupervisedConnection;
 use crate::connection_events::ConnectionRole;
+use crate::consuming::acker::ChannelAcker;
 use crate::consuming::cancellation::sender::CancelSender;
 use crate::consuming::pending_republishes::{PendingRepublishes, REPUBLISH_MAX};
-use crate::consuming::replies::ReplyConsumer;
-use crate::error::{closed, lock};
+use crate::consuming::reply_consumer::ReplyConsumer;
+use crate::lock::lock;
 use crate::publishing::confirmed_publisher::ConfirmedPublisher;
 use crate::publishing::event_publishers::{EventPublisher, EventPublishers};
 use crate::tasks::Tasks;
-use crate::topology::declared::DeclaredQueues;
-use crate::topology::own_declaration;
-use crate::topology::queue::{self, QueueSpec};
+use crate::topology::declare_custom_topology;
+use crate::topology::declared_queues::DeclaredQueues;
+use crate::topology::queue_spec::{self, QueueSpec};
 use crate::wire::OutgoingMessage;
 
 /// Connections, settings and background tasks of one transport.
-pub(crate) struct Shared {
+pub(crate) struct AmqpShared {
     /// First, so that dropping the transport aborts the tasks before anything else.
     pub(crate) tasks: Tasks,
     /// Settings, unchanged after connecting.
@@ -50,23 +53,26 @@ pub(crate) struct Shared {
     pub(crate) events: EventPublishers,
     /// Consumer of the replies to all requesters.
     pub(crate) replies: Arc<ReplyConsumer>,
+    /// Estimates of the time that messages with a deadline waited in their queues. Shared, so that
+    /// a consumer that opens knows the clocks that other consumers know.
+    pub(crate) waiting_times: WaitingTimes,
     /// Retry and dead-letter queues that were declared recently.
     pub(crate) declared_queues: DeclaredQueues,
     /// Number of copies whose originals are not acknowledged yet; closing waits for zero.
     pub(crate) republishing: PendingRepublishes,
     /// Broadcast of connection events.
-    pub(crate) monitor: ConnectionMonitor,
+    pub(crate) broadcast: ConnectionEventBroadcast,
+    /// Ackers of the consumers, whose acknowledgements are sent before the connection closes.
+    ackers: Mutex<Vec<Weak<ChannelAcker>>>,
     /// Names of the queues of this transport alone, which closing deletes.
     private_queues: Mutex<FxHashSet<String>>,
     /// Set once the reply consumer has registered, with the first requester.
     replies_started: OnceCell<()>,
-    /// Created with the first requester, unless replies are direct.
-    cancel_sender: OnceLock<CancelSender>,
     /// True once closing has finished.
     shut_down: watch::Sender<bool>,
 }
 
-impl Shared {
+impl AmqpShared {
     /// Connects, to publish and to consume, and opens a channel to publish on.
     ///
     /// The connections are made one after the other: first the one that publishes. The program's
@@ -83,10 +89,10 @@ impl Shared {
             true => &[ConnectionRole::Both],
             false => &[ConnectionRole::Publishing, ConnectionRole::Consuming],
         };
-        let monitor = ConnectionMonitor::new(roles);
+        let broadcast = ConnectionEventBroadcast::new(roles);
         let mut connections = Vec::new();
         for role in roles {
-            let opening = SupervisedConnection::open(config.clone(), *role, monitor.clone());
+            let opening = SupervisedConnection::open(config.clone(), *role, broadcast.clone());
             connections.push(Arc::new(opening.await?));
         }
         let publishing_connection = connections[0].clone();
@@ -100,11 +106,11 @@ impl Shared {
         let tasks = Tasks::default();
         if !config.topology.is_empty() {
             let connection = &consuming_connection;
-            let declaring = own_declaration::declare(connection, &config.topology);
+            let declaring = declare_custom_topology::declare(connection, &config.topology);
             timeout(config.connect_timeout, connection.unless_lost(declaring))
                 .await
                 .map_err(|_| timed_out(&config))??;
-            let keeping = own_declaration::keep(
+            let keeping = declare_custom_topology::keep(
                 connection.clone(),
                 config.topology.clone(),
                 config.topology_check,
@@ -120,11 +126,12 @@ impl Shared {
             publisher,
             events: EventPublishers::default(),
             replies,
+            waiting_times: WaitingTimes::new(),
             republishing: PendingRepublishes::default(),
-            monitor,
+            broadcast,
+            ackers: Mutex::default(),
             private_queues: Mutex::default(),
             replies_started: OnceCell::new(),
-            cancel_sender: OnceLock::new(),
             shut_down: watch::Sender::new(false),
         }))
     }
@@ -186,6 +193,13 @@ impl Shared {
         timeout(self.config.connect_timeout, setup).await.map_err(|_| timed_out(&self.config))?
     }
 
+    /// Registers the acker of a consumer.
+    pub(crate) fn add_acker(&self, acker: &Arc<ChannelAcker>) {
+        let mut ackers = lock(&self.ackers);
+        ackers.retain(|acker| acker.strong_count() > 0);
+        ackers.push(Arc::downgrade(acker));
+    }
+
     /// Registers a queue that only this transport consumes, to delete it on close.
     pub(crate) fn add_private_queue(&self, queue: &QueueSpec) {
         lock(&self.private_queues).insert(queue.name.to_string());
@@ -202,7 +216,7 @@ impl Shared {
     /// Deletes queues within a second. On failure, the queues expire by themselves.
     async fn delete_queues(&self, queues: impl IntoIterator<Item = ShortString>) {
         let deleting =
-            async { queue::delete(&self.consuming_connection.channel().await?, queues).await };
+            async { queue_spec::delete(&self.consuming_connection.channel().await?, queues).await };
         match timeout(DELETE_MAX, deleting).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(?error, "cannot delete queues; they will expire"),
@@ -241,7 +255,7 @@ impl Shared {
     /// The first call starts its task, and panics outside of a runtime.
     pub(crate) fn cancel_sender(&self) -> Option<&CancelSender> {
         let start = || CancelSender::start(self.publishing_connection.clone(), &self.tasks);
-        (!self.replies.is_direct()).then(|| self.cancel_sender.get_or_init(start))
+        self.replies.cancel_sender(start)
     }
 
     /// Closes the transport, in a task of its own, and waits for the end. A second call waits for
@@ -249,7 +263,7 @@ impl Shared {
     pub(crate) async fn close(self: &Arc<Self>) {
         let mut shut_down = self.shut_down.subscribe();
         if self.tasks.close() {
-            self.monitor.health().set_connection(ConnectionState::Closed);
+            self.broadcast.health().set_connection(ConnectionState::Closed);
             self.replies.close();
             self.config.queues.warn_of_unused();
             let closing = ShutDownGuard(self.clone());
@@ -257,6 +271,11 @@ impl Shared {
         }
         // The sender is a field of `self`, so waiting cannot fail.
         let _ = shut_down.wait_for(|done| *done).await;
+    }
+
+    /// Sends the acknowledgements that wait to be sent together.
+    fn flush_acks(&self) {
+        lock(&self.ackers).iter().filter_map(Weak::upgrade).for_each(|acker| acker.flush());
     }
 
     /// Waits for republished copies, then stops the tasks, deletes private queues and disconnects.
@@ -268,6 +287,7 @@ impl Shared {
         if timeout(REPUBLISH_MAX, self.republishing.wait_idle()).await.is_err() {
             tracing::warn!("closing during a redelivery: the broker may hold the message twice");
         }
+        self.flush_acks();
         self.publisher.close();
         self.events.close();
         self.tasks.abort_all();
@@ -279,6 +299,8 @@ impl Shared {
         if !private.is_empty() {
             self.delete_queues(private).await;
         }
+        // Replies may have been confirmed meanwhile.
+        self.flush_acks();
         if self.config.one_connection {
             self.consuming_connection.close().await;
         } else {
@@ -288,7 +310,7 @@ impl Shared {
 }
 
 /// Reports the end of the closing task, also when its runtime stops first.
-struct ShutDownGuard(Arc<Shared>);
+struct ShutDownGuard(Arc<AmqpShared>);
 
 impl Drop for ShutDownGuard {
     fn drop(&mut self) {

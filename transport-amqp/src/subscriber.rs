@@ -6,7 +6,7 @@
 //! A subscriber without a group binds its own queue again on each new channel. Single bindings that
 //! were removed return with the next check, in a group as long as no member has removed a filter.
 
-mod event_source;
+mod event_queue;
 mod filter_bindings;
 mod open;
 

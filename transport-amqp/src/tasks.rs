@@ -11,7 +11,8 @@ use polywire_core::Result;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::error::{closed, lock};
+use crate::common_errors::closed;
+use crate::lock::lock;
 
 /// The background tasks of a transport, and whether the transport is closed. Dropping the set
 /// aborts all of them.

@@ -1,7 +1,7 @@
 //! The transport.
 //!
 //! [`Amqp`] opens endpoint handles. Each has a file of its own, and all of them share the state in
-//! [`Shared`].
+//! [`AmqpShared`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio::task::coop::consume_budget;
 
 use crate::builder::AmqpBuilder;
 use crate::connection_events::ConnectionEvents;
-use crate::shared::Shared;
+use crate::shared::AmqpShared;
 use crate::{dead_letters, publisher, puller, pusher, requester, responder, subscriber};
 
 /// RabbitMQ as a transport.
@@ -39,7 +39,7 @@ use crate::{dead_letters, publisher, puller, pusher, requester, responder, subsc
 /// connections.
 #[doc = include_str!("../docs/broker.md")]
 #[derive(Clone)]
-pub struct Amqp(Arc<Shared>);
+pub struct Amqp(Arc<AmqpShared>);
 
 impl Amqp {
     /// Connects to the broker of a URL, with the default settings:
@@ -79,7 +79,7 @@ impl Amqp {
     /// The streams are independent of one another.
     #[must_use]
     pub fn events(&self) -> ConnectionEvents {
-        self.0.monitor.subscribe()
+        self.0.broadcast.subscribe()
     }
 }
 
@@ -100,7 +100,7 @@ impl AmqpBuilder {
     pub async fn build(self) -> Result<Amqp> {
         consume_budget().await;
         self.config.validate()?;
-        Shared::open(self.config).await.map(Amqp)
+        AmqpShared::open(self.config).await.map(Amqp)
     }
 }
 
@@ -203,7 +203,7 @@ impl Transport for Amqp {
     /// Returns a reader of the health. The connection is connected if both connections are: the one
     /// that publishes and the one that consumes; or the only one, if there is one.
     fn health(&self) -> HealthReader {
-        self.0.monitor.health().reader()
+        self.0.broadcast.health().reader()
     }
 
     /// Closes the transport within about 5 seconds: deletes the reply queue and the queues of

@@ -13,6 +13,7 @@ use polywire_core::secret::SecretSource;
 use polywire_core::{Error, ErrorKind, Result};
 use url::{Host, Url};
 
+use crate::batching::call_batching::CallBatching;
 use crate::connection::secret_credentials::SecretCredentials;
 use crate::consuming::reply_mode::ReplyMode;
 use crate::topology::queue_kind::QueueKind;
@@ -34,6 +35,8 @@ pub(crate) struct ParsedUrl {
     pub(crate) queue_kind: Option<QueueKind>,
     /// `reply_mode`
     pub(crate) reply_mode: Option<ReplyMode>,
+    /// `batch`
+    pub(crate) batching: Option<CallBatching>,
     /// `connection_name`
     pub(crate) connection_name: Option<String>,
     /// `client_name`
@@ -46,11 +49,11 @@ pub(crate) struct ParsedUrl {
     pub(crate) unconfirmed_max: BoundsOverride,
     /// `certfile`
     pub(crate) certificate_file: Option<PathBuf>,
-    /// `keyfile`; without one, the key is in the file of the certificate.
-    pub(crate) key_file: Option<PathBuf>,
+    /// `keyfile`: a path or a source; without one, the key is in the file of the certificate.
+    pub(crate) key: Option<SecretSource>,
 }
 
-/// Parts of a [`Bounds`](crate::buffer_bounds::Bounds) that the URL overrides.
+/// Parts of a [`BufferBounds`](crate::buffer_bounds::BufferBounds) that the URL overrides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BoundsOverride {
     /// Number of messages, if the URL sets one.
@@ -102,18 +105,8 @@ impl ParsedUrl {
         let mut parsed = Self {
             uri,
             names_user: user.is_some_and(|user| !user.is_empty() && !user.starts_with(':')),
-            secrets: SecretCredentials::default(),
             others,
-            ca_file: None,
-            queue_kind: None,
-            reply_mode: None,
-            connection_name: None,
-            client_name: None,
-            one_connection: None,
-            publish_buffer: BoundsOverride::default(),
-            unconfirmed_max: BoundsOverride::default(),
-            certificate_file: None,
-            key_file: None,
+            ..Self::default()
         };
         // Bounded by the number of parameters, since an unknown one is refused at once.
         let mut names = Vec::new();
@@ -177,9 +170,12 @@ impl ParsedUrl {
             "password" => self.secrets.password = Some(source(name, value)?),
             "cacertfile" => self.ca_file = Some(PathBuf::from(value)),
             "certfile" => self.certificate_file = Some(PathBuf::from(value)),
-            "keyfile" => self.key_file = Some(PathBuf::from(value)),
+            "keyfile" => {
+                self.key = Some(value.parse().unwrap_or_else(|_| SecretSource::File(value.into())));
+            }
             "queue_kind" => self.queue_kind = Some(value.parse().map_err(|_| bad(name, value))?),
             "reply_mode" => self.reply_mode = Some(value.parse().map_err(|_| bad(name, value))?),
+            "batch" => self.batching = Some(value.parse().map_err(|_| bad(name, value))?),
             "connection_name" => self.connection_name = Some(value.to_owned()),
             "client_name" => self.client_name = Some(value.to_owned()),
             "connections" => {
@@ -208,7 +204,7 @@ impl ParsedUrl {
             ("password", password.is_some() && states_password),
         ] {
             if is_twice {
-                let error = invalid("a parameter states again what is in front of the @");
+                let error = invalid("a parameter repeats a credential in front of the @");
                 return Err(error.with("option", name));
             }
         }
@@ -340,7 +336,7 @@ fn bad(name: &str, value: &str) -> Error {
 
 /// Returns the error of an invalid URL, without the URL itself.
 fn invalid(because: &'static str) -> Error {
-    Error::new(ErrorKind::Config, "invalid AMQP URL").with("because", because)
+    Error::new(ErrorKind::Config, "cannot read the AMQP URL").with("because", because)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod correlation;
 mod deadline_stamp;
 mod declined_by;
 mod decode_failure;
+mod digits;
 pub(crate) mod native;
 mod outgoing;
 mod republish;

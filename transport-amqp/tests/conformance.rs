@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use polywire_amqp::{Amqp, QueueKind, QueueOptions};
-use polywire_conformance::{Backend, Direction, Hook, Proxy, Space, Suite, URGENT};
+use polywire_amqp::{Amqp, CallBatching, QueueKind, QueueOptions};
+use polywire_conformance::{Backend, Direction, FaultProxy, Hook, Space, Suite, URGENT};
 use polywire_core::health::HealthReader;
 use polywire_core::transport::{
     DeadLetterQueue, DeadLetterSource, Filters, Receiver, Sender, Subscription,
@@ -22,7 +22,7 @@ use polywire_rabbitmq_node::Node;
 fn main() -> ExitCode {
     if std::env::var_os("POLYWIRE_AMQP_URL").is_none() {
         println!(
-            "not run: AMQP has no broker (POLYWIRE_AMQP_URL is not set); `cargo xtask test` starts one"
+            "not run: conformance: no broker (POLYWIRE_AMQP_URL is not set); `cargo xtask test` starts one"
         );
         return polywire_conformance::run(Vec::new);
     }
@@ -35,11 +35,24 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let rabbit = |name, kind| Suite::of(Rabbit { name, broker: broker.clone(), kind });
+    let rabbit =
+        |name, kind, batching| Suite::of(Rabbit { name, broker: broker.clone(), kind, batching });
     polywire_conformance::run(|| {
-        vec![rabbit("amqp", QueueKind::Classic), rabbit("amqp-quorum", QueueKind::Quorum)]
+        let mut suites = vec![
+            rabbit("amqp", QueueKind::Classic, CallBatching::Off),
+            rabbit("amqp-quorum", QueueKind::Quorum, CallBatching::Off),
+        ];
+        // Not in the matrix, which has the defaults.
+        if std::env::var_os(BATCHED).is_some() {
+            suites.push(rabbit("amqp-batched", QueueKind::Classic, CallBatching::Auto));
+        }
+        suites
     })
 }
+
+/// The variable that adds the suite with batches of calls: `POLYWIRE_AMQP_BATCHED=1 cargo xtask
+/// test -p polywire-amqp --all-features --test conformance -- amqp-batched`.
+const BATCHED: &str = "POLYWIRE_AMQP_BATCHED";
 
 /// The broker of this run. Cases run one after the other, so each may kill it.
 struct Broker {
@@ -90,6 +103,7 @@ struct Rabbit {
     name: &'static str,
     broker: Arc<Broker>,
     kind: QueueKind,
+    batching: CallBatching,
 }
 
 impl Backend for Rabbit {
@@ -103,12 +117,13 @@ impl Backend for Rabbit {
         static LAST: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("case{}-{}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
         let port = self.broker.with(|node| Ok(node.port()))?;
-        let proxy = Proxy::start(format!("127.0.0.1:{port}")).await;
+        let proxy = FaultProxy::start(format!("127.0.0.1:{port}")).await;
         let proxy = proxy.map_err(|error| {
             Error::new(ErrorKind::Disconnected, "cannot start the proxy").with_source(error)
         })?;
         let (broker, is_impatient) = (self.broker.clone(), AtomicBool::new(false));
-        Ok(Names { broker, proxy, kind: self.kind, prefix: Address::new(prefix)?, is_impatient })
+        let (kind, batching, prefix) = (self.kind, self.batching, Address::new(prefix)?);
+        Ok(Names { broker, proxy, kind, batching, prefix, is_impatient })
     }
 }
 
@@ -117,8 +132,9 @@ impl Backend for Rabbit {
 /// Queues of earlier cases remain at the broker, under other prefixes.
 struct Names {
     broker: Arc<Broker>,
-    proxy: Proxy,
+    proxy: FaultProxy,
     kind: QueueKind,
+    batching: CallBatching,
     prefix: Address,
     is_impatient: AtomicBool,
 }
@@ -137,7 +153,7 @@ impl Names {
         let kind = if has_levels { self.kind } else { QueueKind::Classic };
         let urgent = QueueOptions::new().kind(kind).priorities(3);
         let builder = builder.job_queue(self.prefix.join(&Address::new(URGENT)?)?, urgent);
-        let amqp = builder.queue_kind(self.kind).build().await?;
+        let amqp = builder.queue_kind(self.kind).batching(self.batching).build().await?;
         Ok(AnyTransport::new(Prefixed { amqp, prefix: self.prefix.clone() }))
     }
 }

@@ -23,13 +23,15 @@ use std::time::Duration;
 
 use polywire_amqp::{Amqp, ConnectionChange, Credentials, QueueOptions};
 use polywire_codec::MessagePack;
-use polywire_core::{Client, Puller, Router, Server, Transport};
+use polywire_core::{Client, Code, Fault, Puller, Pusher, Router, Server, Transport, Worker};
 use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
+use tracing::span::{Attributes, Id};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -39,11 +41,22 @@ type Fields = BTreeMap<&'static str, String>;
 #[derive(Clone, Default)]
 struct LogLines(Arc<Mutex<Vec<Fields>>>);
 
-impl<S: Subscriber> Layer<S> for LogLines {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLines {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut fields = Fields::new();
+        attributes.record(&mut FieldVisitor(&mut fields));
+        context.span(id).unwrap().extensions_mut().insert(fields);
+    }
+
+    /// A line has the fields of its span, too.
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let (level, target) = (event.metadata().level(), event.metadata().target());
-        let mut fields =
-            Fields::from([("level", level.to_string()), ("target", target.to_owned())]);
+        let span = context.event_span(event);
+        let mut fields = span
+            .as_ref()
+            .and_then(|span| span.extensions().get::<Fields>().cloned())
+            .unwrap_or_default();
+        fields.extend([("level", level.to_string()), ("target", target.to_owned())]);
         event.record(&mut FieldVisitor(&mut fields));
         self.0.lock().unwrap().push(fields);
     }
@@ -166,7 +179,7 @@ async fn broken_channels_and_refused_connections_are_no_lines_of_the_engine() {
     let url = format!("amqp://alice:secret@127.0.0.1:{}", node.port());
     let amqp = Amqp::connect(&url).await.unwrap();
     // The broker closes the channel.
-    polywire_core::Pusher::connect(&amqp, "missing", MessagePack).await.unwrap_err();
+    Pusher::connect(&amqp, "missing", MessagePack).await.unwrap_err();
     Amqp::connect(&url.replace("secret", "wrong")).await.unwrap_err();
     Amqp::connect("amqp://127.0.0.1:1").await.unwrap_err();
     amqp.close().await.unwrap();
@@ -210,7 +223,7 @@ async fn queue_whose_message_ends_connections_is_one_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn revoked_password_is_one_error_for_each_connection() {
+async fn revoked_password_is_one_error_for_each_state_of_the_transport() {
     let Some((node, lines, _turn)) = begin("revoked_password_is_one_error").await else { return };
     node.ctl(&["add_user", "alice", "secret"]).unwrap();
     node.ctl(&["set_permissions", "alice", ".*", ".*", ".*"]).unwrap();
@@ -246,21 +259,64 @@ async fn revoked_password_is_one_error_for_each_connection() {
     assert!(refused >= 8, "many attempts: {refused}");
 
     let errors = lines.of_level("ERROR");
-    let count = |role: &str, message: &str| {
-        let of_role = errors.iter().filter(|line| line.get("role").is_some_and(|is| is == role));
-        of_role.filter(|line| line["message"] == message).count()
-    };
-    for role in ["publisher", "consumer"] {
-        assert_eq!(count(role, "the broker refused the connection; retrying"), 1, "{errors:#?}");
-        let given_up = "the broker refused for too long; no more reconnects";
-        assert_eq!(count(role, given_up), 1, "{errors:#?}");
-    }
-    // Beside these four, the server says that it ends.
-    assert!(errors.len() <= 5, "{errors:#?}");
+    // One for both connections, and none of the server, which ends.
+    let messages: Vec<_> = errors.iter().map(|line| &*line["message"]).collect();
+    assert_eq!(
+        messages,
+        [
+            "the broker refused the connection; retrying",
+            "the broker refused for too long; no more reconnects",
+        ]
+    );
     let warnings = lines.of_level("WARN");
     assert!(warnings.len() <= 4, "{warnings:#?}");
     assert!(lines.0.lock().unwrap().iter().all(|line| line["target"].starts_with("polywire")));
     for error in &errors {
         assert!(error["error"].contains("the password was refused (user: alice)"), "{error:#?}");
     }
+}
+
+/// The broker has lowered its limit since it got the job.
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_job_is_named() {
+    let Some((node, lines, _turn)) = begin("lost_job_is_named").await else { return };
+    let pushing = Amqp::connect(&node.url()).await.unwrap();
+    let pusher = Pusher::connect(&pushing, "large", MessagePack).await.unwrap();
+    let pusher = pusher.with_message_id("order-7").unwrap();
+    pusher.push(&"x".repeat(2 << 20)).await.unwrap();
+    pushing.close().await.unwrap();
+    // Its own messages have not proved any size.
+    let amqp = Amqp::connect(&node.url()).await.unwrap();
+    set_size_limit(&node, 1500000);
+    let worker = Worker::bind(&amqp, "large", MessagePack).attempts(2).await.unwrap();
+    let handle = worker.handle();
+    let fail = async |_: String| Err::<(), _>(Fault::new(Code::Application, "no"));
+    tokio::spawn(worker.work(fail));
+    let discarded = async {
+        while handle.stats().discarded == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, discarded).await.expect("the broker takes no copy");
+    amqp.close().await.unwrap();
+    let errors = lines.of_level("ERROR");
+    for message in [
+        "the broker takes no copy of the delivery; dead-lettering it",
+        "the broker takes no copy of the delivery; discarded it",
+        "failed for good: discarded",
+    ] {
+        let named: Vec<_> = errors.iter().filter(|line| line["message"] == message).collect();
+        let [line] = &*named else { panic!("{message}: {errors:#?}") };
+        let facts = (line["message_id"].as_str(), line["attempt"].as_str());
+        assert_eq!(facts, ("order-7", "1"), "{line:#?}");
+    }
+}
+
+/// Changes the size limit of a running node. Newer brokers read it from a persistent term.
+fn set_size_limit(node: &Node, bytes: u32) {
+    let set = format!(
+        "application:set_env(rabbit, max_message_size, {bytes}), \
+         persistent_term:put(max_message_size, {bytes})."
+    );
+    node.ctl(&["eval", &set]).unwrap();
 }

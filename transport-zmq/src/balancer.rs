@@ -11,28 +11,31 @@
 //!
 //! - `peer_set`: the choice of a peer. `peer`: one connection, its liveness and its task.
 //!
-//! - `outgoing`: messages that leave one by one, or in a batch.
+//! - `batching_sender`: messages that leave one by one, or in a batch.
 //!
 //! - `peer_message_max`: the largest message that a server accepts.
 //!
-//! - `peer_leave`: a server that takes no more requests.
+//! - `leave_notice`: the notice of a server that takes no more requests.
 //!
-//! - `open_questions` and `last_answers`: a client that closes, and what its servers have not read.
+//! - `bounds_questions` and `one_way_linger`: a client that closes, and what its servers have not
+//!   read.
 //!
 //! - `connection_direction`: the side that connects.
 //!
-//! - `no_peer_error`: errors of messages that were not sent.
+//! - `unsent_errors`: errors of messages that were not sent.
 //!
 //! - `outage_log`: log lines about the time without a peer.
 //!
 //! - `in_flight_calls`: the calls of one peer. `in_flight_call`: what is known of each of them.
 //!
-//! - `reply_stream`: the way back. `resends`: calls that are sent again.
+//! - `reply_stream`: the way back. `reply_source`: the sockets that it reads.
+//!   `resend_decision`: which calls are sent again. `resends`: the state of those.
 //!
-//! - `peer_endpoints` and `inbound_peers`: peers that come and go. `state`: what all of them share.
+//! - `peer_endpoints` and `inbound_peers`: peers that come and go. `peer_reconnect`: the task that
+//!   connects one of them. `shared_state`: what all of them share.
 //!
 //! Locks are held for table operations only, never across an await. Where several are held, the
-//! order is `resends`, `peer_set`, `peer_leave`, then `in_flight_calls` or `outgoing`.
+//! order is `resends`, `peer_set`, `leave_notice`, then `in_flight_calls` or `batching_sender`.
 //!
 //! The tasks of a balancer:
 //!
@@ -49,24 +52,26 @@
 mod balanced_sender;
 #[expect(clippy::module_inception, reason = "this file declares the modules and defines nothing")]
 mod balancer;
+mod batching_sender;
+mod bounds_questions;
 mod connection_direction;
 mod in_flight_call;
 mod in_flight_calls;
 mod inbound_peers;
-mod last_answers;
-mod no_peer_error;
-mod open_questions;
+mod leave_notice;
+mod one_way_linger;
 mod outage_log;
-mod outgoing;
 mod peer;
 mod peer_endpoints;
-mod peer_leave;
 mod peer_message_max;
+mod peer_reconnect;
 mod peer_set;
+mod reply_source;
 mod reply_stream;
+mod resend_decision;
 mod resends;
-mod state;
-mod supervise;
+mod shared_state;
+mod unsent_errors;
 
 pub(crate) use self::balanced_sender::BalancedSender;
 pub(crate) use self::balancer::Balancer;

@@ -1,20 +1,28 @@
 //! Endpoints: the addresses that sockets bind and connect, and the endpoint handles that have them.
 
 mod bound_endpoints;
-mod canary_endpoint;
 #[allow(clippy::module_inception, reason = "the folder is named after its main type")]
 mod endpoint;
-mod open_endpoints;
-mod set;
+mod endpoint_set;
+mod open_handles;
+mod own_client;
+mod own_identity;
+mod refusing_peers;
 mod side;
 mod socket_file_claim;
-mod socket_health;
+mod transport_health;
 
 pub(crate) use self::bound_endpoints::{BindGuard, BoundEndpoints};
-pub(crate) use self::canary_endpoint::own_endpoint;
 pub(crate) use self::endpoint::Endpoint;
-pub(crate) use self::open_endpoints::{ManagedEndpoint, OpenEndpoints};
-pub(crate) use self::set::{EndpointChange, EndpointSet, EndpointSets};
+pub(crate) use self::endpoint_set::{EndpointChange, EndpointSet, EndpointSets};
+pub(crate) use self::open_handles::{ManagedHandle, OpenHandles};
+pub(crate) use self::own_client::OwnClient;
+#[cfg_attr(
+    not(any(feature = "engine-omq", feature = "engine-zeromq")),
+    allow(unused_imports, reason = "the engines ask for it")
+)]
+pub(crate) use self::own_identity::OwnIdentity;
+pub(crate) use self::refusing_peers::RefusingPeers;
 pub use self::side::Side;
 pub(crate) use self::socket_file_claim::SocketFileClaim;
-pub(crate) use self::socket_health::{SocketHealth, SocketPresence};
+pub(crate) use self::transport_health::{SocketPresence, TransportHealth};

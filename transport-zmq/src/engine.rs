@@ -7,6 +7,9 @@
 //! An engine moves frames. It knows no services, calls or deadlines, and bounds its queues by the
 //! number of messages. [`ByteBudget`] adds the bound in bytes.
 //!
+//! Heartbeats find dead peers. Engine omq sends and judges them itself, by the settings in
+//! `omq/options.rs`; for engine zeromq, `zeromq/relay.rs` does.
+//!
 //! # Requirements
 //!
 //! - A send that returns `Ok` has handed the message over. A send that finds no room returns the
@@ -20,23 +23,25 @@
 //!
 //! - A closed socket ends all its streams.
 
-mod budgeted_router;
+#[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
+mod admission_log;
 mod byte_budget;
+mod change_endpoints;
 #[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
 mod connected_peers;
-mod endpoint_changes;
 #[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
 mod endpoint_failure;
-mod error;
 #[cfg(feature = "engine-omq")]
 mod omq;
 mod select;
+mod send_budgeted_router;
+mod setup_errors;
 mod socket;
 #[cfg(feature = "engine-zeromq")]
 mod zeromq;
 
 pub(crate) use self::byte_budget::ByteBudget;
-pub(crate) use self::endpoint_changes::{add_endpoints, change_endpoint};
+pub(crate) use self::change_endpoints::{add_endpoints, change_endpoint};
 pub(crate) use self::select::{
     bind_client_router, bind_dealer, bind_router, connect_dealer, open_pull, open_sub, open_xpub,
 };

@@ -12,13 +12,14 @@
 //! soon as the connection is closed, or at its deadline. A pusher gets no error.
 
 mod balancer;
+mod common_errors;
 mod config;
 mod endpoint;
 mod engine;
-mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
+mod lock;
 #[cfg(feature = "engine-omq")]
 pub mod proxy;
 mod publisher;

@@ -4,21 +4,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
 use polywire_core::transport::{Outbound, Sender, Sending};
 use polywire_core::{Address, Limits, Message, Result};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use crate::common_errors::{closed, config};
 use crate::config::Settings;
-use crate::endpoint::{BindGuard, BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint};
+use crate::endpoint::{
+    BindGuard, BoundEndpoints, EndpointChange, EndpointSet, ManagedHandle, Side,
+};
 use crate::engine::{self, XPub};
-use crate::error::{closed, config};
 use crate::runtime_watch::RuntimeWatch;
-use crate::wire::{self, Channel, Frames, Role, SyncMarker, unique};
+use crate::wire::{self, Channel, Frames, MessageRole, SyncMarker, unique};
 
 /// Opens a publisher of `channel`.
 ///
@@ -37,7 +40,7 @@ pub(crate) async fn open(
     endpoints: &EndpointSet,
     channel: &Address,
     bound: &BoundEndpoints,
-) -> Result<(Arc<dyn ManagedEndpoint>, Sender)> {
+) -> Result<(Arc<dyn ManagedHandle>, Sender)> {
     if endpoints.is_empty() {
         return Err(config("cannot open a publisher: the transport has no endpoint for servers"));
     }
@@ -49,6 +52,8 @@ pub(crate) async fn open(
         answering,
         connect_timeout: settings.connect_timeout,
         closed: AtomicBool::new(false),
+        has_published: AtomicBool::new(false),
+        name: channel.clone(),
         runtime: RuntimeWatch::start(),
         bind_guard: BindGuard::new(bound),
     });
@@ -76,6 +81,10 @@ struct Publisher {
     connect_timeout: Duration,
     /// Set by the first close, so that later events fail.
     closed: AtomicBool,
+    /// Set with the first event, for a log line when the publisher is dropped.
+    has_published: AtomicBool,
+    /// Name of the channel, for the same line.
+    name: Address,
     /// The runtime of the socket, which accepts events without it.
     runtime: RuntimeWatch,
     /// The endpoints that the socket has bound, as the transport reports them.
@@ -87,6 +96,10 @@ impl Publisher {
     async fn apply(&self, change: &EndpointChange) -> Result<Option<String>> {
         let real = engine::change_endpoint(&*self.socket, change).await?;
         self.bind_guard.note(change, real.as_ref());
+        if (change.side, change.adds) == (Side::Connect, true) {
+            let refusals = self.socket.refusals();
+            self.bind_guard.watch_peers(&refusals, || self.socket.peer_counts());
+        }
         Ok(real)
     }
 
@@ -98,15 +111,13 @@ impl Publisher {
     }
 }
 
-impl ManagedEndpoint for Publisher {
+#[async_trait]
+impl ManagedHandle for Publisher {
     /// Changes an endpoint, and waits for the subscriptions of the subscribers there.
-    fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
-        let changed = async {
-            let real = self.apply(change).await?;
-            self.wait_for_subscriptions().await;
-            Ok(real)
-        };
-        changed.boxed()
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
+        let real = self.apply(change).await?;
+        self.wait_for_subscriptions().await;
+        Ok(real)
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {
@@ -119,6 +130,13 @@ impl ManagedEndpoint for Publisher {
 
 impl Drop for Publisher {
     fn drop(&mut self) {
+        if !self.closed.load(Ordering::Acquire) && self.has_published.load(Ordering::Relaxed) {
+            tracing::warn!(
+                channel = %self.name,
+                "a publisher was dropped before its transport was closed: if the runtime ends now, \
+                 events that are not sent yet are lost"
+            );
+        }
         // The task holds the socket.
         self.answering.abort();
     }
@@ -165,11 +183,15 @@ impl EventSender {
             return Err(closed());
         }
         self.limits.check(&message)?;
+        // Read first: a write per event would take the cache line from other cores.
+        if !self.publisher.has_published.load(Ordering::Relaxed) {
+            self.publisher.has_published.store(true, Ordering::Relaxed);
+        }
         let topic = message
             .topic
             .take()
             .ok_or_else(|| config("cannot publish a message without a topic"))?;
-        Ok((self.channel.frame(&topic), wire::encode(&Role::Event, message, &self.limits)?))
+        Ok((self.channel.frame(&topic), wire::encode(&MessageRole::Event, message, &self.limits)?))
     }
 }
 

@@ -13,7 +13,6 @@ use std::time::Duration;
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use futures_util::FutureExt;
 use polywire_core::health::{
     CanaryEcho, CanaryReceiver, EndpointProbe, EndpointReporter, EndpointRole, PendingCanaries,
 };
@@ -22,13 +21,13 @@ use polywire_core::transport::{
 };
 use polywire_core::{Address, Limits, Message, Result, Window};
 
+use crate::common_errors::{closed, config};
 use crate::config::Settings;
 use crate::endpoint::{
-    BindGuard, BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint, Side, own_endpoint,
+    BindGuard, BoundEndpoints, EndpointChange, EndpointSet, ManagedHandle, OwnClient, Side,
 };
 use crate::engine::{self, Pull, Traffic};
-use crate::error::{closed, config};
-use crate::wire::{self, DecodeFailure, Frames, Role};
+use crate::wire::{self, DecodeFailure, Frames, MessageRole};
 
 /// Opens a puller of `queue`.
 ///
@@ -45,7 +44,7 @@ pub(crate) async fn open(
     queue: &Address,
     window: Window,
     bound: &BoundEndpoints,
-) -> Result<(Arc<dyn ManagedEndpoint>, Receiver)> {
+) -> Result<(Arc<dyn ManagedHandle>, Receiver)> {
     if endpoints.is_empty() {
         return Err(config("cannot open a puller: the transport has no endpoint for servers"));
     }
@@ -55,7 +54,7 @@ pub(crate) async fn open(
     let bind_guard = BindGuard::new(bound);
     bind_guard.add(real);
     if !endpoints.connect.is_empty() {
-        bind_guard.watch_peers(|| socket.peer_counts());
+        bind_guard.watch_peers(&socket.refusals(), || socket.peer_counts());
     }
     let puller = Arc::new(Puller { socket, bind_guard, closed: AtomicBool::new(false) });
     let canaries = PendingCanaries::default();
@@ -65,9 +64,7 @@ pub(crate) async fn open(
         queue: queue.clone(),
         canaries: canaries.clone(),
     };
-    let reporter = bound.health().reporter();
-    let health = reporter.endpoint(EndpointRole::Puller, queue, Some(Arc::new(probe)));
-    health.set_consuming(true);
+    let health = puller.bind_guard.add_handle(EndpointRole::Puller, queue, Arc::new(probe));
     let (queue, limits) = (queue.clone(), settings.limits);
     let receiver = JobReceiver {
         puller: puller.clone(),
@@ -92,21 +89,20 @@ struct Puller {
     closed: AtomicBool,
 }
 
-impl ManagedEndpoint for Puller {
+#[async_trait]
+impl ManagedHandle for Puller {
     /// Changes an endpoint. A stopped or closed puller changes nothing.
-    fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
-        let changed = async {
-            if self.closed.load(Ordering::Acquire) {
-                return Ok(None);
-            }
-            let real = engine::change_endpoint(&*self.socket, change).await?;
-            self.bind_guard.note(change, real.as_ref());
-            if (change.side, change.adds) == (Side::Connect, true) {
-                self.bind_guard.watch_peers(|| self.socket.peer_counts());
-            }
-            Ok(real)
-        };
-        changed.boxed()
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
+        if self.closed.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let real = engine::change_endpoint(&*self.socket, change).await?;
+        self.bind_guard.note(change, real.as_ref());
+        if (change.side, change.adds) == (Side::Connect, true) {
+            let refusals = self.socket.refusals();
+            self.bind_guard.watch_peers(&refusals, || self.socket.peer_counts());
+        }
+        Ok(real)
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {
@@ -130,7 +126,7 @@ struct JobReceiver {
     /// Throttle for the log line of messages that are no jobs of this queue.
     foreign: LogThrottle,
     /// Health of the puller.
-    health: EndpointReporter,
+    health: Arc<EndpointReporter>,
     /// Canaries that the puller has sent to itself.
     canaries: PendingCanaries,
 }
@@ -153,11 +149,13 @@ impl JobReceiver {
     fn read(&self, frames: Frames) -> Option<Result<Delivery>> {
         let sent = wire::sent_at(&frames);
         match wire::decode(frames, &self.limits) {
-            Ok((Role::Job(queue), message)) if queue == self.queue && wire::is_canary(&message) => {
+            Ok((MessageRole::Job(queue), message))
+                if queue == self.queue && wire::is_canary(&message) =>
+            {
                 self.complete(&message);
                 None
             }
-            Ok((Role::Job(queue), mut message)) if queue == self.queue => {
+            Ok((MessageRole::Job(queue), mut message)) if queue == self.queue => {
                 self.health.count_received();
                 // A job has no reply.
                 message.id = None;
@@ -209,7 +207,7 @@ impl Inbound for JobReceiver {
         self.puller.socket.stop();
     }
     fn health(&self) -> Option<EndpointReporter> {
-        Some(self.health.clone())
+        Some((*self.health).clone())
     }
 }
 
@@ -230,16 +228,19 @@ struct PullerProbe {
 #[async_trait]
 impl EndpointProbe for PullerProbe {
     async fn canary(&self, _: Duration) -> Result<CanaryEcho> {
-        let dealer = {
+        let client = {
             let puller = self.puller.upgrade().ok_or_else(closed)?;
-            let (endpoint, client) = own_endpoint(&puller.bind_guard, &self.settings)?;
-            engine::connect_dealer(&client, &Traffic::Jobs(self.queue.clone()), &endpoint)?
+            OwnClient::of(&puller.bind_guard, &self.settings)?
         };
+        let OwnClient { endpoint, settings, .. } = &client;
+        let dealer =
+            engine::connect_dealer(settings, &Traffic::Jobs(self.queue.clone()), endpoint)?;
         dealer.up().await?;
         let number = u128::from_be_bytes(wire::unique());
         let mut pending = self.canaries.begin(number);
         let canary = wire::canary(number.to_string());
-        let frames = wire::encode(&Role::Job(self.queue.clone()), canary, &self.settings.limits)?;
+        let frames =
+            wire::encode(&MessageRole::Job(self.queue.clone()), canary, &self.settings.limits)?;
         dealer.try_send(frames).map_err(|_| closed())?;
         let echo = pending.echo().await;
         dealer.close().await;

@@ -7,9 +7,9 @@ use polywire_core::{Address, Result};
 
 use crate::balancer::{BalancedSender, Balancer};
 use crate::config::Settings;
-use crate::endpoint::{BoundEndpoints, EndpointSet, ManagedEndpoint};
+use crate::endpoint::{BoundEndpoints, EndpointSet, ManagedHandle};
 use crate::engine::Traffic;
-use crate::wire::Role;
+use crate::wire::MessageRole;
 
 /// Opens a pusher to `queue`. Waits up to one second until its pullers are connected; a job waits
 /// longer, see [`Balancer::send`].
@@ -25,8 +25,8 @@ pub(crate) async fn open(
     endpoints: &EndpointSet,
     queue: &Address,
     bound: &BoundEndpoints,
-) -> Result<(Arc<dyn ManagedEndpoint>, Sender)> {
+) -> Result<(Arc<dyn ManagedHandle>, Sender)> {
     let balancer = Balancer::open(settings, Traffic::Jobs(queue.clone()), endpoints, bound).await?;
-    let jobs = BalancedSender::new(balancer.clone(), Role::Job(queue.clone()));
+    let jobs = BalancedSender::new(balancer.clone(), MessageRole::Job(queue.clone()));
     Ok((balancer, Sender::new(jobs)))
 }

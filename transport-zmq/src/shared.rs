@@ -6,23 +6,24 @@ use std::sync::{Arc, Mutex};
 use polywire_core::Result;
 use tokio::sync::{OnceCell, RwLock, RwLockReadGuard};
 
+use crate::common_errors::config;
 use crate::config::Settings;
 use crate::endpoint::{
-    BoundEndpoints, Endpoint, EndpointChange, EndpointSet, EndpointSets, ManagedEndpoint,
-    OpenEndpoints, Side,
+    BoundEndpoints, Endpoint, EndpointChange, EndpointSet, EndpointSets, ManagedHandle,
+    OpenHandles, Side,
 };
-use crate::error::{config, lock};
+use crate::lock::lock;
 use crate::responder::ServerSocket;
 
 /// The state that all clones of a transport share: its settings, its endpoints and its open
 /// endpoint handles.
-pub(crate) struct Shared {
+pub(crate) struct ZmqShared {
     /// The validated configuration.
     pub(crate) settings: Settings,
     /// The endpoints that the sockets have bound, with their real ports.
     pub(crate) bound: BoundEndpoints,
     /// The endpoint handles that are open.
-    pub(crate) open: OpenEndpoints,
+    pub(crate) open: OpenHandles,
     /// The endpoints that the next handle is opened with. Written only while `changes` is
     /// write-locked.
     endpoints: Mutex<EndpointSets>,
@@ -33,13 +34,13 @@ pub(crate) struct Shared {
     server: OnceCell<Arc<ServerSocket>>,
 }
 
-impl Shared {
+impl ZmqShared {
     /// Creates the state of a transport that has opened nothing yet.
     pub(crate) fn new(settings: Settings, endpoints: EndpointSets) -> Self {
         Self {
             settings,
             bound: BoundEndpoints::default(),
-            open: OpenEndpoints::default(),
+            open: OpenHandles::default(),
             endpoints: Mutex::new(endpoints),
             changes: RwLock::new(()),
             server: OnceCell::new(),
@@ -80,7 +81,7 @@ impl Shared {
     pub(crate) async fn server(&self) -> Result<&Arc<ServerSocket>> {
         let open = || async {
             let server = ServerSocket::open(&self.settings, &self.serving(), &self.bound).await?;
-            self.open.remember(&(server.clone() as Arc<dyn ManagedEndpoint>)).await?;
+            self.open.remember(&(server.clone() as Arc<dyn ManagedHandle>)).await?;
             Ok(server)
         };
         self.server.get_or_try_init(open).await
@@ -118,9 +119,9 @@ impl Shared {
     }
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for ZmqShared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
+        f.debug_struct("ZmqShared")
             .field("settings", &self.settings)
             .field("bound", &self.bound)
             .finish_non_exhaustive()

@@ -1,9 +1,10 @@
 //! The subscriber: a SUB socket, its subscriptions, and the receiver that decodes its events.
 //!
 //! The receiver and the filters share one [`Subscriber`]. Both read the socket through the
-//! [`EventBuffer`]: the receiver to yield events, and [`Subscriptions`] to wait until all publishers
-//! have a new filter.
+//! [`EventBuffer`]: the receiver to yield events, and [`Subscriptions`] to wait until all
+//! publishers have a new filter.
 
+mod accepted_subscriptions;
 mod canary_sender;
 mod event_buffer;
 mod subscriptions;
@@ -16,7 +17,6 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
-use futures_util::FutureExt;
 use polywire_core::health::{EndpointReporter, EndpointRole};
 use polywire_core::transport::{
     Delivery, FilterControl, Filters, Inbound, Receiver, Subscription, WaitingTimes, async_trait,
@@ -26,13 +26,13 @@ use polywire_core::{Address, Error, Filter, Limits, Result};
 use self::canary_sender::SubscriberProbe;
 use self::event_buffer::EventBuffer;
 use self::subscriptions::Subscriptions;
+use crate::common_errors::config;
 use crate::config::Settings;
 use crate::endpoint::{
-    BindGuard, BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint, Side,
+    BindGuard, BoundEndpoints, EndpointChange, EndpointSet, ManagedHandle, Side,
 };
 use crate::engine::{self, Sub};
-use crate::error::config;
-use crate::wire::{self, Channel, Frames, Role, SyncMarker};
+use crate::wire::{self, Channel, Frames, MessageRole, SyncMarker};
 
 /// Opens a subscriber of `channel`.
 ///
@@ -51,7 +51,7 @@ pub(crate) async fn open(
     channel: &Address,
     subscription: Subscription,
     bound: &BoundEndpoints,
-) -> Result<(Arc<dyn ManagedEndpoint>, Receiver, Filters)> {
+) -> Result<(Arc<dyn ManagedHandle>, Receiver, Filters)> {
     if endpoints.is_empty() {
         return Err(config("cannot open a subscriber: the transport has no endpoint for clients"));
     }
@@ -83,9 +83,7 @@ pub(crate) async fn open(
         subscriber.subscriptions.add(filter).await?;
     }
     let probe = SubscriberProbe::new(&subscriber.subscriptions);
-    let reporter = bound.health().reporter();
-    let health = reporter.endpoint(EndpointRole::Subscriber, name, Some(Arc::new(probe)));
-    health.set_consuming(true);
+    let health = subscriber.bind_guard.add_handle(EndpointRole::Subscriber, name, Arc::new(probe));
     let limits = settings.limits;
     let receiver = EventReceiver {
         subscriber: subscriber.clone(),
@@ -117,25 +115,24 @@ impl Subscriber {
         let real = engine::change_endpoint(&*self.socket, change).await?;
         self.bind_guard.note(change, real.as_ref());
         if (change.side, change.adds) == (Side::Connect, true) {
-            self.bind_guard.watch_peers(|| self.socket.peer_counts());
+            let refusals = self.socket.refusals();
+            self.bind_guard.watch_peers(&refusals, || self.socket.peer_counts());
         }
         Ok(real)
     }
 }
 
-impl ManagedEndpoint for Subscriber {
+#[async_trait]
+impl ManagedHandle for Subscriber {
     /// Changes an endpoint, and waits until the connected publishers have all subscriptions. A
     /// closed subscriber changes nothing.
-    fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
-        let changed = async {
-            if self.closed.load(Ordering::Acquire) {
-                return Ok(None);
-            }
-            let real = self.apply(change).await?;
-            self.subscriptions.settle().await?;
-            Ok(real)
-        };
-        changed.boxed()
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
+        if self.closed.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let real = self.apply(change).await?;
+        self.subscriptions.settle().await?;
+        Ok(real)
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {
@@ -173,29 +170,31 @@ struct EventReceiver {
     /// Estimates of the time that events with a time to live were on their way.
     waiting_times: WaitingTimes,
     /// Health of the subscriber.
-    health: EndpointReporter,
+    health: Arc<EndpointReporter>,
 }
 
 impl EventReceiver {
     /// Decodes an event. Returns `None` for an event of another channel, and for a late answer to a
     /// sync marker.
     ///
-    /// An event that cannot be decoded is an error, with its topic. The stream goes on after an
-    /// error. Other kinds of messages are dropped.
+    /// An event that cannot be decoded is an error, with its topic. So is the answer of a publisher
+    /// that accepts fewer subscriptions than there are. The stream goes on after an error. Other
+    /// kinds of messages are dropped.
     fn read(&self, first: &Bytes, frames: Frames) -> Option<Result<Delivery>> {
         let topic = match self.channel.topic(first) {
             Some(Ok(topic)) => topic,
             Some(Err(error)) => return Some(Err(error)),
             None => {
-                if SyncMarker::read(first).is_some() {
-                    self.subscriber.subscriptions.note_answer(&frames);
-                }
-                return None;
+                let is_answer = SyncMarker::is_marker(first);
+                return is_answer
+                    .then(|| self.subscriber.subscriptions.note_answer(&frames))
+                    .flatten()
+                    .map(Err);
             }
         };
         let sent = wire::sent_at(&frames);
         match wire::decode(frames, &self.limits) {
-            Ok((Role::Event, mut message)) => {
+            Ok((MessageRole::Event, mut message)) => {
                 message.topic = Some(topic);
                 // An event has no reply.
                 message.id = None;
@@ -230,9 +229,13 @@ impl Stream for EventReceiver {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            let Some((first, frames)) = ready!(self.buffer.poll_take(cx)) else {
-                self.health.set_consuming(false);
-                return Poll::Ready(None);
+            let (first, frames) = match ready!(self.buffer.poll_take(cx)) {
+                Some(Ok(arrival)) => arrival,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => {
+                    self.health.set_consuming(false);
+                    return Poll::Ready(None);
+                }
             };
             if let Some(item) = self.read(&first, frames) {
                 return Poll::Ready(Some(item));
@@ -250,7 +253,7 @@ impl Inbound for EventReceiver {
     }
 
     fn health(&self) -> Option<EndpointReporter> {
-        Some(self.health.clone())
+        Some((*self.health).clone())
     }
 }
 

@@ -9,7 +9,7 @@ use polywire_core::{Address, Capabilities, Result, Transport, Window};
 
 use crate::config::{Engine, ZmqBuilder};
 use crate::endpoint::Side;
-use crate::shared::Shared;
+use crate::shared::ZmqShared;
 use crate::{publisher, puller, pusher, requester, responder, subscriber, url};
 
 #[doc = include_str!("../docs/sockets.md")]
@@ -39,7 +39,7 @@ use crate::{publisher, puller, pusher, requester, responder, subscriber, url};
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Zmq(Arc<Shared>);
+pub struct Zmq(Arc<ZmqShared>);
 
 impl Zmq {
     /// Makes a transport from a URL: `zmq+tcp://host:port` or `zmq+ipc:///path/x.sock`, with more
@@ -191,7 +191,7 @@ impl ZmqBuilder {
     /// [`ErrorKind::Unsupported`]: polywire_core::ErrorKind::Unsupported
     pub fn build(self) -> Result<Zmq> {
         let (settings, endpoints) = self.settings()?;
-        Ok(Zmq(Arc::new(Shared::new(settings, endpoints))))
+        Ok(Zmq(Arc::new(ZmqShared::new(settings, endpoints))))
     }
 }
 

@@ -9,18 +9,18 @@
 #[cfg(feature = "engine-omq")]
 mod curve_options;
 #[cfg(feature = "engine-omq")]
-mod security_options;
+mod numbered_lines;
 #[cfg(feature = "engine-omq")]
-mod source_lines;
+mod security_options;
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use polywire_core::{Error, Result};
 
+use crate::common_errors::config;
 use crate::config::{Engine, ZmqBuilder};
 use crate::endpoint::Side;
-use crate::error::config;
 
 /// Parses a URL into a builder, and reads the secrets that its options name.
 ///

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use polywire_conformance::{Backend, Direction, Hook, Proxy, Space, Suite};
+use polywire_conformance::{Backend, Direction, FaultProxy, Hook, Space, Suite};
 use polywire_core::{AnyTransport, Error, ErrorKind, Result};
 use polywire_zmq::{Engine, Zmq, ZmqBuilder};
 use tokio::sync::Mutex as AsyncMutex;
@@ -45,7 +45,7 @@ struct Ports {
     engine: Engine,
     serving: Mutex<Vec<Zmq>>,
     /// The TCP proxies by the address that they connect to.
-    proxies: AsyncMutex<BTreeMap<String, Proxy>>,
+    proxies: AsyncMutex<BTreeMap<String, FaultProxy>>,
 }
 
 impl Ports {
@@ -62,7 +62,7 @@ impl Ports {
         let target = endpoint.trim_start_matches("tcp://").to_owned();
         let mut proxies = self.proxies.lock().await;
         if !proxies.contains_key(&target) {
-            let proxy = Proxy::start(&*target).await.map_err(|error| {
+            let proxy = FaultProxy::start(&*target).await.map_err(|error| {
                 Error::new(ErrorKind::Disconnected, "cannot start the TCP proxy").with_source(error)
             })?;
             proxies.insert(target.clone(), proxy);
@@ -112,7 +112,7 @@ impl Space for Ports {
     }
 
     async fn heal(&self) -> Result<()> {
-        self.proxies.lock().await.values().for_each(Proxy::heal);
+        self.proxies.lock().await.values().for_each(FaultProxy::heal);
         Ok(())
     }
 }

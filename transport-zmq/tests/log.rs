@@ -23,7 +23,17 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
+use self::refusing::RefusingPeer;
+
+#[path = "it/support/address.rs"]
+mod address;
+#[path = "it/support/refusing.rs"]
+mod refusing;
+
 const PATIENCE: Duration = Duration::from_secs(60);
+
+const REFUSED: &str = "the peer refuses the connection; retrying";
+const ACCEPTED: &str = "the peer accepts the connection again";
 
 type Fields = BTreeMap<&'static str, String>;
 
@@ -122,7 +132,7 @@ async fn lost_and_restored_connection_is_logged_with_its_endpoint() {
         Engine::Zeromq,
     ] {
         let (lines, _guard) = watch();
-        let serving = serve(builder(engine).bind("tcp://127.0.0.1:*")).await;
+        let serving = serve(builder(engine).bind(format!("tcp://{}:*", address::own_host()))).await;
         let endpoint = serving.local_endpoints()[0].clone();
         let calling = builder(engine).connect(&endpoint).build().unwrap();
         let client = Client::connect(&calling, "a", MessagePack).timeout(PATIENCE).await.unwrap();
@@ -162,6 +172,52 @@ async fn connecting_and_disconnecting_servers_are_logged() {
     assert_eq!(lines.wait_for("WARN", "connection lost").await["endpoint"], came["endpoint"]);
 }
 
+#[tokio::test]
+async fn refusal_is_one_error_until_the_peer_accepts() {
+    for engine in [
+        #[cfg(feature = "engine-omq")]
+        Engine::Omq,
+        #[cfg(feature = "engine-zeromq")]
+        Engine::Zeromq,
+    ] {
+        let (lines, _guard) = watch();
+        // A socket for each endpoint, and one for all endpoints.
+        let [called, pulled] = [RefusingPeer::bind().await, RefusingPeer::bind().await];
+        let calling = builder(engine).connect(&called.endpoint).build().unwrap();
+        let _client = Client::connect(&calling, "a", MessagePack).await.unwrap();
+        let pulling = builder(engine).connect(&pulled.endpoint).build().unwrap();
+        let _puller: Puller<u32> = Puller::bind(&pulling, "jobs", MessagePack).await.unwrap();
+        lines.wait_for("ERROR", REFUSED).await;
+        let (called, pulled) = (called.stop().await, pulled.stop().await);
+        let refused = lines.find(REFUSED);
+        assert_eq!(refused.len(), 2, "{refused:?}");
+        for endpoint in [&called, &pulled] {
+            assert!(refused.iter().any(|line| line["endpoint"] == *endpoint), "{refused:?}");
+        }
+        assert_eq!(lines.find(ACCEPTED), []);
+
+        let _serving = serve(builder(engine).bind(&called)).await;
+        assert_eq!(lines.wait_for("INFO", ACCEPTED).await["endpoint"], called);
+        let accepting = async {
+            loop {
+                let pushing = builder(engine).bind(&pulled).build().unwrap();
+                if let Ok(pusher) = Pusher::connect(&pushing, "jobs", MessagePack).await {
+                    return (pushing, pusher);
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let _pusher = timeout(PATIENCE, accepting).await.expect("the endpoint is free");
+        let both = async {
+            while lines.find(ACCEPTED).len() < 2 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, both).await.expect("the puller is accepted");
+        assert_eq!((lines.find(REFUSED).len(), lines.find(ACCEPTED).len()), (2, 2));
+    }
+}
+
 #[cfg(feature = "curve")]
 #[tokio::test]
 async fn denied_peer_is_logged_on_both_sides() {
@@ -180,9 +236,9 @@ async fn denied_peer_is_logged_on_both_sides() {
     let calling =
         calling.curve_client(CurveClient::new(public).keys(unknown_keys)).build().unwrap();
     let _client = Client::connect(&calling, "a", MessagePack).await.unwrap();
-    let refused =
-        lines.wait_for("WARN", "the peer denied access: wrong credentials, or not allowed").await;
+    let refused = lines.wait_for("ERROR", REFUSED).await;
     assert_eq!(refused["endpoint"], serving.local_endpoints()[0]);
+    assert_eq!(refused["reason"], "the peer denied access: wrong credentials, or not allowed");
     // The key of the peer is logged in another thread.
     let failed = lines.wait_for("WARN", "handshakes of peers failed").await;
     assert!(failed["reason"].contains("CURVE"), "{failed:?}");
@@ -192,7 +248,7 @@ async fn denied_peer_is_logged_on_both_sides() {
 #[cfg(feature = "engine-omq")]
 #[tokio::test]
 async fn failed_handshakes_are_throttled() {
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     let (lines, _guard) = watch();
     let serving = serve(builder(Engine::Omq).bind("tcp://127.0.0.1:*")).await;
@@ -201,7 +257,7 @@ async fn failed_handshakes_are_throttled() {
         let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nHost: polywire.test\r\n\r\n").await.unwrap();
         // Until the server closes the connection.
-        let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut Vec::new()).await;
+        let _ = stream.read_to_end(&mut Vec::new()).await;
     }
     let line = lines.wait_for("WARN", "handshakes of peers failed").await;
     assert_eq!(line["count"], "1");
@@ -229,24 +285,59 @@ async fn short_connections_are_throttled() {
     }
 }
 
+/// Ten one-way calls to a server that closes before it has begun any of them.
 #[cfg(feature = "engine-omq")]
 #[tokio::test]
-async fn pusher_that_is_dropped_before_its_transport_is_closed_is_logged() {
+async fn one_way_calls_of_a_server_that_closes_are_counted() {
+    const LOST: &str = "dropped one-way calls: no server here begins them";
     let (lines, _guard) = watch();
+    let serving = builder(Engine::Omq).bind("tcp://127.0.0.1:*").linger(PATIENCE).build().unwrap();
+    let _server = Server::bind(&serving, "a").window(polywire_core::Window::new(1)).await.unwrap();
+    let calling = builder(Engine::Omq).connect(&serving.local_endpoints()[0]).build().unwrap();
+    let client = Client::connect(&calling, "a", MessagePack).timeout(PATIENCE).await.unwrap();
+    for number in 0..10 {
+        client.request("m").send(&number).await.unwrap();
+    }
+    assert_eq!(lines.find(LOST), []);
+    serving.close().await.unwrap();
+    let counts = lines.find(LOST).into_iter().map(|line| line["count"].parse::<u64>().unwrap());
+    assert_eq!(counts.sum::<u64>(), 10, "{:?}", lines.find(LOST));
+}
+
+#[cfg(feature = "engine-omq")]
+#[tokio::test]
+async fn handles_that_are_dropped_before_their_transport_is_closed_are_logged() {
+    let (lines, _guard) = watch();
+    let serving = serve(builder(Engine::Omq).bind("tcp://127.0.0.1:*")).await;
     let pulling = builder(Engine::Omq).bind("tcp://127.0.0.1:*").build().unwrap();
     let _puller = Puller::<u32>::bind(&pulling, "jobs", MessagePack).await.unwrap();
     for closes in [true, false] {
+        let calling = builder(Engine::Omq).connect(&serving.local_endpoints()[0]).build().unwrap();
+        let client = Client::connect(&calling, "a", MessagePack).timeout(PATIENCE).await.unwrap();
+        client.request("m").send(&()).await.unwrap();
+        let publishing = builder(Engine::Omq).bind("tcp://127.0.0.1:*").build().unwrap();
+        let publisher =
+            polywire_core::Publisher::connect(&publishing, "weather", MessagePack).await.unwrap();
+        publisher.publish("t", &1).await.unwrap();
         let pushing = builder(Engine::Omq).connect(&pulling.local_endpoints()[0]).build().unwrap();
         let pusher = Pusher::connect(&pushing, "jobs", MessagePack).await.unwrap();
         pusher.push(&1).await.unwrap();
         if closes {
-            pushing.close().await.unwrap();
+            for transport in [&calling, &publishing, &pushing] {
+                transport.close().await.unwrap();
+            }
         }
-        drop((pusher, pushing));
-        let warnings = lines.find(
-            "a pusher was dropped before its transport was closed: if the runtime ends now, jobs \
-             that are not sent yet are lost",
+        drop((client, publisher, pusher, calling, publishing, pushing));
+    }
+    for (handle, messages) in
+        [("client", "one-way calls"), ("publisher", "events"), ("pusher", "jobs")]
+    {
+        let line = format!(
+            "a {handle} was dropped before its transport was closed: if the runtime ends now, \
+             {messages} that are not sent yet are lost"
         );
-        assert_eq!(warnings.len(), usize::from(!closes));
+        // The task of a client ends later.
+        lines.wait_for("WARN", &line).await;
+        assert_eq!(lines.find(&line).len(), 1, "those that were closed before are not logged");
     }
 }

@@ -1,5 +1,8 @@
 //! Instructions and allocations of a call over memory, counted by valgrind: the same on a busy
 //! machine. The subjects add the router, the context, the macro and the layers one by one.
+//!
+//! Counts differ a little between builds, so a small growth is allowed. Those of another compiler
+//! are compared only in part.
 
 mod counted;
 mod recorded;
@@ -18,6 +21,8 @@ const SUBJECTS: [&str; 12] = [
 ];
 
 /// The figures that a change must not exceed.
+///
+/// JSON with the compiler that built the program, and with three figures for each subject.
 const FILE: &str = "bench/costs.json";
 
 /// Options of `cargo xtask costs`.
@@ -37,6 +42,8 @@ pub(crate) struct CostsOptions {
 /// Builds `polywire-overhead`, and prints the costs of each subject as a table.
 ///
 /// An unknown subject is an error before anything is built. Nothing is compared without `--check`.
+///
+/// `--check` compares the chosen subjects alone. `--write` always counts and records all subjects.
 ///
 /// # Errors
 ///

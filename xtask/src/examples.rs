@@ -1,4 +1,8 @@
 //! The examples: each runs on the transports that it is for, and prints the expected lines.
+//!
+//! Each example is a process of its own, so two runs over memory share nothing. The lines that an
+//! example has to print are in `expected`. The calculator and the shop consist of several
+//! processes, and have modules of their own.
 
 mod calculator;
 mod expected;
@@ -17,6 +21,7 @@ use crate::broker;
 use crate::programs;
 use crate::temporary::TemporaryFolder;
 
+/// The URL for a run over memory.
 const MEMORY: &str = "mem://example";
 
 /// Options of `cargo xtask examples`.
@@ -28,6 +33,12 @@ pub(crate) struct ExampleOptions {
 }
 
 /// Builds all examples with the features of the workspace, as the tests do, and runs them.
+///
+/// Examples for memory alone come first, before the node starts. Then follow the examples for each
+/// transport, the retries, all transports in one process, the calculator, and the shop. One node
+/// serves all examples, and ends with the task.
+///
+/// The first failure ends the task. In the end, the folder for temporary files has to be empty.
 pub(crate) fn run(shell: &Shell, options: &ExampleOptions) -> Result<()> {
     let programs = programs::build_examples(shell)?;
     let temporary = TemporaryFolder::create("examples")?;

@@ -41,6 +41,9 @@ enum SoakTransport {
 /// Runs the named scenarios of AMQP, or all; or the tests of ZeroMQ that take minutes.
 ///
 /// The tests of ZeroMQ are ignored ones of `polywire-zmq`, which need no broker.
+///
+/// The first word `amqp` may be left out. The program starts nodes of the chosen version itself;
+/// the tests of ZeroMQ ignore the version.
 pub(crate) fn run(shell: &Shell, options: &FaultOptions) -> Result<()> {
     if let [first, arguments @ ..] = options.arguments.as_slice()
         && first == "zmq"
@@ -61,6 +64,10 @@ pub(crate) fn run(shell: &Shell, options: &FaultOptions) -> Result<()> {
 /// Runs the scenario without an end of its own.
 ///
 /// The program starts and restarts its own nodes of the version.
+///
+/// # Errors
+///
+/// If the version cannot be prepared, if an operation is lost, or if memory grows.
 pub(crate) fn soak(shell: &Shell, options: &SoakOptions) -> Result<()> {
     let SoakTransport::Amqp { minutes } = &options.transport;
     let minutes = minutes.to_string();

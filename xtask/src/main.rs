@@ -1,4 +1,10 @@
 //! The tasks of the workspace: `cargo xtask --help`.
+//!
+//! Each task is a module with a function `run`, and its options are a type of the same module. All
+//! tasks share one shell, whose folder is the root of the workspace.
+//!
+//! A task ends with its first error. Checks that are independent of one another, such as those of
+//! style, all run before the task fails.
 
 mod bench;
 mod broker;
@@ -44,7 +50,7 @@ enum Task {
     Faults(faults::FaultOptions),
     /// Runs the fault scenario without an end of its own, and watches memory.
     Soak(faults::SoakOptions),
-    /// Checks prose, sizes, import cycles, manifests and the list of the public surface.
+    /// Checks prose, sizes, import cycles, type names, manifests and the public surface.
     Style,
     /// Prints the public surface of the published crates.
     PublicApi(public_api::PublicApiOptions),
@@ -52,6 +58,10 @@ enum Task {
     ReleaseCheck,
 }
 
+/// Runs the task of the command line.
+///
+/// An error goes to standard error with all its causes. Wrong arguments end the process with code
+/// 2, before a task starts.
 fn main() -> ExitCode {
     match run(&Task::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,6 +74,9 @@ fn main() -> ExitCode {
 
 /// Runs a task in the root of the workspace, wherever cargo was called. An error ends the process
 /// with code 1.
+///
+/// Only the shell changes its folder, and the process keeps that of the caller. So a path that a
+/// task opens without the shell has to be absolute.
 fn run(task: &Task) -> Result<()> {
     let shell = Shell::new()?;
     shell.change_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));

@@ -11,6 +11,8 @@ use xshell::{Shell, cmd};
 pub(crate) struct Program {
     /// The folder of its package below the workspace, or `polywire` for the root, then the target:
     /// `transport-zmq/conformance`. Unit tests of a library are `core/units`.
+    ///
+    /// Unit tests of a binary have the name of the binary, too: `faults/polywire-faults units`.
     pub(crate) name: String,
     /// The root of its package.
     pub(crate) folder: PathBuf,
@@ -38,6 +40,10 @@ pub(crate) fn build_examples(shell: &Shell) -> Result<Vec<Program>> {
 
 /// Runs cargo, and returns the programs that cargo names in its messages, those that were fresh
 /// included. Warnings and errors of the compiler go to standard error.
+///
+/// # Errors
+///
+/// If the build fails, or if a line of cargo's standard output is no JSON.
 fn build(shell: &Shell, command: &[&str]) -> Result<Vec<Program>> {
     let format = "--message-format=json-render-diagnostics";
     let messages = cmd!(shell, "cargo {command...} {EVERYTHING...} {format}").read()?;
@@ -54,6 +60,8 @@ fn build(shell: &Shell, command: &[&str]) -> Result<Vec<Program>> {
 }
 
 /// Reads a `compiler-artifact` message of cargo, whose executable is at `path`.
+///
+/// The first kind of the target decides on the name: tests and examples have names of their own.
 fn program(message: &Value, path: &str, workspace: &std::path::Path) -> Result<Program> {
     let text =
         |value: &Value| value.as_str().map(str::to_owned).context("a name in cargo's output");

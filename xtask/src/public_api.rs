@@ -1,6 +1,9 @@
 //! The public surface of the published crates as a sorted list, kept in `docs/public-api.txt`.
 //!
 //! A change of the list is a change for users: the list makes it visible in reviews.
+//!
+//! `surface` finds the paths of all items, and `render` describes an item as lines. The style task
+//! compares the list with the kept one.
 
 mod render;
 mod surface;
@@ -23,18 +26,21 @@ pub(crate) struct PublicApiOptions {
     write: bool,
 }
 
-/// The crates by their names in Rust, with their roots.
-const CRATES: [(&str, &str); 7] = [
+/// The published crates by their names in Rust, with their roots.
+pub(crate) const CRATES: [(&str, &str); 8] = [
     ("polywire", "src/lib.rs"),
     ("polywire_amqp", "transport-amqp/src/lib.rs"),
     ("polywire_app", "app/src/lib.rs"),
     ("polywire_codec", "codec/src/lib.rs"),
+    ("polywire_conformance", "conformance-tests/src/lib.rs"),
     ("polywire_core", "core/src/lib.rs"),
     ("polywire_macros", "macros/src/lib.rs"),
     ("polywire_zmq", "transport-zmq/src/lib.rs"),
 ];
 
 /// Prints the list, or writes it.
+///
+/// The kept list is replaced without a look at its changes.
 pub(crate) fn run(shell: &Shell, options: &PublicApiOptions) -> Result<()> {
     let list = list(&shell.current_dir())?;
     if options.write {
@@ -46,6 +52,9 @@ pub(crate) fn run(shell: &Shell, options: &PublicApiOptions) -> Result<()> {
 }
 
 /// Fails if `docs/public-api.txt` is stale, and names the lines that differ.
+///
+/// A removed line begins with `-` and an added one with `+`. Without a kept list, every line is an
+/// added one. The order of the lines does not matter.
 pub(crate) fn check(shell: &Shell) -> Result<Check> {
     let expected = list(&shell.current_dir())?;
     let kept = fs::read_to_string(file(shell)).unwrap_or_default();
@@ -76,4 +85,24 @@ fn list(workspace: &Path) -> Result<String> {
         }
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::source::source_files;
+
+    #[test]
+    fn list_has_each_published_crate() {
+        let shell = Shell::new().unwrap();
+        shell.change_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+        let manifests = source_files(&shell, "*Cargo.toml").unwrap();
+        let published = manifests.iter().filter(|it| !it.text.contains("publish = false"));
+        let published: BTreeSet<_> =
+            published.map(|manifest| manifest.path.with_file_name("src/lib.rs")).collect();
+        let listed: BTreeSet<_> = CRATES.iter().map(|(_, root)| PathBuf::from(root)).collect();
+        assert_eq!(listed, published);
+    }
 }

@@ -1,5 +1,8 @@
 //! The Rust sources of the workspace, as far as the checks of style and of the public surface read
 //! them.
+//!
+//! Git lists the files, and the declarations of a crate lead to its modules. The code is parsed and
+//! not compiled, so macros are not expanded.
 
 mod crates;
 mod names;

@@ -7,6 +7,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context, Result, ensure};
 
 /// An empty folder, removed when dropped.
+///
+/// By hand and not by the crate `tempfile`: `cargo xtask` would build it before each command, for a
+/// name and two calls of `std::fs`.
+///
+/// The content is removed as well, also after an error of the task. A task that a signal ends
+/// leaves its folder.
 pub(crate) struct TemporaryFolder(PathBuf);
 
 /// The number of the next folder of this process; the id of the process makes names unique on the
@@ -16,6 +22,12 @@ static LAST: AtomicU32 = AtomicU32::new(0);
 impl TemporaryFolder {
     /// Creates a folder in the system's temporary one. The path is short: paths of sockets in it
     /// may have 108 bytes.
+    ///
+    /// The name is `polywire-PURPOSE-PROCESS-NUMBER`. `TMPDIR` of this process selects the place.
+    ///
+    /// # Errors
+    ///
+    /// If the folder exists already, or if the place is not writable.
     pub(crate) fn create(purpose: &str) -> Result<Self> {
         let number = LAST.fetch_add(1, Ordering::Relaxed);
         let name = format!("polywire-{purpose}-{}-{number}", std::process::id());
@@ -30,6 +42,8 @@ impl TemporaryFolder {
     }
 
     /// Fails if the folder is not empty, and names the entries.
+    ///
+    /// The entries are sorted by name, and a subfolder counts as one entry.
     pub(crate) fn check_empty(&self) -> Result<()> {
         let mut left = Vec::new();
         for entry in fs::read_dir(&self.0)? {

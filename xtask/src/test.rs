@@ -76,7 +76,8 @@ pub(crate) fn run(shell: &Shell, options: &TestOptions) -> Result<()> {
     if let Some(node) = &node {
         println!("a private node of RabbitMQ {} serves the tests", node.ctl(&["version"])?.trim());
         environment.push(("POLYWIRE_AMQP_URL".into(), node.url().into()));
-        environment.push((conformance::REPORTS.into(), conformance::fresh_reports(shell)?.into()));
+        let reports = conformance::fresh_reports(shell, options.broker)?;
+        environment.push((conformance::REPORTS.into(), reports.into()));
     }
     let summary = pool::run(shell, jobs, options.jobs, &environment)?;
     println!("\n{summary}");
@@ -107,10 +108,9 @@ fn suite_on(shell: &Shell, version: BrokerVersion, programs: &[Program]) -> Resu
     let stated = broker.start()?.ctl(&["version"])?;
     let stated = stated.trim();
     println!("the suite runs on RabbitMQ {stated} as well");
-    let mut environment = broker.environment();
-    // Its reports are no part of the matrix.
+    // Its reports are no part of the matrix. All other jobs may have another version.
     let reports = shell.create_dir(format!("target/conformance-{stated}"))?;
-    environment.push((conformance::REPORTS.into(), reports.into()));
+    let environment = vec![broker.selection(), (conformance::REPORTS.into(), Some(reports.into()))];
     let suite = |program| Job::suite_on(program, stated, environment.clone());
     Ok(programs.iter().find_map(suite))
 }

@@ -13,10 +13,10 @@ use tokio::time::timeout;
 use super::endpoint::{ListenerEndpoint, ServerEndpoint, WorkerEndpoint};
 use super::endpoints::Endpoints;
 use super::into_service::IntoService;
-use super::lifecycle::{Lifecycle, Phase};
+use super::lifecycle::{ComponentLifecycle, Phase};
 use super::tasks::Tasks;
 use crate::exit::{BoxError, Exit};
-use crate::layers::{Layers, Role};
+use crate::layers::{LayerRole, Layers};
 use crate::transport::AppTransport;
 
 /// Handle of a component that starts or runs. Clones are handles of the same component.
@@ -32,7 +32,7 @@ struct Inner {
     grace: Duration,
     transport: AppTransport,
     layers: Layers,
-    lifecycle: Arc<Lifecycle>,
+    lifecycle: Arc<ComponentLifecycle>,
     endpoints: Endpoints,
     tasks: Tasks,
 }
@@ -45,7 +45,7 @@ impl Component {
         transport: AppTransport,
         layers: Layers,
     ) -> Self {
-        let lifecycle = Arc::new(Lifecycle::new());
+        let lifecycle = Arc::new(ComponentLifecycle::new());
         let endpoints = Endpoints::new(transport.clone(), lifecycle.clone());
         let tasks = Tasks::new(lifecycle.clone());
         let name = Arc::from(name);
@@ -98,7 +98,7 @@ impl Component {
         S: Service,
     {
         let name = name.into();
-        let service = self.wrap(Role::Server, &name, service);
+        let service = self.wrap(LayerRole::Server, &name, service);
         self.0.endpoints.add(Arc::new(ServerEndpoint { name, options, service })).await
     }
 
@@ -140,7 +140,7 @@ impl Component {
         H: IntoService<D, M>,
     {
         let name = name.into();
-        let service = self.wrap(Role::Worker, &name, handler.into_service(dialect.clone()));
+        let service = self.wrap(LayerRole::Worker, &name, handler.into_service(dialect.clone()));
         self.0.endpoints.add(Arc::new(WorkerEndpoint { name, dialect, options, service })).await
     }
 
@@ -182,12 +182,12 @@ impl Component {
         H: IntoService<D, M>,
     {
         let name = name.into();
-        let service = self.wrap(Role::Listener, &name, handler.into_service(dialect.clone()));
+        let service = self.wrap(LayerRole::Listener, &name, handler.into_service(dialect.clone()));
         self.0.endpoints.add(Arc::new(ListenerEndpoint { name, dialect, options, service })).await
     }
 
     /// Puts the layers of the component around a service.
-    fn wrap(&self, role: Role, name: &str, service: impl Service) -> Arc<impl Service> {
+    fn wrap(&self, role: LayerRole, name: &str, service: impl Service) -> Arc<impl Service> {
         Arc::new(self.0.layers.wrap(role, name, service))
     }
 
@@ -297,7 +297,7 @@ impl Component {
                 if !unbound.is_empty() {
                     return Some(format!("not consuming: {}", unbound.join(", ")));
                 }
-                self.0.transport.unready().map(|health| health.to_string())
+                self.0.transport.unready()
             }
         }
     }
@@ -308,7 +308,7 @@ impl Component {
     }
 
     /// Returns the lifecycle.
-    pub(crate) fn lifecycle(&self) -> &Lifecycle {
+    pub(crate) fn lifecycle(&self) -> &ComponentLifecycle {
         &self.0.lifecycle
     }
 

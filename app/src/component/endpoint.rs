@@ -116,6 +116,10 @@ where
     async fn bind(&self, transport: &AppTransport) -> Result<(EndpointHandle, Serving)> {
         let bind = Worker::bind(transport, &*self.name, self.dialect.clone());
         let worker = (self.options)(bind).await?;
+        #[cfg(feature = "metrics")]
+        transport.note_dead_letters(polywire_core::transport::DeadLetterSource::Queue(
+            (&*self.name).try_into()?,
+        ));
         let handle = EndpointHandle::Work(worker.handle());
         Ok((handle, worker.serve(self.service.clone())))
     }
@@ -146,6 +150,8 @@ where
     }
 
     async fn bind(&self, transport: &AppTransport) -> Result<(EndpointHandle, Serving)> {
+        #[cfg(feature = "metrics")]
+        let transport = &transport.for_listener();
         let bind = Listener::bind(transport, &*self.name, self.dialect.clone());
         let listener = (self.options)(bind).await?;
         let handle = EndpointHandle::Work(listener.handle());

@@ -13,14 +13,14 @@ use tokio::time::timeout;
 #[cfg(feature = "metrics")]
 use super::counts::{Counts, keep};
 use super::endpoint::{Endpoint, EndpointHandle};
-use super::lifecycle::Lifecycle;
+use super::lifecycle::ComponentLifecycle;
 use crate::exit::Exit;
 use crate::transport::AppTransport;
 
 /// All endpoints, each bound or not. Only this file changes the list.
 pub(super) struct Endpoints {
     transport: AppTransport,
-    lifecycle: Arc<Lifecycle>,
+    lifecycle: Arc<ComponentLifecycle>,
     /// Serializes the methods that bind. Drains never take it.
     binding: tokio::sync::Mutex<()>,
     entries: Arc<Mutex<Entries>>,
@@ -61,7 +61,7 @@ enum Binding {
 
 impl Endpoints {
     /// Creates an empty list.
-    pub(super) fn new(transport: AppTransport, lifecycle: Arc<Lifecycle>) -> Self {
+    pub(super) fn new(transport: AppTransport, lifecycle: Arc<ComponentLifecycle>) -> Self {
         let entries = Entries { all: Vec::new(), is_consuming: true, stops: 0, is_closed: false };
         let entries = Arc::new(Mutex::new(entries));
         Self { transport, lifecycle, binding: tokio::sync::Mutex::default(), entries }
@@ -316,7 +316,8 @@ mod tests {
     async fn stop_does_not_wait_for_a_bind_which_comes_too_late_then() {
         let mut routes = Routes::new();
         routes.add(None, AnyTransport::new(Memory::new()));
-        let endpoints = Endpoints::new(AppTransport::new(routes), Arc::new(Lifecycle::new()));
+        let endpoints =
+            Endpoints::new(AppTransport::new(routes), Arc::new(ComponentLifecycle::new()));
         let permits = Arc::new(Semaphore::new(0));
         let endpoint = ServerEndpoint {
             name: "a".to_owned(),

@@ -10,7 +10,7 @@ use crate::exit::Exit;
 /// A phase is never entered twice, and the order never turns back: starting, serving, stopping,
 /// ended. A component may stop while it starts. Waits see each change, since they subscribe before
 /// they look.
-pub(crate) struct Lifecycle {
+pub(crate) struct ComponentLifecycle {
     phase: watch::Sender<Phase>,
     /// Set when the drain shall not wait any longer.
     is_hurried: watch::Sender<bool>,
@@ -38,7 +38,7 @@ pub(crate) struct Stop {
     pub(crate) cause: Option<Exit>,
 }
 
-impl Lifecycle {
+impl ComponentLifecycle {
     /// Creates the lifecycle of a component that starts.
     pub(crate) fn new() -> Self {
         let (phase, is_hurried) = (watch::Sender::new(Phase::Starting), watch::Sender::new(false));
@@ -53,6 +53,11 @@ impl Lifecycle {
     /// Returns whether endpoints may still be added.
     pub(crate) fn is_open(&self) -> bool {
         matches!(*self.phase.borrow(), Phase::Starting | Phase::Serving)
+    }
+
+    /// Returns whether nothing runs any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(*self.phase.borrow(), Phase::Ended(_))
     }
 
     /// Notes the end of the setup, unless a stop was requested meanwhile.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::JoinSet;
 
-use super::lifecycle::Lifecycle;
+use super::lifecycle::ComponentLifecycle;
 use crate::exit::{BoxError, Exit};
 
 /// The tasks. Their number is bounded by the program, which spawns them.
@@ -12,13 +12,13 @@ use crate::exit::{BoxError, Exit};
 /// A task that ends stays in the set until the next one is spawned. Dropping the set aborts the
 /// tasks that are left.
 pub(super) struct Tasks {
-    lifecycle: Arc<Lifecycle>,
+    lifecycle: Arc<ComponentLifecycle>,
     running: Mutex<JoinSet<()>>,
 }
 
 impl Tasks {
     /// Creates an empty set.
-    pub(super) fn new(lifecycle: Arc<Lifecycle>) -> Self {
+    pub(super) fn new(lifecycle: Arc<ComponentLifecycle>) -> Self {
         Self { lifecycle, running: Mutex::default() }
     }
 
@@ -50,7 +50,7 @@ impl Tasks {
 
 /// Ends the component when the task panics.
 struct FailOnDrop {
-    lifecycle: Arc<Lifecycle>,
+    lifecycle: Arc<ComponentLifecycle>,
     name: String,
     /// Set until the task has returned.
     is_armed: bool,

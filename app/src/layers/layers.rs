@@ -43,7 +43,7 @@ pub struct Layers {
 
 /// Role of the endpoint that a service runs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
+pub(crate) enum LayerRole {
     Server,
     Worker,
     Listener,
@@ -113,7 +113,7 @@ impl Layers {
     /// From the outside: the trace, the metrics, the log of failures, the layers of the program,
     /// the service. The type of the service is erased only if the program has layers. Without them,
     /// a request costs no further allocation.
-    pub(crate) fn wrap<S: Service>(&self, role: Role, name: &str, service: S) -> impl Service {
+    pub(crate) fn wrap<S: Service>(&self, role: LayerRole, name: &str, service: S) -> impl Service {
         let service = match self.own.split_first() {
             None => Wrapped::Plain(service),
             Some(_) => {
@@ -151,20 +151,20 @@ impl fmt::Debug for Layers {
     }
 }
 
-fn trace(role: Role, name: &str) -> Trace {
+fn trace(role: LayerRole, name: &str) -> Trace {
     match role {
-        Role::Server => Trace::server(name),
-        Role::Worker => Trace::worker(name),
-        Role::Listener => Trace::listener(name),
+        LayerRole::Server => Trace::server(name),
+        LayerRole::Worker => Trace::worker(name),
+        LayerRole::Listener => Trace::listener(name),
     }
 }
 
 #[cfg(feature = "metrics")]
-fn metrics(role: Role, name: &str) -> Metrics {
+fn metrics(role: LayerRole, name: &str) -> Metrics {
     match role {
-        Role::Server => Metrics::server(name),
-        Role::Worker => Metrics::worker(name),
-        Role::Listener => Metrics::listener(name),
+        LayerRole::Server => Metrics::server(name),
+        LayerRole::Worker => Metrics::worker(name),
+        LayerRole::Listener => Metrics::listener(name),
     }
 }
 
@@ -181,6 +181,63 @@ impl<S: Service> Service for Wrapped<S> {
         match self {
             Self::Plain(service) => service.call(request).await,
             Self::Erased(service) => service.call(request).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use polywire_core::{Fault, Message, service_fn};
+
+    use super::*;
+    use crate::recorded_log::RecordedLog;
+
+    /// Calls a service within `layers` that fails.
+    async fn fail(layers: &Layers) {
+        let failing = service_fn(|_: Request| async {
+            let fault = Fault::new(Code::Application, "none left").with_kind("OutOfStock");
+            Err::<Reply, CallError>(fault.into())
+        });
+        let service = layers.wrap(LayerRole::Server, "stock", failing);
+        assert!(service.call(Request::new(Message::new(""))).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn failures_are_logged_unless_they_are_expected_or_the_layer_is_left_out() {
+        let (log, _guard) = RecordedLog::begin();
+        let (failed, expected) = ("WARN failed", "DEBUG failed as expected");
+        for (layers, line) in [
+            (Layers::new(), Some(failed)),
+            (Layers::default().expect_kind("OutOfPaper"), Some(failed)),
+            (Layers::new().expect_kind("OutOfStock"), Some(expected)),
+            (Layers::new().expect_code(Code::Application), Some(expected)),
+            (Layers::new().without_failure_log(), None),
+            (Layers::none(), None),
+        ] {
+            fail(&layers).await;
+            assert_eq!(log.take(), Vec::from_iter(line), "{layers:?}");
+        }
+    }
+
+    #[cfg(feature = "prometheus")]
+    #[test]
+    fn requests_are_measured_unless_the_layer_is_left_out() {
+        use futures_util::FutureExt;
+        use metrics_exporter_prometheus::PrometheusBuilder;
+
+        for (layers, is_measured) in [
+            (Layers::new(), true),
+            (Layers::new().without_metrics(), false),
+            (Layers::none(), false),
+        ] {
+            let recorder = PrometheusBuilder::new().build_recorder();
+            let handle = recorder.handle();
+            let called = ::metrics::with_local_recorder(&recorder, || fail(&layers).now_or_never());
+            assert!(called.is_some(), "the service answers at once");
+            let text = handle.render();
+            let has_failure = text.contains("polywire_requests_total{")
+                && text.contains("outcome=\"Application\"");
+            assert_eq!(has_failure, is_measured, "{text}");
         }
     }
 }

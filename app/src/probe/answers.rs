@@ -11,34 +11,32 @@
 //! Before the first connection, `/ready` and `/canary` answer 503. HEAD is answered like GET,
 //! without the text; other methods get 405.
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use futures_util::future::join_all;
 use http_body_util::Full;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Response, StatusCode};
-use polywire_core::health::{CanaryEcho, EndpointCanary};
+use polywire_core::health::CanaryEcho;
 use polywire_core::{ErrorKind, Result};
 
 use super::render::Render;
+use crate::canaries::send_canaries;
 use crate::component::Component;
+
+/// The component that the answers are about, or the reason for which there is none.
+pub(crate) type Subject = Result<Component, String>;
 
 /// An answer over HTTP.
 pub(super) type Answer = Response<Full<Bytes>>;
 
 /// Sends a canary through the queue of each endpoint, and answers with the outcomes.
-pub(super) async fn canary(component: Option<&Component>) -> Answer {
-    let Some(component) = component else {
-        return text(StatusCode::SERVICE_UNAVAILABLE, "waiting for the broker\n");
+pub(super) async fn canary(subject: Result<&Component, &String>) -> Answer {
+    let component = match subject {
+        Ok(component) => component,
+        Err(reason) => return text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     };
-    // At the same time, so that all are back before the connection ends.
-    let healths: Vec<_> = component.transport().healths().collect();
-    let is_known = healths.iter().any(|health| health.current().is_known());
-    let reports = join_all(healths.iter().map(|health| health.canary(CANARY_MAX))).await;
-    let endpoints = reports.into_iter().flat_map(|report| report.endpoints);
-    let outcome = |EndpointCanary { role, name, outcome, .. }| (format!("{role} {name}"), outcome);
-    canaries(is_known, endpoints.map(outcome).collect())
+    let transport = component.transport();
+    let is_known = transport.healths().any(|health| health.current().is_known());
+    canaries(is_known, send_canaries(transport).await)
 }
 
 /// Returns the answer with the outcomes by endpoint. A transport may have canaries for some
@@ -71,14 +69,11 @@ pub(super) fn busy() -> Answer {
     text(StatusCode::TOO_MANY_REQUESTS, "another canary is on its way\n")
 }
 
-/// Time for the canaries; less than a connection may take.
-const CANARY_MAX: Duration = Duration::from_secs(5);
-
-/// Answers the request for `path`. There is no component before the first connection.
+/// Answers the request for `path`.
 pub(super) fn answer(
     method: &Method,
     path: &str,
-    component: Option<&Component>,
+    subject: Result<&Component, &String>,
     render: Option<&Render>,
 ) -> Answer {
     if !matches!(*method, Method::GET | Method::HEAD) {
@@ -87,14 +82,16 @@ pub(super) fn answer(
     match path {
         // The runtime answers, so the process is alive. A restart would not bring a broker back.
         "/live" => text(StatusCode::OK, "alive\n"),
-        "/ready" => match unreadiness(component) {
+        "/ready" => match unreadiness(subject) {
             None => text(StatusCode::OK, "ready\n"),
             Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
         },
         "/metrics" => match render {
             Some(render) => {
                 #[cfg(feature = "metrics")]
-                component.inspect(|component| component.record());
+                if let Ok(component) = subject {
+                    component.record();
+                }
                 text(StatusCode::OK, render.text())
             }
             None => text(StatusCode::NOT_FOUND, "the program exports no metrics\n"),
@@ -104,10 +101,10 @@ pub(super) fn answer(
 }
 
 /// Returns the reason for which the component is not ready; `None` if it is.
-fn unreadiness(component: Option<&Component>) -> Option<String> {
-    match component {
-        None => Some("waiting for the broker".to_owned()),
-        Some(component) => component.unreadiness(),
+fn unreadiness(subject: Result<&Component, &String>) -> Option<String> {
+    match subject {
+        Ok(component) => component.unreadiness(),
+        Err(reason) => Some(reason.clone()),
     }
 }
 
@@ -124,6 +121,8 @@ fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use polywire_codec::MessagePack;
     use polywire_core::health::CanaryReceiver;
     use polywire_core::{AnyTransport, Client, Error, Memory, Router, Window};
@@ -131,6 +130,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::canaries::CANARY_MAX;
     use crate::layers::Layers;
     use crate::routes::Routes;
     use crate::transport::AppTransport;
@@ -187,7 +187,7 @@ mod tests {
         }
         // No canary comes back while the windows are full.
         let asked = Instant::now();
-        assert_eq!(canary(Some(&component)).await.status(), 503);
+        assert_eq!(canary(Ok(&component)).await.status(), 503);
         assert_eq!(asked.elapsed().as_secs(), CANARY_MAX.as_secs());
     }
 }

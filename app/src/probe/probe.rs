@@ -10,15 +10,15 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use polywire_core::transport::LogThrottle;
 use polywire_core::{Error, ErrorKind, Result};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{interval, sleep, timeout};
 
-use super::answers::{answer, busy, canary};
+use super::answers::{Subject, answer, busy, canary};
 use super::render::Render;
-use crate::component::Component;
 
 /// A port that answers probes about a component. Dropping it closes the port.
 ///
@@ -31,8 +31,7 @@ pub(crate) struct Probe {
 
 /// State that the port and its connections share.
 struct State {
-    /// `None` before the first connection to the broker.
-    component: Mutex<Option<Component>>,
+    subject: Mutex<Subject>,
     render: Option<Render>,
     /// Held while a canary is on its way, so that a client cannot flood the queues.
     canary: tokio::sync::Mutex<()>,
@@ -64,11 +63,11 @@ impl Probe {
         })?;
         let local = listener.local_addr().map_or(address, |local| local);
         if !local.ip().is_loopback() {
-            tracing::warn!(address = %local, "probes are answered beyond the loopback interface");
+            tracing::info!(address = %local, "probes are answered beyond the loopback interface");
         }
         tracing::info!(address = %local, "answering probes");
         let state = Arc::new(State {
-            component: Mutex::default(),
+            subject: Mutex::new(Err("waiting for the broker".to_owned())),
             render,
             canary: tokio::sync::Mutex::new(()),
         });
@@ -76,12 +75,14 @@ impl Probe {
         Ok(Self { state, task })
     }
 
-    /// Answers about this component from now on.
+    /// Answers about this component from now on, or with the reason for which there is none.
     ///
     /// Replaces the component of the attempt to start before. The probe keeps the component alive
-    /// until the port is closed.
-    pub(crate) fn watch(&self, component: &Component) {
-        *self.state.lock() = Some(component.clone());
+    /// until the next one, or until the port is closed.
+    pub(crate) fn watch(&self, subject: Subject) {
+        let before = std::mem::replace(&mut *self.state.lock(), subject);
+        // Outside of the lock: the probe may be the last owner.
+        drop(before);
     }
 
     /// Closes the port, which is free when the future resolves. If the future is dropped, the port
@@ -101,9 +102,9 @@ impl Drop for Probe {
 
 impl State {
     // No code panics while it holds the lock.
-    /// Locks the component. The lock is never held across an await.
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Component>> {
-        self.component.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Locks the subject. The lock is never held across an await.
+    fn lock(&self) -> std::sync::MutexGuard<'_, Subject> {
+        self.subject.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -114,6 +115,7 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     let mut upkeep = interval(UPKEEP);
+    let failures = LogThrottle::new();
     loop {
         let accepted = async {
             let permit = permits.clone().acquire_owned().await;
@@ -129,7 +131,9 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(?error, "cannot accept a probe");
+                    if let Some(count) = failures.note() {
+                        tracing::warn!(?error, count, "cannot accept probes");
+                    }
                     sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -145,19 +149,19 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
 
 /// Answers the one request of a connection.
 ///
-/// Closes the connection after the answer, or after 10 s. The component is the one of the moment at
+/// Closes the connection after the answer, or after 10 s. The subject is the one of the moment at
 /// which the request arrives.
 async fn converse(stream: TcpStream, state: Arc<State>) {
     let service = service_fn(|request: Request<Incoming>| {
-        let (state, component) = (state.clone(), state.lock().clone());
+        let (state, subject) = (state.clone(), state.lock().clone());
         async move {
             let (method, path) = (request.method(), request.uri().path());
             let answer = match (method, path) {
                 (&(Method::GET | Method::HEAD), "/canary") => match state.canary.try_lock() {
-                    Ok(_turn) => canary(component.as_ref()).await,
+                    Ok(_turn) => canary(subject.as_ref()).await,
                     Err(_) => busy(),
                 },
-                _ => answer(method, path, component.as_ref(), state.render.as_ref()),
+                _ => answer(method, path, subject.as_ref(), state.render.as_ref()),
             };
             Ok::<_, Infallible>(answer)
         }

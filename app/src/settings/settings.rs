@@ -34,6 +34,8 @@ pub struct Settings {
     pub(crate) grace: Duration,
     /// `None` waits without a limit.
     pub(crate) start_wait: Option<Duration>,
+    /// The interval of canaries.
+    pub(crate) canary: Option<Duration>,
     pub(crate) probe: Option<SocketAddr>,
     /// The variables of the environment with our prefix that no setting has.
     pub(crate) unknown: Vec<String>,
@@ -57,8 +59,10 @@ struct NamedUrl {
 const DEFAULT_GRACE: Duration = Duration::from_secs(25);
 /// Long enough for a broker that starts at the same time.
 const DEFAULT_START_WAIT: Duration = Duration::from_mins(1);
-/// Upper bound of both times: a longer one is a mistake of the unit.
+/// Upper bound of all times: a longer one is a mistake of the unit.
 pub(super) const TIME_MAX: Duration = Duration::from_hours(24);
+/// Lower bound of the interval of canaries, each of which is a message of the broker.
+pub(super) const CANARY_MIN: Duration = Duration::from_secs(1);
 
 impl Settings {
     /// Creates the settings of the service with this name, which appears in logs. There is no
@@ -71,6 +75,7 @@ impl Settings {
             routes: Vec::new(),
             grace: DEFAULT_GRACE,
             start_wait: Some(DEFAULT_START_WAIT),
+            canary: None,
             probe: None,
             unknown: Vec::new(),
             error: None,
@@ -143,6 +148,24 @@ impl Settings {
     #[must_use]
     pub fn wait_forever(self) -> Self {
         Self { start_wait: None, ..self }
+    }
+
+    /// Sets the interval at which the component sends a canary through the queue of each of its
+    /// servers, workers and listeners, from 1 second to 24 hours. By default, it sends none.
+    ///
+    /// While the last canary of an endpoint did not come back within 5 seconds, the component is
+    /// not [ready](crate::Component::is_ready). A canary waits behind the requests of the queue: it
+    /// is late, too, while all handlers of the window run for longer. Endpoints without canaries do
+    /// not count.
+    #[must_use]
+    pub fn canary(mut self, every: Duration) -> Self {
+        self.canary = Some(every);
+        if every < CANARY_MIN && self.error.is_none() {
+            let error = config("cannot start: the setting is out of bounds");
+            let error = error.with("setting", "canary").with("value", format!("{every:?}"));
+            self.error = Some(error.with("least", format!("{CANARY_MIN:?}")));
+        }
+        self.checked("canary", every)
     }
 
     /// Sets the address of `/live`, `/ready`, `/metrics` and `/canary`. By default, there are none.
@@ -284,5 +307,9 @@ mod tests {
         let settings = Settings::new("a").url("mem://a").start_wait(Duration::MAX).wait_forever();
         assert_eq!(settings.check().unwrap_err().detail("setting"), Some("start_wait"));
         assert!(Settings::new("a").url("mem://a").grace(Duration::ZERO).check().is_ok());
+        for every in [Duration::ZERO, Duration::MAX] {
+            let error = Settings::new("a").url("mem://a").canary(every).check().unwrap_err();
+            assert_eq!(error.detail("setting"), Some("canary"), "{error}");
+        }
     }
 }

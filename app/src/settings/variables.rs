@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use polywire_core::secret::Secret;
 
 use super::duration;
-use super::settings::{Settings, TIME_MAX, config};
+use super::settings::{CANARY_MIN, Settings, TIME_MAX, config};
 use crate::url_variable::{URL_VARIABLE as URL, variable_name};
 
 /// The prefix of all variables.
@@ -14,6 +14,7 @@ const PREFIX: &str = "POLYWIRE_";
 const SERVICE: &str = "POLYWIRE_SERVICE";
 const GRACE: &str = "POLYWIRE_GRACE";
 const START_WAIT: &str = "POLYWIRE_START_WAIT";
+const CANARY: &str = "POLYWIRE_CANARY";
 const PROBE: &str = "POLYWIRE_PROBE";
 
 impl Settings {
@@ -26,6 +27,7 @@ impl Settings {
     /// | `POLYWIRE_SERVICE` | `orders` | the name |
     /// | `POLYWIRE_GRACE` | `250ms`, `25s`, `2m`, `1h` | [`grace`](Self::grace) |
     /// | `POLYWIRE_START_WAIT` | `1m`, `forever` | [`start_wait`](Self::start_wait) |
+    /// | `POLYWIRE_CANARY` | `30s`, `off` | [`canary`](Self::canary) |
     /// | `POLYWIRE_PROBE` | `9464` (on 127.0.0.1), `0.0.0.0:9464`, `off` | [`probe`](Self::probe) |
     ///
     /// A variable that is not set, or is empty, changes nothing. A malformed one is an error that
@@ -71,7 +73,7 @@ impl Settings {
 type Apply = fn(&mut Settings, &str) -> Result<(), &'static str>;
 
 /// The variables. No error contains a value: a secret may have got into the wrong variable.
-const VARIABLES: [(&str, Apply); 5] = [
+const VARIABLES: [(&str, Apply); 6] = [
     (URL, |settings, value| {
         settings.url = Some(Secret::new(value));
         Ok(())
@@ -91,6 +93,17 @@ const VARIABLES: [(&str, Apply); 5] = [
             value => {
                 let wait = duration::parse(value).filter(|wait| *wait <= TIME_MAX);
                 Some(wait.ok_or("write a time such as 1m, at most 24h, or forever")?)
+            }
+        };
+        Ok(())
+    }),
+    (CANARY, |settings, value| {
+        settings.canary = match value {
+            "off" => None,
+            value => {
+                let every = duration::parse(value);
+                let every = every.filter(|every| (CANARY_MIN..=TIME_MAX).contains(every));
+                Some(every.ok_or("write a time such as 30s, from 1s to 24h, or off")?)
             }
         };
         Ok(())
@@ -134,6 +147,7 @@ mod tests {
             (SERVICE, "orders-2"),
             (GRACE, "250ms"),
             (START_WAIT, "forever"),
+            (CANARY, "30s"),
             (PROBE, "9464"),
             ("POLYWIRE_GRCAE", "1m"),
             ("PATH", "/bin"),
@@ -144,6 +158,8 @@ mod tests {
         assert_eq!(settings.urls().unwrap()[1].0.as_deref(), Some("ORDERS_EU"));
         assert_eq!((&*settings.service, settings.grace), ("orders-2", Duration::from_millis(250)));
         assert_eq!(settings.start_wait, None);
+        assert_eq!(settings.canary, Some(Duration::from_secs(30)));
+        assert_eq!(read(&[(CANARY, "off")]).canary, None);
         assert_eq!(settings.probe, Some(SocketAddr::from(([127, 0, 0, 1], 9464))));
         assert_eq!(read(&[(PROBE, "0.0.0.0:80")]).probe, Some(SocketAddr::from(([0; 4], 80))));
         assert_eq!(read(&[(PROBE, "off")]).probe, None);
@@ -189,8 +205,14 @@ mod tests {
 
     #[test]
     fn empty_variables_change_nothing() {
-        let settings =
-            read(&[(URL, ""), (SERVICE, ""), (GRACE, ""), (START_WAIT, ""), (PROBE, "")]);
+        let settings = read(&[
+            (URL, ""),
+            (SERVICE, ""),
+            (GRACE, ""),
+            (START_WAIT, ""),
+            (CANARY, ""),
+            (PROBE, ""),
+        ]);
         settings.check().unwrap();
         assert_eq!(settings.urls().unwrap()[0].1.reveal(), "mem://default");
         assert_eq!((&*settings.service, settings.grace), ("orders", Duration::from_secs(25)));
@@ -199,9 +221,14 @@ mod tests {
 
     #[test]
     fn malformed_variable_is_named_and_its_value_is_not() {
-        for (name, value) in
-            [(GRACE, "hunter2"), (GRACE, "25h"), (START_WAIT, "hunter2"), (PROBE, "hunter2:1")]
-        {
+        for (name, value) in [
+            (GRACE, "hunter2"),
+            (GRACE, "25h"),
+            (START_WAIT, "hunter2"),
+            (CANARY, "hunter2"),
+            (CANARY, "0s"),
+            (PROBE, "hunter2:1"),
+        ] {
             let error = read(&[(name, value)]).check().unwrap_err();
             assert_eq!(error.detail("variable"), Some(name));
             assert!(!error.to_string().contains("hunter2"), "{error}");

@@ -1,15 +1,17 @@
 //! Publishing and consuming, stopped apart.
 
 use libtest_mimic::Trial;
-use polywire::app::{BoxError, Component, Exit};
+use polywire::app::{App, BoxError, Component, Exit, Settings};
 use polywire::{CallError, Client, ErrorKind, MessagePack, Publisher, Pusher};
 use tokio::sync::{mpsc, watch};
 
+use crate::http::free_address;
 use crate::shop::{add, adder, app, memory_url};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
         alone clients_publish_while_consuming_is_stopped,
+        alone endpoints_over_zeromq_are_bound_again_by_the_resume,
         paused handlers_of_an_unfinished_stop_are_waited_for_by_the_resume,
         alone stopped_publishing_refuses_calls_jobs_and_events,
     ]
@@ -49,6 +51,50 @@ async fn clients_publish_while_consuming_is_stopped() {
     assert!(matches!(component.stop().await, Exit::Drained));
     let error = component.resume_consuming().await.map(|()| component.is_ready());
     assert!(!error.unwrap());
+}
+
+/// Works on the queue `name`: each job goes to the channel.
+pub(crate) async fn work(
+    component: &Component,
+    name: &str,
+    done: mpsc::Sender<u32>,
+) -> Result<(), BoxError> {
+    let handler = move |job: u32| {
+        let done = done.clone();
+        async move {
+            // The test may have ended.
+            let _ = done.send(job).await;
+            Ok(())
+        }
+    };
+    Ok(component.work(name, MessagePack, handler).await?)
+}
+
+async fn endpoints_over_zeromq_are_bound_again_by_the_resume() {
+    let (adder_url, jobs_url) =
+        (format!("zmq+tcp://{}", free_address()), format!("zmq+tcp://{}", free_address()));
+    // One server after the other shares the socket of a transport.
+    let settings = Settings::new("adder").url(&adder_url).url_of("jobs", &jobs_url);
+    let (done, mut arrived) = mpsc::channel(1);
+    let setup = async |component: Component| -> Result<(), BoxError> {
+        component.serve("adder", adder()).await?;
+        work(&component, "jobs", done.clone()).await
+    };
+    let component = App::new(settings, polywire::connect).start(setup).await.unwrap();
+    assert_eq!(add(&adder_url, "adder").await.unwrap(), 5);
+    component.stop_consuming().await.unwrap();
+    assert!(!component.is_ready());
+
+    component.resume_consuming().await.unwrap();
+    assert!(component.is_ready());
+    assert_eq!(add(&adder_url, "adder").await.unwrap(), 5);
+    let pushing = polywire::connect(&jobs_url).await.unwrap();
+    let pusher = Pusher::connect(&pushing, "jobs", MessagePack).await.unwrap();
+    pusher.push(&7_u32).await.unwrap();
+    assert_eq!(arrived.recv().await, Some(7));
+    component.serve("late", adder()).await.unwrap();
+    assert_eq!(add(&adder_url, "late").await.unwrap(), 5);
+    assert!(matches!(component.stop().await, Exit::Drained));
 }
 
 async fn handlers_of_an_unfinished_stop_are_waited_for_by_the_resume() {

@@ -17,6 +17,7 @@ mod layers;
 mod probes;
 mod program;
 mod restarts;
+mod settings;
 mod shop;
 mod signals;
 mod starts;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         layers::trials(),
         probes::trials(),
         restarts::trials(),
+        settings::trials(),
         signals::trials(),
         starts::trials(),
     ];

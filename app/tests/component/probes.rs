@@ -1,20 +1,29 @@
 //! The port of the probes.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
-use polywire::app::{App, BoxError, Component, Settings};
+use polywire::app::{App, BoxError, Component, Exit, Settings};
+use polywire::{
+    AnyTransport, Client, Error, ErrorKind, Group, MessagePack, Puller, Pusher, Result, Router,
+    Window,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
 
 use crate::http::{free_address, get, send};
-use crate::shop::{PATIENCE, add, adder, memory_url};
+use crate::shop::{PATIENCE, add, adder, memory_url, peer};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
         alone metrics_are_those_of_the_recorder,
         alone metrics_are_those_of_the_programs_function,
+        alone dead_letters_of_workers_and_listeners_are_a_metric,
+        alone failure_of_the_start_is_the_reason_of_the_readiness,
+        paused lost_canary_turns_readiness_off_until_one_comes_back,
         alone head_is_answered_like_get_without_the_text,
         alone malformed_requests_are_refused,
         alone idle_connections_are_closed,
@@ -92,6 +101,104 @@ async fn metrics_are_those_of_the_programs_function() {
         assert_eq!((status, text.is_none_or(|text| text == body)), (expected, true), "{body}");
         component.stop().await;
     }
+}
+
+async fn dead_letters_of_workers_and_listeners_are_a_metric() {
+    let (url, probe) = (memory_url(), free_address());
+    let transport = peer(&url);
+    let pusher = Pusher::connect(&transport, "unread", MessagePack).await.unwrap();
+    pusher.push(&7_u32).await.unwrap();
+    let mut jobs: Puller<u32> = Puller::bind(&transport, "unread", MessagePack).await.unwrap();
+    jobs.next().await.unwrap().unwrap().dead_letter("a test").unwrap();
+    drop(jobs);
+    let settings = Settings::new("reader").url(&url).probe(probe);
+    let app = App::new(settings, polywire::connect).prometheus();
+    let setup = async |app: Component| {
+        drop(Puller::<u32>::bind(app.transport(), "pulled", MessagePack).await?);
+        app.work("unread", MessagePack, async |_: u32| Ok(())).await?;
+        let listening = app.listen_with(
+            "orders",
+            MessagePack,
+            |listener| listener.group(Group::new("billing").unwrap()),
+            async |_: u32| Ok(()),
+        );
+        Ok::<_, BoxError>(listening.await?)
+    };
+    let component = app.start(setup).await.unwrap();
+    let line = "polywire_dead_letters{source=\"queue\",name=\"unread\",group=\"\"} 1";
+    let of_group = "polywire_dead_letters{source=\"group\",name=\"orders\",group=\"billing\"} 0";
+    for line in [line, of_group] {
+        let counting = async { while !get(probe, "/metrics").await.1.contains(line) {} };
+        timeout(PATIENCE, counting).await.expect("the dead letters are counted");
+    }
+    // The program may have no use for the dead letters of its pullers.
+    let (_, text) = get(probe, "/metrics").await;
+    assert!(!text.contains("name=\"pulled\""), "{text}");
+    component.stop().await;
+}
+
+async fn failure_of_the_start_is_the_reason_of_the_readiness() {
+    let (probe, attempts) = (free_address(), AtomicU32::new(0));
+    let (begins, mut begun) = mpsc::channel(1);
+    let settings = Settings::new("adder").url(memory_url()).probe(probe).wait_forever();
+    let app = App::new(settings, move |_: &str| {
+        let (attempt, begins) = (attempts.fetch_add(1, Ordering::SeqCst), begins.clone());
+        async move {
+            if attempt == 0 {
+                return Err(Error::new(ErrorKind::Disconnected, "no broker listens: a test"));
+            }
+            begins.send(()).await.unwrap();
+            std::future::pending::<Result<AnyTransport>>().await
+        }
+    });
+    let asking = async {
+        begun.recv().await.unwrap();
+        get(probe, "/ready").await
+    };
+    let answer = tokio::select! {
+        _ = app.start(setup) => unreachable!(),
+        answer = asking => answer,
+    };
+    assert_eq!(answer, (503, "cannot start yet: no broker listens: a test\n".to_owned()));
+}
+
+async fn lost_canary_turns_readiness_off_until_one_comes_back() {
+    let (url, every) = (memory_url(), Duration::from_secs(30));
+    let (begins, mut begun) = mpsc::channel(1);
+    let (release, released) = watch::channel(false);
+    let setup = async |app: Component| {
+        let (begins, released) = (begins.clone(), released.clone());
+        let router = Router::new(MessagePack).method("wait", move |(): ()| {
+            let (begins, mut released) = (begins.clone(), released.clone());
+            async move {
+                begins.send(()).await.unwrap();
+                released.wait_for(|released| *released).await.unwrap();
+                Ok(())
+            }
+        });
+        let serving = app.serve_with("waiter", |server| server.window(Window::new(1)), router);
+        Ok::<_, BoxError>(serving.await?)
+    };
+    let settings = Settings::new("waiter").url(&url).canary(every);
+    let component = App::new(settings, polywire::connect).start(setup).await.unwrap();
+    let client = Client::connect(&peer(&url), "waiter", MessagePack).await.unwrap();
+    let client = client.with_timeout(Duration::from_hours(1));
+    let call = tokio::spawn(async move { client.call::<()>("wait", &()).await });
+    begun.recv().await.unwrap();
+    // No canary comes back while the window is full. The clock is paused.
+    let begun = tokio::time::Instant::now();
+    while component.is_ready() {
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert!(begun.elapsed() < 2 * every, "{:?}", begun.elapsed());
+    release.send_replace(true);
+    call.await.unwrap().unwrap();
+    let released = tokio::time::Instant::now();
+    while !component.is_ready() {
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert!(released.elapsed() < every, "{:?}", released.elapsed());
+    assert!(matches!(component.stop().await, Exit::Drained));
 }
 
 async fn head_is_answered_like_get_without_the_text() {

@@ -2,7 +2,7 @@
 
 use std::process::{ExitCode, Stdio, Termination};
 
-use polywire::app::{App, BoxError, Component};
+use polywire::app::{App, BoxError, Component, Exit, shutdown_signal};
 use polywire::{MessagePack, Router};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -25,6 +25,7 @@ pub(crate) fn run_if_asked() -> Option<ExitCode> {
         "sleeper-in-setup" => runtime.block_on(app.run(sleeper_in_setup)),
         "two-endpoints" => runtime.block_on(app.run(two_endpoints)),
         "failing-task" => runtime.block_on(app.run(failing_task)),
+        "without-app" => runtime.block_on(without_app()),
         "failing-setup" => runtime.block_on(app.run(|_| async { Err("no database".into()) })),
         role => panic!("there is no role {role}"),
     };
@@ -68,6 +69,21 @@ async fn two_endpoints(app: Component) -> Result<(), BoxError> {
     app.serve("naps", Router::new(MessagePack)).await?;
     app.work("naps.eu", MessagePack, async |_: u32| Ok(())).await?;
     Ok(())
+}
+
+/// Waits for a signal.
+async fn without_app() -> Exit {
+    let bound = async {
+        println!("bound");
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        // Polled first, so the process listens when it says so.
+        biased;
+        () = shutdown_signal() => {}
+        () = bound => {}
+    }
+    Exit::Drained
 }
 
 async fn failing_task(app: Component) -> Result<(), BoxError> {

@@ -2,7 +2,7 @@
 
 use libtest_mimic::Trial;
 use polywire::app::{BoxError, Component, Exit, Settings};
-use polywire::{App, CallError, Client, ErrorKind, MessagePack, Transport};
+use polywire::{Address, App, CallError, Client, ErrorKind, MessagePack, Transport};
 
 use crate::http::{free_address, get};
 use crate::shop::{add, adder, memory_url};
@@ -13,6 +13,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         alone component_over_zeromq_starts_again_after_its_stop,
         alone component_of_clients_is_ready_with_the_servers_that_it_uses,
         alone transports_without_endpoints_leave_the_component_ready,
+        alone health_of_a_name_is_that_of_its_own_transport,
         alone endpoints_are_added_while_the_component_runs,
     ]
 }
@@ -21,15 +22,18 @@ async fn setup(app: Component) -> Result<(), BoxError> {
     Ok(app.serve("adder", adder()).await?)
 }
 
-/// Starts and stops a component several times, with its probe port.
-async fn starts_again(url: &str) {
+/// Starts and stops a component several times, with its probe port. Its service is `name`.
+pub(crate) async fn starts_again(url: &str, name: &str) {
     let probe = free_address();
-    let app = App::new(Settings::new("adder").url(url).probe(probe), polywire::connect);
+    let app = App::new(Settings::new(name).url(url).probe(probe), polywire::connect);
     for _ in 0..3 {
+        let setup = async |component: Component| -> Result<(), BoxError> {
+            Ok(component.serve(name, adder()).await?)
+        };
         let component = app.start(setup).await.unwrap();
         assert!(component.is_ready());
         assert_eq!(get(probe, "/ready").await.0, 200);
-        assert_eq!(add(url, "adder").await.unwrap(), 5);
+        assert_eq!(add(url, name).await.unwrap(), 5);
         let exit = component.stop().await;
         assert!(matches!(exit, Exit::Drained), "{exit}");
         assert!(!component.is_ready());
@@ -39,13 +43,13 @@ async fn starts_again(url: &str) {
 
 async fn component_over_memory_starts_again_after_its_stop() {
     let url = memory_url();
-    starts_again(&url).await;
+    starts_again(&url, "adder").await;
     let error = add(&url, "adder").await.unwrap_err();
     assert!(matches!(&error, CallError::Failed(error) if error.kind() == ErrorKind::Unroutable));
 }
 
 async fn component_over_zeromq_starts_again_after_its_stop() {
-    starts_again(&format!("zmq+tcp://{}", free_address())).await;
+    starts_again(&format!("zmq+tcp://{}", free_address()), "adder").await;
 }
 
 async fn component_of_clients_is_ready_with_the_servers_that_it_uses() {
@@ -97,6 +101,19 @@ async fn transports_without_endpoints_leave_the_component_ready() {
     assert!(component.is_ready(), "{component:?}");
     component.stop_consuming().await.unwrap();
     assert!(!component.is_ready());
+    assert!(matches!(component.stop().await, Exit::Drained));
+}
+
+async fn health_of_a_name_is_that_of_its_own_transport() {
+    let url = || format!("zmq+tcp://{}", free_address());
+    let settings = Settings::new("adder").url_of("unused", url()).url_of("adder", url());
+    let component = App::new(settings, polywire::connect).start(setup).await.unwrap();
+    let name = |name: &'static str| Address::new(name).unwrap();
+    let transport = component.transport();
+    assert!(!transport.health().current().is_ready(), "the first transport has no handle");
+    assert!(!transport.health_of(&name("unused")).current().is_ready());
+    assert!(transport.health_of(&name("adder")).current().is_ready());
+    assert!(!transport.health_of(&name("without_url")).current().is_known());
     assert!(matches!(component.stop().await, Exit::Drained));
 }
 

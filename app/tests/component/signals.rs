@@ -19,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         alone signal_during_the_setup_drains_the_handlers,
         alone signals_during_the_setup_end_the_grace_period,
         alone signal_ends_the_wait_for_the_broker,
+        alone shutdown_signal_resolves_on_each_signal,
     ]
 }
 
@@ -113,6 +114,15 @@ async fn signals_during_the_setup_end_the_grace_period() {
     assert_eq!(call.await.unwrap(), None);
 }
 
+async fn shutdown_signal_resolves_on_each_signal() {
+    for signal in ["TERM", "INT"] {
+        let mut program = Program::start("without-app", &[]);
+        program.line("bound").await;
+        program.signal(signal);
+        assert_eq!(program.exit().await, (0, String::new()));
+    }
+}
+
 async fn signal_ends_the_wait_for_the_broker() {
     let (broker, probe) = (free_address(), free_address());
     let listener = tokio::net::TcpListener::bind(broker).await.unwrap();
@@ -126,7 +136,7 @@ async fn signal_ends_the_wait_for_the_broker() {
     );
     // The program tries to connect to a broker that says nothing, so it listens for signals by now.
     let silent = listener.accept().await.unwrap();
-    assert_eq!(get(probe, "/ready").await, (503, "waiting for the broker\n".to_owned()));
+    assert_eq!(get(probe, "/ready").await, (503, format!("waiting for the broker at {broker}\n")));
     assert_eq!(get(probe, "/live").await.0, 200);
     program.signal("TERM");
     assert_eq!(program.exit().await, (0, String::new()));

@@ -1,5 +1,7 @@
 //! Starts that have to wait, and ends by failures.
 
+use std::convert::Infallible;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -7,8 +9,8 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use polywire::app::{App, BoxError, Component, Exit, Settings};
 use polywire::{
-    AnyTransport, Client, Error, ErrorKind, MessagePack, Overflow, Publisher, Result, Router,
-    Window,
+    AnyTransport, CallError, Client, Error, ErrorKind, Fault, MessagePack, Overflow, Publisher,
+    Result, Router, Window,
 };
 use tokio::time::Instant;
 
@@ -18,10 +20,12 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials![
         paused start_waits_for_the_broker,
         paused start_wait_ends,
+        paused start_wait_that_ends_within_an_attempt_names_the_host_and_the_failure_before,
         paused setup_that_exceeds_the_start_wait_closes_its_transport,
         paused refusal_ends_the_start_at_once,
         paused transport_that_is_lost_during_the_setup_is_waited_for,
         paused service_that_a_call_of_the_setup_needs_is_waited_for,
+        paused service_that_a_call_with_a_declared_error_needs_is_waited_for,
         paused cause_of_a_stop_during_the_setup_wins,
         paused handler_that_goes_on_exceeds_the_grace_period,
         alone endpoint_that_ends_with_an_error_ends_the_component,
@@ -67,6 +71,28 @@ async fn start_wait_ends() {
     assert!(matches!(&exit, Exit::Unreachable(error) if error.kind() == ErrorKind::Disconnected));
     assert!(begun.elapsed() <= Duration::from_secs(10), "{:?}", begun.elapsed());
     assert!(attempts.load(Ordering::SeqCst) > 3);
+}
+
+async fn start_wait_that_ends_within_an_attempt_names_the_host_and_the_failure_before() {
+    let attempts = AtomicU32::new(0);
+    let url = "amqp://user:hunter2@rabbit:5672/shop";
+    let settings = Settings::new("adder").url(url).start_wait(Duration::from_secs(10));
+    let app = App::new(settings, move |_: &str| {
+        let attempt = attempts.fetch_add(1, Ordering::SeqCst);
+        async move {
+            if attempt == 0 {
+                return Err(Error::new(ErrorKind::Disconnected, "no broker listens: a test"));
+            }
+            std::future::pending::<Result<AnyTransport>>().await
+        }
+    });
+    let exit = app.start(setup).await.unwrap_err();
+    assert_eq!(exit.code(), 69, "{exit}");
+    assert_eq!(
+        exit.to_string(),
+        "not reachable within the start wait: cannot connect: no answer in time \
+         (host: rabbit:5672): no broker listens: a test"
+    );
 }
 
 async fn setup_that_exceeds_the_start_wait_closes_its_transport() {
@@ -136,6 +162,58 @@ async fn service_that_a_call_of_the_setup_needs_is_waited_for() {
     };
     let exit = app(&url).start(setup).await.unwrap_err();
     assert_eq!(exit.code(), 1, "{exit}");
+}
+
+/// A declared error.
+#[derive(Debug, Fault)]
+struct NoPrice;
+
+impl fmt::Display for NoPrice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no price")
+    }
+}
+
+impl std::error::Error for NoPrice {}
+
+/// An error of the program, with the failure of a call as its source.
+#[derive(Debug)]
+struct NoPriceList(CallError);
+
+impl fmt::Display for NoPriceList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cannot read the price list")
+    }
+}
+
+impl std::error::Error for NoPriceList {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+async fn service_that_a_call_with_a_declared_error_needs_is_waited_for() {
+    for is_wrapped in [false, true] {
+        let (url, attempts) = (memory_url(), AtomicU32::new(0));
+        let prices = app(&url);
+        let setup = async |component: Component| {
+            if attempts.fetch_add(1, Ordering::SeqCst) == 2 {
+                prices
+                    .start(async |prices: Component| Ok(prices.serve("prices", adder()).await?))
+                    .await
+                    .unwrap();
+            }
+            let client = Client::connect(component.transport(), "prices", MessagePack).await?;
+            let sum = client.request("add").declares::<NoPrice>().call::<i64>(&(2, 3)).await;
+            let sum = sum.map_err(CallError::<Infallible>::from);
+            let sum = if is_wrapped { sum.map_err(NoPriceList)? } else { sum? };
+            assert_eq!(sum, 5);
+            Ok::<_, BoxError>(())
+        };
+        let component = app(&url).start(setup).await.unwrap();
+        assert_eq!(attempts.load(Ordering::SeqCst), 3);
+        component.stop().await;
+    }
 }
 
 async fn cause_of_a_stop_during_the_setup_wins() {

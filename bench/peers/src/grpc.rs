@@ -8,7 +8,8 @@ use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status};
 
 use crate::address;
-use crate::load::Echo;
+use crate::echo::Echo;
+use crate::in_flight_max::IN_FLIGHT_MAX;
 
 mod echoes {
     #![allow(clippy::all, clippy::pedantic, missing_docs, reason = "tonic writes this code")]
@@ -26,22 +27,38 @@ pub(crate) struct Body {
     pub(crate) bytes: Bytes,
 }
 
-struct EchoServer;
+/// Bytes that a peer may send before the receiver has read them. The default of 64 KiB delays large
+/// bodies.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
+
+/// The server, which answers no call if `holds` is set.
+struct EchoServer {
+    holds: bool,
+}
 
 #[tonic::async_trait]
 impl Echoes for EchoServer {
     async fn echo(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
+        if self.holds {
+            std::future::pending::<()>().await;
+        }
         Ok(Response::new(request.into_inner()))
     }
 }
 
-/// Listens on a free port, prints it, and echoes.
-pub(crate) async fn serve() -> Result<()> {
+/// Listens on a free port, prints it, and echoes. With `holds`, answers no call.
+pub(crate) async fn serve(holds: bool) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     address::print(listener.local_addr()?)?;
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let service = EchoesServer::new(EchoServer).max_decoding_message_size(usize::MAX);
-    Ok(Server::builder().add_service(service).serve_with_incoming(incoming).await?)
+    let service = EchoesServer::new(EchoServer { holds }).max_decoding_message_size(usize::MAX);
+    let mut server = Server::builder()
+        // The default is 200.
+        .max_concurrent_streams(u32::try_from(IN_FLIGHT_MAX)?)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
+    Ok(server.add_service(service).serve_with_incoming(incoming).await?)
 }
 
 /// A client of the server.
@@ -51,7 +68,11 @@ pub(crate) struct Caller(EchoesClient<Channel>);
 impl Caller {
     /// Connects to a server.
     pub(crate) async fn connect(address: &str) -> Result<Self> {
-        let channel = Channel::from_shared(format!("http://{address}"))?.connect().await?;
+        let channel = Channel::from_shared(format!("http://{address}"))?
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .connect()
+            .await?;
         Ok(Self(EchoesClient::new(channel).max_decoding_message_size(usize::MAX)))
     }
 }

@@ -1,18 +1,21 @@
 //! async-nats: requests over a NATS server of this process's own, without persistence.
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use async_nats::Client;
 use bytes::Bytes;
 use futures_util::StreamExt;
+use tokio::time::{sleep, timeout};
 
 use crate::address;
-use crate::load::Echo;
+use crate::echo::Echo;
 
 /// The subject of the requests.
 const SUBJECT: &str = "echo";
+/// The time that the NATS server has to start.
+const START_MAX: Duration = Duration::from_secs(30);
 
 /// Starts a NATS server on a free port, prints its address, and echoes.
 pub(crate) async fn serve() -> Result<()> {
@@ -21,14 +24,10 @@ pub(crate) async fn serve() -> Result<()> {
     command.args(["--addr", "127.0.0.1", "--port", &port.to_string()]);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     end_with_parent(&mut command);
-    let _server = command.spawn().context("cannot start nats-server")?;
+    let mut process = command.spawn().context("cannot start nats-server")?;
     let server = format!("127.0.0.1:{port}");
-    let client = loop {
-        if let Ok(client) = async_nats::connect(&server).await {
-            break client;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
+    let connected = timeout(START_MAX, connect(&server, &mut process)).await;
+    let client = connected.context("cannot connect to nats-server in time")??;
     let mut requests = client.subscribe(SUBJECT).await?;
     client.flush().await?;
     address::print(&server)?;
@@ -38,6 +37,23 @@ pub(crate) async fn serve() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Connects to a NATS server that starts.
+///
+/// # Errors
+///
+/// If the process of the server ends before: `setpriv` does so where `nats-server` is missing.
+async fn connect(address: &str, process: &mut Child) -> Result<Client> {
+    loop {
+        if let Ok(client) = async_nats::connect(address).await {
+            return Ok(client);
+        }
+        if let Some(status) = process.try_wait()? {
+            bail!("cannot start nats-server, which has to be installed: ended with {status}");
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Lets a child end with this process, which is killed.

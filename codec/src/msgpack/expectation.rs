@@ -1,11 +1,12 @@
 //! A deserializer that records the type that its visitor expects.
 //!
 //! `rmp-serde` reports a mismatch by the marker that it found and does not ask the visitor for the
-//! type that was expected. [`Recording`] writes down the expectation before each value, so that the
-//! error of a mismatch can name both. Decoding through it costs one formatted name a value, and no
-//! memory that grows with the body.
+//! type that was expected. [`Recording`] writes down the expectation of one value, so that the
+//! error of a mismatch can name both. A first pass counts the values up to the mismatch, and a
+//! second one formats the expectation of the last of them: a text for each value would cost many
+//! times the decoding. Neither pass costs memory that grows with the body.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::{self, Write as _};
 
 use serde::de::{
@@ -13,41 +14,65 @@ use serde::de::{
     Visitor,
 };
 
-/// The text of the latest expectation, such as `f64` or `struct Item`.
+/// The expectation of one value of a pass, such as `f64` or `struct Item`, and a count of values.
 ///
-/// One string serves a whole pass, and is overwritten by each value. Decoding ends at the first
-/// mismatch, so the text that stays is the expectation of the value that failed. The text is the
-/// output of the visitor's `expecting`.
-pub(super) type Expectation = RefCell<String>;
+/// Decoding ends at the first mismatch, so the last value that was counted is the one that failed.
+/// The text is the output of the visitor's `expecting`.
+#[derive(Default)]
+pub(super) struct Expectation {
+    /// The values so far.
+    count: Cell<u64>,
+    /// The number of the value whose text is written; 0 for none.
+    of: u64,
+    text: RefCell<String>,
+}
+
+impl Expectation {
+    /// Creates the expectation of the value with this number, from 1. With 0, nothing is written,
+    /// and the values are counted.
+    pub(super) fn of(number: u64) -> Self {
+        Self { of: number, ..Self::default() }
+    }
+
+    /// Returns the number of values so far.
+    pub(super) fn count(&self) -> u64 {
+        self.count.get()
+    }
+
+    /// Returns the text; empty if the pass has not reached the value.
+    pub(super) fn into_text(self) -> String {
+        self.text.into_inner()
+    }
+
+    /// Counts a value, and writes its expectation if it is the one.
+    fn note(&self, expected: &dyn Expected) {
+        self.count.set(self.count.get() + 1);
+        if self.count.get() == self.of {
+            // Writing into a string cannot fail.
+            let _ = write!(self.text.borrow_mut(), "{expected}");
+        }
+    }
+}
 
 /// A deserializer, visitor, seed or access of values, whose expectations are recorded.
 ///
 /// Each value that is handed down is wrapped again, so that the recording covers all levels.
-/// Borrows of the text end before an inner visitor runs, so nested values never borrow the text
-/// twice.
 pub(super) struct Recording<'a, T> {
     inner: T,
     /// Shared by all wrappers of one pass.
-    latest: &'a Expectation,
+    expectation: &'a Expectation,
 }
 
 impl<'a, T> Recording<'a, T> {
-    /// Wraps `inner`; expectations are written into `latest`.
-    pub(super) fn new(inner: T, latest: &'a Expectation) -> Self {
-        Self { inner, latest }
+    /// Wraps `inner`, whose values are noted in `expectation`.
+    pub(super) fn new(inner: T, expectation: &'a Expectation) -> Self {
+        Self { inner, expectation }
     }
 
-    /// Records the expectation of `visitor`, and wraps the visitor.
-    ///
-    /// Replaces the expectation of the value before. The capacity of the string is kept, so most
-    /// values cost no allocation.
-    fn visit<'de, V: Visitor<'de>>(latest: &'a Expectation, visitor: V) -> Recording<'a, V> {
-        let mut text = latest.borrow_mut();
-        text.clear();
-        // Writing into a string cannot fail.
-        let _ = write!(text, "{}", &visitor as &dyn Expected);
-        drop(text);
-        Recording::new(visitor, latest)
+    /// Notes the expectation of `visitor`, and wraps the visitor.
+    fn visit<'de, V: Visitor<'de>>(expectation: &'a Expectation, visitor: V) -> Recording<'a, V> {
+        expectation.note(&visitor);
+        Recording::new(visitor, expectation)
     }
 }
 
@@ -62,7 +87,7 @@ macro_rules! deserialize {
             $($argument: $type,)*
             visitor: V,
         ) -> Result<V::Value, Self::Error> {
-            self.inner.$method($($argument,)* Self::visit(self.latest, visitor))
+            self.inner.$method($($argument,)* Self::visit(self.expectation, visitor))
         })+
     };
 }
@@ -161,23 +186,23 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Recording<'_, V> {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, value: D) -> Result<V::Value, D::Error> {
-        self.inner.visit_some(Recording::new(value, self.latest))
+        self.inner.visit_some(Recording::new(value, self.expectation))
     }
 
     fn visit_newtype_struct<D: Deserializer<'de>>(self, value: D) -> Result<V::Value, D::Error> {
-        self.inner.visit_newtype_struct(Recording::new(value, self.latest))
+        self.inner.visit_newtype_struct(Recording::new(value, self.expectation))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, values: A) -> Result<V::Value, A::Error> {
-        self.inner.visit_seq(Recording::new(values, self.latest))
+        self.inner.visit_seq(Recording::new(values, self.expectation))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<V::Value, A::Error> {
-        self.inner.visit_map(Recording::new(entries, self.latest))
+        self.inner.visit_map(Recording::new(entries, self.expectation))
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, variant: A) -> Result<V::Value, A::Error> {
-        self.inner.visit_enum(Recording::new(variant, self.latest))
+        self.inner.visit_enum(Recording::new(variant, self.expectation))
     }
 }
 
@@ -186,7 +211,7 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Recording<'_, S> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<S::Value, D::Error> {
-        self.inner.deserialize(Recording::new(value, self.latest))
+        self.inner.deserialize(Recording::new(value, self.expectation))
     }
 }
 
@@ -198,7 +223,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Recording<'_, A> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
-        self.inner.next_element_seed(Recording::new(seed, self.latest))
+        self.inner.next_element_seed(Recording::new(seed, self.expectation))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -214,11 +239,11 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Recording<'_, A> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
-        self.inner.next_key_seed(Recording::new(seed, self.latest))
+        self.inner.next_key_seed(Recording::new(seed, self.expectation))
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        self.inner.next_value_seed(Recording::new(seed, self.latest))
+        self.inner.next_value_seed(Recording::new(seed, self.expectation))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -235,8 +260,8 @@ impl<'a, 'de, A: EnumAccess<'de>> EnumAccess<'de> for Recording<'a, A> {
         self,
         seed: S,
     ) -> Result<(S::Value, Self::Variant), A::Error> {
-        let (value, variant) = self.inner.variant_seed(Recording::new(seed, self.latest))?;
-        Ok((value, Recording::new(variant, self.latest)))
+        let (value, variant) = self.inner.variant_seed(Recording::new(seed, self.expectation))?;
+        Ok((value, Recording::new(variant, self.expectation)))
     }
 }
 
@@ -250,11 +275,11 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Recording<'_, A> {
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
-        self.inner.newtype_variant_seed(Recording::new(seed, self.latest))
+        self.inner.newtype_variant_seed(Recording::new(seed, self.expectation))
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
-        self.inner.tuple_variant(len, Self::visit(self.latest, visitor))
+        self.inner.tuple_variant(len, Self::visit(self.expectation, visitor))
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -262,6 +287,6 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Recording<'_, A> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, A::Error> {
-        self.inner.struct_variant(fields, Self::visit(self.latest, visitor))
+        self.inner.struct_variant(fields, Self::visit(self.expectation, visitor))
     }
 }

@@ -17,8 +17,8 @@ use crate::unusual::{
     Wrapper,
 };
 
-/// Returns the words of the table for what becomes of a value.
-fn fate<C: Codec, T: Serialize + DeserializeOwned + Debug>(codec: &C, value: &T) -> String {
+/// Returns the cell of the table for a value: its outcome after encoding and decoding.
+fn outcome<C: Codec, T: Serialize + DeserializeOwned + Debug>(codec: &C, value: &T) -> String {
     let mut buf = BytesMut::new();
     if codec.encode(value, &mut buf).is_err() {
         return "cannot be encoded".to_owned();
@@ -31,11 +31,11 @@ fn fate<C: Codec, T: Serialize + DeserializeOwned + Debug>(codec: &C, value: &T)
     }
 }
 
-/// A value whose fate is known for both codecs.
+/// A value whose outcome is known for both codecs.
 type Sample = Box<dyn Fn() -> (String, String)>;
 
 fn sample<T: Serialize + DeserializeOwned + Debug + 'static>(value: T) -> Sample {
-    Box::new(move || (fate(&MessagePack, &value), fate(&Json, &value)))
+    Box::new(move || (outcome(&MessagePack, &value), outcome(&Json, &value)))
 }
 
 /// Returns the samples of each line of the table.
@@ -206,9 +206,9 @@ fn lines() -> Vec<(&'static str, Vec<Sample>)> {
 fn each_line_of_the_table_holds() {
     let mut table = String::new();
     for (types, samples) in lines() {
-        let fates: Vec<_> = samples.iter().map(|sample| sample()).collect();
-        let (messagepack, json) = &fates[0];
-        assert!(fates.iter().all(|fate| *fate == fates[0]), "{types}: {fates:?}");
+        let outcomes: Vec<_> = samples.iter().map(|sample| sample()).collect();
+        let (messagepack, json) = &outcomes[0];
+        assert!(outcomes.iter().all(|outcome| *outcome == outcomes[0]), "{types}: {outcomes:?}");
         table += &format!("| {types} | {messagepack} | {json} |\n");
     }
     let documented = include_str!("../../docs/types.md");

@@ -242,10 +242,10 @@ async fn is_closing(mut closing: watch::Receiver<bool>) {
 
 /// The error of an operation on a closed transport.
 pub(crate) fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "the transport is closed")
+    Error::new(ErrorKind::Closed, "cannot use the transport: it is closed")
 }
 
 /// The error of an operation on a lost connection.
 fn lost() -> Error {
-    Error::new(ErrorKind::Disconnected, "the connection to the broker was lost")
+    Error::new(ErrorKind::Disconnected, "cannot reach the broker: the connection was lost")
 }

@@ -15,7 +15,7 @@ mod wire;
 use std::net::SocketAddr;
 use std::sync::Mutex;
 
-use polywire_conformance::{Backend, Direction, Hook, Proxy, Space, Suite};
+use polywire_conformance::{Backend, Direction, FaultProxy, Hook, Space, Suite};
 use polywire_core::{AnyTransport, Error, ErrorKind, Result};
 
 use self::broker::{Broker, lock};
@@ -36,7 +36,7 @@ impl Backend for TcpBackend {
 
     async fn space(&self) -> Result<BrokerSpace> {
         let broker = Broker::start().await.map_err(no_port)?;
-        let network = Proxy::start(broker.address.to_string()).await.map_err(no_port)?;
+        let network = FaultProxy::start(broker.address.to_string()).await.map_err(no_port)?;
         Ok(BrokerSpace { address: broker.address, broker: Mutex::new(Some(broker)), network })
     }
 }
@@ -46,7 +46,7 @@ struct BrokerSpace {
     address: SocketAddr,
     /// `None` while the broker is dead.
     broker: Mutex<Option<Broker>>,
-    network: Proxy,
+    network: FaultProxy,
 }
 
 impl Space for BrokerSpace {

@@ -173,10 +173,10 @@ impl Drop for Incoming {
 
 /// The error of an operation on a closed transport.
 pub(crate) fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "the transport is closed").unsent()
+    Error::new(ErrorKind::Closed, "cannot use the transport: it is closed").unsent()
 }
 
 /// The error of an operation on a lost connection.
 pub(crate) fn lost() -> Error {
-    Error::new(ErrorKind::Disconnected, "the connection to the broker was lost")
+    Error::new(ErrorKind::Disconnected, "cannot reach the broker: the connection was lost")
 }

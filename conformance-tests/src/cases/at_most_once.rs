@@ -3,6 +3,8 @@
 //! A server dies while it holds requests. What has begun ends for its caller with a fault of its
 //! own code, soon; what has not begun runs elsewhere.
 
+mod client_is_gone;
+
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,25 +23,27 @@ use crate::names::SERVICE;
 use crate::verdict::{OrFail, Verdict, ensure};
 use crate::wait::{PATIENCE, eventually, in_time};
 
+pub use self::client_is_gone::call_whose_client_is_gone_does_not_begin;
+
 /// The time within which a caller learns of the death of its server.
-const TOLD_MAX: Duration = Duration::from_secs(2);
+const LEARNED_MAX: Duration = Duration::from_secs(2);
 
 /// The most calls that a case makes until one server has two of them.
 const CALLS_MAX: u64 = 64;
 
 /// The numbers of the calls that began, in their order. Clones share the log.
 #[derive(Clone, Default)]
-struct Begun(Arc<Mutex<Vec<u64>>>);
+pub(super) struct Begun(Arc<Mutex<Vec<u64>>>);
 
 impl Begun {
     /// Adds a call that begins.
-    fn note(&self, call: u64) {
+    pub(super) fn note(&self, call: u64) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(call);
     }
 
     /// Returns the calls that have begun, in the order of their numbers. A call that began twice is
     /// there twice.
-    fn sorted(&self) -> Vec<u64> {
+    pub(super) fn sorted(&self) -> Vec<u64> {
         let mut begun = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         begun.sort_unstable();
         begun
@@ -67,7 +71,7 @@ fn once(begun: &Begun, gate: &Arc<Semaphore>) -> Router<MessagePack> {
 /// # Errors
 ///
 /// [`Failure::Failed`](crate::Failure::Failed), if the transport does not close within 30 s.
-async fn die(server: RunningServer) -> Verdict {
+pub(super) async fn die(server: RunningServer) -> Verdict {
     let transport = server.transport.clone();
     drop(server);
     in_time(transport.close()).await
@@ -78,16 +82,19 @@ async fn die(server: RunningServer) -> Verdict {
 /// # Errors
 ///
 /// [`Failure::Failed`](crate::Failure::Failed), if the call ended with anything but
-/// [`Code::Interrupted`], or later than [`TOLD_MAX`].
+/// [`Code::Interrupted`], or later than [`LEARNED_MAX`].
 fn interrupted(outcome: &Result<bool, CallError>, died: Instant) -> Verdict<Duration> {
-    let told_after = died.elapsed();
+    let learned_after = died.elapsed();
     let code = outcome.as_ref().err().and_then(CallError::fault).map(|fault| fault.code);
     ensure!(
         code == Some(Code::Interrupted),
         "a call whose server died after it had begun ended with {outcome:?}"
     );
-    ensure!(told_after <= TOLD_MAX, "a caller was told {told_after:.1?} after its server died");
-    Ok(told_after)
+    ensure!(
+        learned_after <= LEARNED_MAX,
+        "a caller learned {learned_after:.1?} after its server died"
+    );
+    Ok(learned_after)
 }
 
 /// A call that has begun is begun by no other server when its server dies, and its caller learns of
@@ -131,7 +138,7 @@ pub async fn begun_call_is_interrupted_and_not_run_again(context: &TestContext) 
     in_time(other.transport.close()).await?;
     let ran = begun_elsewhere.sorted();
     ensure!(ran == kept, "the other server had begun {kept:?}, and in the end {ran:?}");
-    context.note(format!("told after {longest:.1?} at most"));
+    context.note(format!("learned after {longest:.1?} at most"));
     Ok(())
 }
 
@@ -150,8 +157,8 @@ pub async fn begun_call_is_interrupted_without_another_server(context: &TestCont
     eventually("the call begins", || begun.sorted() == [0]).await?;
     die(dying).await?;
     let died = Instant::now();
-    let told_after = interrupted(&call.await, died)?;
-    context.note(format!("told after {told_after:.1?}"));
+    let learned_after = interrupted(&call.await, died)?;
+    context.note(format!("learned after {learned_after:.1?}"));
     Ok(())
 }
 
@@ -247,7 +254,8 @@ pub async fn unmarked_call_is_interrupted_too(context: &TestContext) -> Verdict 
 
 /// A one-way call that has begun is run by no other server when its server dies.
 ///
-/// Half of the calls are marked by their caller, and all by the method.
+/// All calls are marked by the method. The marks of their callers take turns: none, at most once,
+/// idempotent.
 ///
 /// Catches one-way calls that stay unsettled while they run.
 pub async fn one_way_call_is_begun_once(context: &TestContext) -> Verdict {
@@ -260,7 +268,11 @@ pub async fn one_way_call_is_begun_once(context: &TestContext) -> Verdict {
     while begun.sorted().len() < 2 {
         ensure!(sent < CALLS_MAX, "of {sent} calls, the first server began {:?}", begun.sorted());
         let call = client.request("wait");
-        let call = if sent % 2 == 0 { call } else { call.at_most_once() };
+        let call = match sent % 3 {
+            0 => call,
+            1 => call.at_most_once(),
+            _ => call.idempotent(),
+        };
         call.send(&sent).await.or_fail("a one-way call is sent")?;
         sent += 1;
         let all_begun = || (begun.sorted().len() + begun_elsewhere.sorted().len()) as u64 == sent;
@@ -315,7 +327,7 @@ pub async fn begun_call_is_not_run_by_servers_without_the_mark(context: &TestCon
     drop(dying);
     for n in 4..8 {
         // The dying server may still take a call, settle it, and end before the handler begins.
-        let call = || client.request("wait").timeout(TOLD_MAX).call::<String>(&n);
+        let call = || client.request("wait").timeout(LEARNED_MAX).call::<String>(&n);
         let answered = async { while call().await.is_err() {} };
         timeout(PATIENCE, answered).await.or_fail("the other server answers")?;
     }

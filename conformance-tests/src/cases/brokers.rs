@@ -27,7 +27,8 @@ pub async fn served_again_after_a_restart_of_the_broker(context: &TestContext) -
 
 /// Calls while the broker is away end by their deadline, and calls work again when it is back.
 ///
-/// Ten calls with a timeout of 2 s time out or fail as disconnected, within 17 s.
+/// Ten calls with a timeout of 2 s time out or fail as disconnected, within 4 s: the
+/// timeout, and 2 s for a busy machine.
 ///
 /// Catches attempts to connect that block a call, and backends that stop trying.
 ///

@@ -29,7 +29,7 @@ pub async fn calls_cross_in_each_codec(context: &TestContext) -> Verdict {
 
 /// A client reads replies in each format that it accepts, and in no other.
 ///
-/// A server answers in JSON whatever it is asked. A client that sends MessagePack and accepts JSON
+/// A server answers all requests in JSON. A client that sends MessagePack and accepts JSON
 /// as well reads the reply. A client of MessagePack alone fails, with an error that names both
 /// formats, and goes on. A server that accepts both formats answers each client in its own.
 ///

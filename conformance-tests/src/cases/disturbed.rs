@@ -11,12 +11,13 @@ use super::services::echo;
 use crate::context::TestContext;
 use crate::hook::Hook;
 use crate::verdict::{OrFail, Verdict, ensure};
-use crate::wait::PATIENCE;
+use crate::wait::{LATE_MAX, PATIENCE};
 
 /// Checks that calls under a disturbance that lasts end by their deadline, and that calls are
 /// answered once the space is healed.
 ///
-/// Ten calls at once have a timeout of 2 s each, and must end within 17 s.
+/// Ten calls at once have a timeout of 2 s each, and must end within 4 s: the timeout, and 2 s
+/// for a busy machine.
 ///
 /// # Errors
 ///
@@ -41,10 +42,7 @@ pub(super) async fn calls_end_by_their_deadline_under(
         ensure!(disturbed, "under the disturbance {hook}, a call ended with {outcome:?}");
     }
     let took = start.elapsed();
-    ensure!(
-        took < TIMEOUT + PATIENCE / 2,
-        "under the disturbance {hook}, calls ended after {took:?}"
-    );
+    ensure!(took <= TIMEOUT + LATE_MAX, "under the disturbance {hook}, calls ended after {took:?}");
     ensure!(
         client.stats().in_flight == 0,
         "{} calls are in flight in the end",

@@ -151,6 +151,41 @@ pub async fn serving_ends_with_its_reason(context: &TestContext) -> Verdict {
     Ok(())
 }
 
+/// A handler that drains its own server answers, and the server ends as drained.
+///
+/// The drain returns at once in the handler. The server has stopped to receive when the handler
+/// ends.
+///
+/// Catches backends that take the means to reply away from a server that has stopped.
+pub async fn handler_may_drain_its_server(context: &TestContext) -> Verdict {
+    let transport = context.serving().await?;
+    let server = in_time(Server::bind(&transport, SERVICE)).await?;
+    let handle = server.handle();
+    let router = Router::new(MessagePack).method("stop", move |(): ()| {
+        let handle = handle.clone();
+        async move {
+            handle.drain().await;
+            // The first poll is that of the receiving task, which stops to receive now.
+            tokio::task::yield_now().await;
+            Ok("stopping")
+        }
+    });
+    let serving = tokio::spawn(server.serve(router));
+    let client = context.client().await?;
+    let reply: String =
+        client.call("stop", &()).await.or_fail("a handler that drains its server answers")?;
+    ensure!(reply == "stopping", "the handler that drains its server answered {reply:?}");
+    let ended = timeout(PROMPT, serving)
+        .await
+        .or_fail("serving ends at once")?
+        .or_fail("serving does not panic")?;
+    ensure!(
+        ended.as_ref().is_ok_and(|ended| *ended == Ended::Drained),
+        "a server that its handler drains ended with {ended:?}"
+    );
+    Ok(())
+}
+
 /// A transport serves a service again after its server has drained.
 ///
 /// Twice, a server is bound on one transport, answers a new client, and drains.

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::disturbed::{answered_again, calls_end_by_their_deadline_under, is_cut_off};
-use super::services::{echo, gated};
+use super::services::{echo, gated, use_permit};
 use crate::context::TestContext;
 use crate::hook::{Direction, Hook};
 use crate::operation_log::{OperationLog, OperationOutcome};
@@ -58,6 +58,74 @@ pub async fn calls_in_flight_end_when_the_link_is_cut(context: &TestContext) -> 
         client.stats().in_flight
     );
     Ok(())
+}
+
+/// A handler that runs when the link is cut runs to its end.
+///
+/// Its caller may have failed. A backend that redelivers requests begins it a second time. A later
+/// call shows that the server has dealt with the cut before the handler may end.
+///
+/// Catches backends that take the calls of a lost link for cancelled ones.
+///
+/// Needs the hook `sever`.
+pub async fn handlers_run_on_when_the_link_is_cut(context: &TestContext) -> Verdict {
+    context.require_hook(Hook::Sever)?;
+    let (gate, runs) = (Arc::new(Semaphore::new(0)), Arc::new(Runs::default()));
+    let (handler_gate, handler_runs) = (gate.clone(), runs.clone());
+    let router = echo().method("wait", move |(): ()| {
+        let (gate, run) = (handler_gate.clone(), Run::begin(&handler_runs));
+        async move {
+            use_permit(&gate).await;
+            run.end();
+            Ok(())
+        }
+    });
+    let _server = context.serve(router).await?;
+    let client = context.client().await?;
+    let waiting = client.request("wait").timeout(4 * PATIENCE).start::<()>(&());
+    let waiting = waiting.or_fail("a call starts")?;
+    eventually("the handler begins", || runs.begun.load(Ordering::SeqCst) == 1).await?;
+    context.disturb(Hook::Sever).await?;
+    answered_again(&client).await?;
+    gate.add_permits(Semaphore::MAX_PERMITS);
+    let count = |runs: &AtomicUsize| runs.load(Ordering::SeqCst);
+    eventually("the handler is gone", || count(&runs.ended) + count(&runs.dropped) > 0).await?;
+    let dropped = count(&runs.dropped);
+    ensure!(dropped == 0, "{dropped} handlers were dropped when the link was cut");
+    drop(waiting);
+    Ok(())
+}
+
+/// The numbers of handlers that have begun, that ended, and that were dropped before their end.
+#[derive(Default)]
+struct Runs {
+    begun: AtomicUsize,
+    ended: AtomicUsize,
+    dropped: AtomicUsize,
+}
+
+/// A handler that runs. Dropping it counts how it ended.
+struct Run {
+    runs: Arc<Runs>,
+    is_ended: bool,
+}
+
+impl Run {
+    fn begin(runs: &Arc<Runs>) -> Self {
+        runs.begun.fetch_add(1, Ordering::SeqCst);
+        Self { runs: runs.clone(), is_ended: false }
+    }
+
+    fn end(mut self) {
+        self.is_ended = true;
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let count = if self.is_ended { &self.runs.ended } else { &self.runs.dropped };
+        count.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 /// After a cut, calls between open endpoint handles are answered again.
@@ -110,7 +178,7 @@ pub async fn a_black_hole_ends_calls_by_their_deadline(context: &TestContext) ->
 /// connection.
 ///
 /// Needs the hook `cut-mid-frame`.
-pub async fn a_frame_cut_in_the_middle_harms_nobody_else(context: &TestContext) -> Verdict {
+pub async fn a_frame_cut_in_the_middle_harms_no_other_client(context: &TestContext) -> Verdict {
     context.require_hook(Hook::CutMidFrame)?;
     let mutilated = Arc::new(AtomicUsize::new(0));
     let _server = context.serve(measuring(&mutilated)).await?;
@@ -167,7 +235,7 @@ pub async fn no_acknowledged_call_is_lost_over_a_cut(context: &TestContext) -> V
 /// Catches redeliveries under another id or reply address, which deduplication cannot recognize.
 ///
 /// Needs the capability `settlement` and the hook `sever`.
-pub async fn suppressed_duplicate_is_run_once_whatever_is_cut(context: &TestContext) -> Verdict {
+pub async fn suppressed_duplicate_is_run_once_over_a_cut(context: &TestContext) -> Verdict {
     context.require("settlement", |can| can.settlement).await?;
     context.require_hook(Hook::Sever)?;
     let log = Arc::new(OperationLog::new());

@@ -2,7 +2,7 @@
 
 use super::{
     answers, at_most_once, bodies, brokers, calls, chains, codecs, deadlines, faults, handlers,
-    health, lifecycle, links, message_ids, one_way, outages, pipeline, pubsub, retries,
+    health, lifecycle, links, message_ids, one_way, outages, pipeline, pubsub, redelivery, retries,
     send_options, servers,
 };
 use crate::case::Case;
@@ -55,7 +55,7 @@ macro_rules! each_case {
                 minimum expired_calls_leave_room "Calls that timed out take no room from later calls";
                 minimum deadline_travels "The handler knows the deadline of its caller";
                 minimum time_in_a_queue_counts "The time that a request waits before its server takes it counts against its deadline";
-                optional server_is_told_when_a_deadline_passes "The client tells the server when the deadline of a call passes";
+                optional server_is_notified_when_a_deadline_passes "The client notifies the server when the deadline of a call passes";
             }
             one_way {
                 minimum each_runs_once_and_answers_nothing "A one-way call runs once and answers nothing, even if it fails or panics";
@@ -120,13 +120,20 @@ macro_rules! each_case {
                 optional unmarked_call_is_interrupted_too "A method that runs at most once does so for callers that did not mark their calls";
                 minimum one_way_call_is_begun_once "A one-way call that has begun is run by no other server when its server dies";
                 optional begun_call_is_not_run_by_servers_without_the_mark "A request to a server that runs each at most once goes to no other server if that server dies, not even to one that runs requests at least once";
+                optional call_whose_client_is_gone_does_not_begin "A call whose client is gone before it begins does not begin, and takes no place in the window of its server";
+            }
+            redelivery {
+                optional calls_that_were_not_begun_go_on "The calls that a dying server held and had not begun run on another server, marked as redelivered";
+                optional one_way_calls_that_were_not_begun_go_on "The one-way calls that a dying server had not begun run on another server, except those that run at most once";
+                optional request_of_a_caller_that_is_gone_ends_by_its_deadline "A redelivered request whose caller is gone runs until its deadline, and does not begin if it runs at most once";
+                minimum calls_of_a_dead_server_end_soon "The calls of a server that dies are answered by another server, or fail as disconnected, well before their deadline";
             }
             pipeline {
                 optional each_job_reaches_one_worker "Each job of several pushers reaches exactly one of several workers";
                 optional jobs_keep_their_order "The jobs of one pusher reach one worker in the order in which they were pushed";
                 optional urgent_jobs_are_taken_first "Waiting jobs are delivered by priority, and jobs of one priority in their order";
                 optional headers_cross_with_the_job "The headers of a job arrive with it";
-                optional job_for_nobody_waits_or_is_refused "A job without a worker waits for one, or its push fails as unroutable";
+                optional job_without_a_worker_waits_or_is_refused "A job without a worker waits for one, or its push fails as unroutable";
                 optional dropped_job_is_requeued "A job that is dropped unsettled is redelivered, and marked so";
                 optional requeued_job_counts_its_attempts "Each requeue is one more attempt";
                 optional settled_job_is_gone "A job that was acknowledged or discarded is never redelivered, even if its worker ends";
@@ -140,12 +147,13 @@ macro_rules! each_case {
             }
             retries {
                 optional failed_job_comes_again_after_its_pause "A job with a delayed retry is redelivered, not before its time, with its attempt counted and its error attached";
-                optional exhausted_job_is_kept_with_its_story "A job whose attempts all fail is dead-lettered, with the reason, the number of attempts, and the first and last error";
+                optional exhausted_job_is_kept_with_its_history "A job whose attempts all fail is dead-lettered, with the reason, the number of attempts, and the first and last error";
                 optional permanent_fault_is_not_retried "A job whose handler fails for good is dead-lettered after one attempt";
                 optional redriven_job_comes_again "A dead letter that is redriven starts with attempt 1, is marked as redriven, and is no dead letter any more";
                 optional dead_letters_stay_until_they_are_discarded "Dead letters that were only read stay; those that are discarded are gone";
                 optional dead_letters_of_a_misspelt_name_are_refused "Dead letters of a name that was never used are refused, and not shown as none";
                 optional job_that_ends_its_workers_is_kept "A job whose workers die with it is dead-lettered after its attempts, and runs no more";
+                optional jobs_beside_one_that_ends_its_workers_are_done "A job that ends each of its workers is dead-lettered alone, and the jobs beside it are done";
                 optional unreadable_job_is_kept "A job that cannot be decoded is dead-lettered with the error";
                 optional redriven_event_goes_to_its_group_alone "An event that a group dead-lettered is redriven to that group alone, with its topic";
                 minimum what_is_lacking_is_unsupported "Retries and dead letters that a backend lacks are refused as unsupported";
@@ -153,7 +161,7 @@ macro_rules! each_case {
             pubsub {
                 optional filters_mean_what_they_say "Each subscriber gets the events that its filters match, in the order of publishing, and no others";
                 optional nothing_published_after_bind_is_missed "An event that is published after a subscriber was bound is not missed, whichever side opened first";
-                optional nobody_needs_to_listen "Publishing without subscribers succeeds";
+                optional publishing_needs_no_subscriber "Publishing without subscribers succeeds";
                 optional filters_change_while_running "Filters can be added and removed while a subscriber runs";
                 optional topics_may_be_bytes "Topics and filters may be given as bytes, of any text; bytes that are no text are refused";
                 optional many_publishers_reach_many_subscribers "Several publishers reach several subscribers, each event once";
@@ -167,7 +175,7 @@ macro_rules! each_case {
                 optional listener_tries_again_within_its_group "A listener handles events; in a group, a failed event is retried";
                 optional every_handler_of_an_event_runs "Every handler whose filter matches runs once for an event, even if one of them fails";
                 optional event_is_retried_for_all_its_handlers "An event succeeds when all its handlers succeed; a retry runs all of them again";
-                optional published_call_runs_its_method "An event that is a call runs the method that it names, whatever its topic";
+                optional published_call_runs_its_method "An event that is a call runs the method that it names, with any topic";
                 optional close_ends_subscribing_and_publishing "Closing a transport ends its subscribers, and its publishers fail as closed";
                 minimum what_is_lacking_is_unsupported "Patterns and options that a backend lacks are refused as unsupported, and not reduced in silence";
             }
@@ -176,6 +184,7 @@ macro_rules! each_case {
                 minimum close_wakes_pending_calls "Closing a transport ends its calls in flight at once";
                 minimum close_ends_serving "Closing a transport ends its servers";
                 minimum serving_ends_with_its_reason "Serving ends as drained after a drain, and as closed after a close";
+                minimum handler_may_drain_its_server "A handler that drains its own server answers, and the server ends as drained";
                 minimum drained_service_is_served_again "A transport serves a service again after its server has drained";
                 minimum nothing_arrives_after_close "A responder yields nothing after it was closed";
                 minimum close_leaves_others_alone "Closing a transport leaves other transports open";
@@ -189,11 +198,12 @@ macro_rules! each_case {
             }
             links {
                 optional calls_in_flight_end_when_the_link_is_cut "Calls in flight when the link is cut end well before their deadline, answered or as disconnected";
+                optional handlers_run_on_when_the_link_is_cut "A handler that runs when the link is cut runs to its end";
                 optional calls_work_again_after_the_link_was_cut "After a cut, calls between open endpoint handles are answered again";
                 optional a_black_hole_ends_calls_by_their_deadline "Calls whose bytes vanish end by their deadline, and calls work again when bytes pass";
-                optional a_frame_cut_in_the_middle_harms_nobody_else "A message that is cut in the middle reaches no handler and harms no other client";
+                optional a_frame_cut_in_the_middle_harms_no_other_client "A message that is cut in the middle reaches no handler and harms no other client";
                 optional no_acknowledged_call_is_lost_over_a_cut "Under load and repeated cuts, every acknowledged call ran, and no call that failed as unsent did";
-                optional suppressed_duplicate_is_run_once_whatever_is_cut "No cut makes a request run twice, if its server deduplicates";
+                optional suppressed_duplicate_is_run_once_over_a_cut "No cut makes a request run twice, if its server deduplicates";
             }
             brokers {
                 optional served_again_after_a_restart_of_the_broker "After a restart of the broker, calls between open endpoint handles are answered again";
@@ -201,13 +211,13 @@ macro_rules! each_case {
                 optional a_frozen_broker_ends_calls_by_their_deadline "Calls while the broker is frozen end by their deadline, and calls work again when it is thawed";
             }
             outages {
-                optional worker_is_fed_again_after_a_cut "After a cut, jobs flow again between an open pusher and an open worker";
-                optional subscriber_hears_again_after_a_cut "After a cut, an open subscriber gets the events of its current filters again, and no others";
+                optional worker_receives_again_after_a_cut "After a cut, jobs flow again between an open pusher and an open worker";
+                optional subscriber_receives_again_after_a_cut "After a cut, an open subscriber gets the events of its current filters again, and no others";
                 optional a_black_hole_ends_pushes_in_time "Pushing and publishing into a link that swallows everything time out as configured, and work again when it is healed";
                 optional no_acknowledged_job_is_lost_over_a_cut "Under repeated cuts, each push ends, and every acknowledged job is done";
                 optional no_acknowledged_event_is_lost_over_a_cut "Under repeated cuts, each publish ends, and every acknowledged event reaches the durable group";
                 optional jobs_outlive_a_restart_of_the_broker "Jobs whose push succeeded outlive a broker that is killed";
-                optional worker_that_holds_a_job_too_long_is_fed_again "A worker whose delivery the broker took back is served again, with that job and with others";
+                optional worker_that_holds_a_job_too_long_receives_again "A worker whose delivery the broker took back is served again, with that job and with others";
             }
         }
     };

@@ -12,9 +12,9 @@ mod recovery;
 
 pub use self::black_hole::a_black_hole_ends_pushes_in_time;
 pub use self::events::{
-    no_acknowledged_event_is_lost_over_a_cut, subscriber_hears_again_after_a_cut,
+    no_acknowledged_event_is_lost_over_a_cut, subscriber_receives_again_after_a_cut,
 };
 pub use self::jobs::{
     jobs_outlive_a_restart_of_the_broker, no_acknowledged_job_is_lost_over_a_cut,
-    worker_is_fed_again_after_a_cut, worker_that_holds_a_job_too_long_is_fed_again,
+    worker_receives_again_after_a_cut, worker_that_holds_a_job_too_long_receives_again,
 };

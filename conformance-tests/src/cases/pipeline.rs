@@ -9,8 +9,8 @@ mod settlement;
 mod workers;
 
 pub use self::distribution::{
-    each_job_reaches_one_worker, headers_cross_with_the_job, job_for_nobody_waits_or_is_refused,
-    jobs_keep_their_order, urgent_jobs_are_taken_first,
+    each_job_reaches_one_worker, headers_cross_with_the_job,
+    job_without_a_worker_waits_or_is_refused, jobs_keep_their_order, urgent_jobs_are_taken_first,
 };
 pub use self::settlement::{
     dropped_job_is_requeued, jobs_of_a_dead_worker_go_on, requeued_job_counts_its_attempts,

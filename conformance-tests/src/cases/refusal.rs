@@ -45,8 +45,11 @@ pub(super) fn supported_unless_lacking(
         (true, Some(error)) => Err(Failure::new(format!(
             "{capability} is lacking, and asking for it failed as {error:?}"
         ))),
-        (false, error) => Err(Failure::new(format!(
-            "{capability} is there, and asking for it failed as {error:?}"
-        ))),
+        (false, error) => {
+            let refusal = error.map(|error| format!("{error:?}")).unwrap_or_default();
+            Err(Failure::new(format!(
+                "{capability} is there, and asking for it failed as {refusal}"
+            )))
+        }
     }
 }

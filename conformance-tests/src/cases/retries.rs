@@ -8,9 +8,10 @@ mod attempts;
 mod dead_jobs;
 mod dead_letters;
 mod lacking;
+mod poison;
 
 pub use self::attempts::{
-    exhausted_job_is_kept_with_its_story, failed_job_comes_again_after_its_pause,
+    exhausted_job_is_kept_with_its_history, failed_job_comes_again_after_its_pause,
     job_that_ends_its_workers_is_kept, permanent_fault_is_not_retried, unreadable_job_is_kept,
 };
 pub(super) use self::dead_jobs::{dead_jobs, only, within_patience};
@@ -19,3 +20,4 @@ pub use self::dead_letters::{
     redriven_event_goes_to_its_group_alone, redriven_job_comes_again,
 };
 pub use self::lacking::what_is_lacking_is_unsupported;
+pub use self::poison::jobs_beside_one_that_ends_its_workers_are_done;

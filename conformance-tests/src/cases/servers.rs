@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::future::join_all;
 use polywire_codec::MessagePack;
 use polywire_core::rpc::ServerHandle;
-use polywire_core::{CallError, Code, Context, ErrorKind, Router, Transport, Window};
+use polywire_core::{
+    CallError, CallHandle, Client, Code, Context, ErrorKind, Router, Transport, Window,
+};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -94,7 +96,8 @@ pub async fn window_bounds_the_work(context: &TestContext) -> Verdict {
 /// A call after the start of draining is answered by another server, or fails as unavailable,
 /// unroutable or disconnected.
 ///
-/// Four requests run when the drain begins, and are answered by the server that drains.
+/// Four requests run when the drain begins, and are answered by the server that drains. One of
+/// them is idempotent, and one runs at most once.
 ///
 /// Catches backends that close the sending half together with the receiving half, so that replies
 /// are lost.
@@ -103,15 +106,14 @@ pub async fn draining_server_finishes_and_refuses(context: &TestContext) -> Verd
     let gate = Arc::new(Semaphore::new(0));
     let server = context.serve_within(Window::new(16), gated_with_name(&gate, "first")).await?;
     let client = context.client().await?;
-    let start = |n: u64| client.request("wait").start::<String>(&n);
-    let running: Vec<_> =
-        (0..RUNNING).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
+    let start = |n| start_marked(&client, n);
+    let running = (0..RUNNING).map(start).collect::<Verdict<Vec<_>>>()?;
     eventually("the requests arrive", || server.handle.stats().running == RUNNING).await?;
 
     let draining = begin_to_drain(&server.handle);
     ensure!(!draining.is_finished(), "draining ended while {RUNNING} requests ran");
     // From here on, a call is refused, or waits for another server.
-    let late = start(99).or_fail("a late call starts")?;
+    let late = start(99)?;
     gate.add_permits(RUNNING as usize);
     for call in running {
         let name = call.await.or_fail("a request that ran is answered")?;
@@ -140,7 +142,8 @@ pub async fn draining_server_finishes_and_refuses(context: &TestContext) -> Verd
 
 /// While a server drains, other servers get the new requests.
 ///
-/// The draining server must refuse none of the 40 calls that follow.
+/// The draining server must refuse none of the 40 calls that follow. A third of them is idempotent,
+/// and a third runs at most once.
 ///
 /// The other server has a window of 1 and is full meanwhile, so that the draining one has time to
 /// receive by mistake.
@@ -154,8 +157,8 @@ pub async fn draining_server_leaves_the_rest_to_others(context: &TestContext) ->
     let draining =
         context.serve_within(Window::new(16), gated_with_name(&gate, "draining")).await?;
     let client = context.client().await?;
-    let start = |n: u64| client.request("wait").start::<String>(&n);
-    let running: Vec<_> = (0..2).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
+    let start = |n| start_marked(&client, n);
+    let running = (0..2).map(start).collect::<Verdict<Vec<_>>>()?;
     eventually("the requests arrive", || draining.handle.stats().running == 2).await?;
 
     let end = begin_to_drain(&draining.handle);
@@ -163,7 +166,7 @@ pub async fn draining_server_leaves_the_rest_to_others(context: &TestContext) ->
     let other_gate = Arc::new(Semaphore::new(0));
     let _other =
         context.serve_within(Window::new(1), gated_with_name(&other_gate, "other")).await?;
-    let mut later: Vec<_> = (2..42).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
+    let mut later = (2..42).map(start).collect::<Verdict<Vec<_>>>()?;
     for call in &mut later {
         call.sent().await;
     }
@@ -230,7 +233,8 @@ pub async fn window_bounds_unsettled_deliveries(context: &TestContext) -> Verdic
 
 /// The requests that a dying server held go to another server, marked as redelivered.
 ///
-/// The other server sees them as [redelivered](Context::is_redelivered).
+/// The other server sees them as [redelivered](Context::is_redelivered). Every second call is
+/// idempotent.
 ///
 /// Catches backends that acknowledge a request when it is delivered instead of when it is settled.
 ///
@@ -240,7 +244,11 @@ pub async fn requests_of_a_dead_server_go_on(context: &TestContext) -> Verdict {
     let never = Arc::new(Semaphore::new(0));
     let dying = context.serve_within(Window::new(4), gated_with_name(&never, "dying")).await?;
     let client = context.client().await?;
-    let start = |n: u64| client.request("wait").start::<String>(&n);
+    let start = |n: u64| {
+        let request = client.request("wait");
+        let request = if n.is_multiple_of(2) { request } else { request.idempotent() };
+        request.start::<String>(&n)
+    };
     let calls: Vec<_> = (0..4).map(start).collect::<Result<_, _>>().or_fail("calls start")?;
     eventually("the requests arrive", || dying.handle.stats().running == 4).await?;
     let router = Router::new(MessagePack).method("wait", |context: Context, _: u64| async move {
@@ -256,6 +264,21 @@ pub async fn requests_of_a_dead_server_go_on(context: &TestContext) -> Verdict {
         );
     }
     Ok(())
+}
+
+/// Starts a call of `wait`. The marks take turns: none, idempotent, at most once.
+///
+/// # Errors
+///
+/// [`Failure::Failed`], if the call does not start.
+fn start_marked(client: &Client<MessagePack>, n: u64) -> Verdict<CallHandle<String>> {
+    let request = client.request("wait");
+    let request = match n % 3 {
+        0 => request,
+        1 => request.idempotent(),
+        _ => request.at_most_once(),
+    };
+    request.start(&n).or_fail("a call starts")
 }
 
 /// Starts to drain a server. The task ends when the server has stopped.

@@ -6,7 +6,7 @@ use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Runtime;
 
 use crate::case::Case;
-use crate::report::{Outcome, Report};
+use crate::report::{CaseOutcome, Report};
 use crate::suite::Suite;
 
 /// Returns the number of rounds that the environment asks for, if any; 0 if it is not a number.
@@ -64,9 +64,9 @@ fn summarize(backend: &str, reports: &[Report]) -> String {
     let (mut passed, mut not_run, mut failed) = (0, 0, 0);
     for entry in reports.iter().flat_map(|report| &report.entries) {
         match &entry.outcome {
-            Outcome::Passed => passed += 1,
-            Outcome::NotRun(_) => not_run += 1,
-            Outcome::Failed(sentence) => {
+            CaseOutcome::Passed => passed += 1,
+            CaseOutcome::NotRun(_) => not_run += 1,
+            CaseOutcome::Failed(sentence) => {
                 failed += 1;
                 println!("{backend}::{} failed: {sentence}", entry.case);
             }

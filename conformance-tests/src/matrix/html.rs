@@ -3,7 +3,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::row::{Row, rows};
-use crate::report::{Entry, Outcome, Report};
+use crate::report::{CaseOutcome, Entry, Report};
 
 /// Formats the page: the matrix, grouped, and then all failures and notes.
 pub(super) fn page(reports: &[Report]) -> String {
@@ -90,9 +90,9 @@ fn case(Row { first, cells }: &Row<'_>) -> Markup {
 fn outcome(entry: &Entry) -> Markup {
     html! {
         @match &entry.outcome {
-            Outcome::Passed => td.passed { "✓ " small { (entry.took_ms) " ms" } },
-            Outcome::Failed(_) => td.failed { "failed" },
-            Outcome::NotRun(missing) => td.missing { (missing) },
+            CaseOutcome::Passed => td.passed { "✓ " small { (entry.took_ms) " ms" } },
+            CaseOutcome::Failed(_) => td.failed { "failed" },
+            CaseOutcome::NotRun(missing) => td.missing { (missing) },
         }
     }
 }
@@ -107,7 +107,7 @@ fn remarks(reports: &[Report]) -> Markup {
     html! {
         ul {
             @for (backend, entry) in entries {
-                @if let Outcome::Failed(sentence) = &entry.outcome {
+                @if let CaseOutcome::Failed(sentence) = &entry.outcome {
                     li { (backend) " " code { (entry.case) } ": " b.failed { (sentence) } }
                 }
                 @for note in &entry.notes {

@@ -1,10 +1,12 @@
 //! The matrix as a table in Markdown.
 
 use super::row::{Row, rows};
-use crate::report::{Entry, Outcome, Report};
+use crate::report::{CaseOutcome, Entry, Report};
 
 /// The text below the table.
-const LEGEND: &str = "● belongs to the minimum set. Words in a cell name the capability or the hook that is missing, so that the case was not run.";
+const LEGEND: &str = "\
+● belongs to the minimum set. Words in a cell name the capability or the hook that is missing, so that the case was
+not run.";
 
 /// Formats the table and its legend.
 ///
@@ -36,10 +38,10 @@ fn case(Row { first, cells }: &Row<'_>) -> String {
 /// Never a duration or a note, which differ from run to run.
 fn word(entry: &Entry) -> String {
     match &entry.outcome {
-        Outcome::Passed => "✓".to_owned(),
+        CaseOutcome::Passed => "✓".to_owned(),
         // The sentence differs from run to run.
-        Outcome::Failed(_) => "**failed**".to_owned(),
-        Outcome::NotRun(missing) => missing.clone(),
+        CaseOutcome::Failed(_) => "**failed**".to_owned(),
+        CaseOutcome::NotRun(missing) => missing.clone(),
     }
 }
 

@@ -9,6 +9,7 @@ mod lifecycle;
 mod message_ids;
 mod pipeline;
 mod pubsub;
+mod redelivery;
 mod retries;
 mod send_options;
 mod servers;
@@ -28,6 +29,7 @@ pub(crate) fn caught() -> impl Iterator<Item = &'static str> {
         message_ids::CAUGHT,
         pipeline::CAUGHT,
         pubsub::CAUGHT,
+        redelivery::CAUGHT,
         retries::CAUGHT,
         send_options::CAUGHT,
         servers::CAUGHT,

@@ -1,23 +1,25 @@
 //! The check that a case catches a flaw.
 
-use polywire_conformance::{Case, Outcome, Suite, cases};
+use polywire_conformance::{Case, CaseOutcome, Suite, cases};
 
 use crate::backend::BrokenBackend;
 use crate::flaw::Flaw;
 
 /// Runs a case on a backend without a flaw, where it must pass, and on one with a flaw. There it
-/// must fail, with a sentence that holds `sentence`.
+/// must fail, with a sentence that holds `sentence`. An empty `sentence` panics, because any
+/// failure holds it.
 pub(crate) async fn catches(
     sound: BrokenBackend<impl Flaw>,
     broken: BrokenBackend<impl Flaw>,
     id: &str,
     sentence: &str,
 ) {
+    assert!(!sentence.is_empty(), "a flaw names the sentence by which its case fails");
     let case: &Case = cases::ALL.iter().find(|case| case.id == id).unwrap();
     let sound = Suite::of(sound).run_case(case).await;
     assert!(sound.outcome.is_passed(), "without a flaw, the outcome is {:?}", sound.outcome);
     let broken = Suite::of(broken).run_case(case).await;
-    let Outcome::Failed(said) = broken.outcome else {
+    let CaseOutcome::Failed(said) = broken.outcome else {
         panic!("the case does not catch the flaw: {:?}", broken.outcome)
     };
     assert!(said.contains(sentence), "the case fails with another sentence: {said}");

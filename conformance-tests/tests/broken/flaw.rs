@@ -18,7 +18,7 @@ pub(crate) trait Flaw: Clone + Send + Sync + 'static {
         capabilities
     }
 
-    /// The refusal of a pattern, or of dead letters.
+    /// The refusal of a pattern, of groups, or of dead letters.
     fn refuses(&self, pattern: &'static str) -> Option<Error> {
         let _ = pattern;
         None
@@ -41,6 +41,11 @@ pub(crate) trait Flaw: Clone + Send + Sync + 'static {
 
     /// The half of a pusher or a publisher.
     fn pushing(&self, sender: Sender) -> Sender {
+        sender
+    }
+
+    /// The sending half of a requester, in front of the network.
+    fn calling_locally(&self, sender: Sender) -> Sender {
         sender
     }
 
@@ -84,7 +89,7 @@ pub(crate) trait Flaw: Clone + Send + Sync + 'static {
         HealthFlaw::None
     }
 
-    /// Reacts to a disturbance. The reaction is over when the case goes on.
+    /// Reacts to a disturbance. The reaction has ended when the case goes on.
     fn disturb(&self, hook: Hook) -> impl Future<Output = ()> + Send {
         let _ = hook;
         std::future::ready(())

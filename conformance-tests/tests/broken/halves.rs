@@ -9,7 +9,7 @@ use polywire_core::transport::{
     Abandoned, Answer, Delivery, Inbound, Outbound, Outcome, Receipt, Receiver, Sender, Sending,
     ServerNotice, Settle,
 };
-use polywire_core::{Message, Result};
+use polywire_core::{Error, Message, Result};
 
 /// A sending half that sends the messages that `alter` makes of each: none, one, or several.
 pub(crate) fn altered(
@@ -55,6 +55,28 @@ impl<R: Fn(Result<()>) -> Result<()> + Send + Sync + 'static> Outbound for Repor
     }
 }
 
+/// A sending half that refuses the messages for which `refusal` returns an error.
+pub(crate) fn refused(
+    inner: Sender,
+    refusal: impl Fn(&Message) -> Option<Error> + Send + Sync + 'static,
+) -> Sender {
+    Sender::new(Refused { inner, refusal })
+}
+
+struct Refused<R> {
+    inner: Sender,
+    refusal: R,
+}
+
+impl<R: Fn(&Message) -> Option<Error> + Send + Sync + 'static> Outbound for Refused<R> {
+    fn send(&self, message: Message) -> Sending<'_> {
+        match (self.refusal)(&message) {
+            Some(error) => Sending::ready(Err(error)),
+            None => self.inner.send(message),
+        }
+    }
+}
+
 /// A receiving half that yields what `alter` makes of each item.
 pub(crate) fn received(
     inner: Receiver,
@@ -94,6 +116,10 @@ impl<A: FnMut(Result<Delivery>) -> Result<Delivery> + Unpin + Send + 'static> In
 
     fn poll_abandoned(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
         self.inner.poll_abandoned(cx)
+    }
+
+    fn poll_read_ahead(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.inner.poll_read_ahead(cx)
     }
 }
 

@@ -91,6 +91,10 @@ impl Inbound for ReportedReceiver {
         self.inner.poll_abandoned(cx)
     }
 
+    fn poll_read_ahead(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.inner.poll_read_ahead(cx)
+    }
+
     fn poll_answer(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
         self.inner.poll_answer(cx)
     }

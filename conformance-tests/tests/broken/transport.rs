@@ -36,7 +36,7 @@ impl<F: Flaw> Transport for BrokenTransport<F> {
 
     async fn requester(&self, service: &Address) -> Result<Halves> {
         let (requests, replies) = self.flaw.calling(self.memory.requester(service).await?);
-        Ok((self.network.to_server(requests), replies))
+        Ok((self.flaw.calling_locally(self.network.to_server(requests)), replies))
     }
 
     async fn responder(&self, service: &Address, window: Window) -> Result<Halves> {
@@ -71,6 +71,9 @@ impl<F: Flaw> Transport for BrokenTransport<F> {
         subscription: Subscription,
     ) -> Result<(Receiver, Filters)> {
         self.check("pubsub")?;
+        if let Some(group) = &subscription.group {
+            self.check(if group.is_durable() { "durable_groups" } else { "groups" })?;
+        }
         let subscription = self.flaw.subscription(subscription);
         let (receiver, filters) = self.memory.subscriber(channel, subscription).await?;
         let (receiver, filters) = self.flaw.subscribing(receiver, filters);

@@ -1,7 +1,9 @@
-//! The contract of codecs, the proxy, the TCP example beyond the suite, and the guide.
+//! The contract of codecs, the proxy, the TCP example beyond the suite, the guide, and the cases
+//! that documents cite.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod cited;
 mod codecs;
 mod guide;
 mod proxy;

@@ -3,21 +3,21 @@
 use std::io;
 use std::time::Duration;
 
-use polywire_conformance::{Direction, Proxy};
+use polywire_conformance::{Direction, FaultProxy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 
 /// A proxy in front of a listener.
 struct ProxiedListener {
-    proxy: Proxy,
+    proxy: FaultProxy,
     target: TcpListener,
 }
 
 impl ProxiedListener {
     async fn new() -> Self {
         let target = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let proxy = Proxy::start(target.local_addr().unwrap().to_string()).await.unwrap();
+        let proxy = FaultProxy::start(target.local_addr().unwrap().to_string()).await.unwrap();
         Self { proxy, target }
     }
 

@@ -75,7 +75,9 @@ mod tests {
             headers: headers.iter().copied().collect(),
             ..Message::default()
         };
-        Context::of_call(&Address::new("orders").unwrap(), &message, 1)
+        let call = message.call_number().unwrap();
+        let service = Some(Address::new("orders").unwrap());
+        Context { service, call, ..Context::of(&message, 1) }
     }
 
     #[test]

@@ -115,16 +115,24 @@ impl Context {
         }
     }
 
-    /// Creates the context of a call of `service`.
-    pub(crate) fn of_call(service: &Address, message: &Message, attempt: u32) -> Self {
-        let call = message.call_number().unwrap_or(0);
-        Self { service: Some(service.clone()), call, ..Self::of(message, attempt) }
-    }
-
-    /// Sets the slot for the reply, and the number of the call that it belongs to.
-    pub(crate) fn answer_by(&mut self, slot: Option<Arc<ReplySlot>>) {
-        self.call = slot.as_ref().and_then(|slot| slot.call_number()).unwrap_or(0);
-        self.reply_slot = slot;
+    /// Creates the context of a received call.
+    pub(crate) fn of_call(slot: &Arc<ReplySlot>) -> Self {
+        let facts = slot.facts();
+        Self {
+            service: Some(slot.service().clone()),
+            method: facts.method.clone(),
+            topic: facts.topic.clone(),
+            deadline: facts.deadline,
+            headers: facts.headers.clone(),
+            attempt: facts.attempt,
+            history: facts.history.clone(),
+            extensions: Extensions::new(),
+            peer: facts.peer.clone(),
+            message_id: facts.message_id.clone(),
+            call: facts.call_number().unwrap_or(0),
+            redelivered: facts.redelivered,
+            reply_slot: Some(slot.clone()),
+        }
     }
 
     /// Creates a context outside of any handler, which propagates these headers.

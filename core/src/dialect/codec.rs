@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Dialect;
 use super::media_type::MediaType;
 use crate::error::{Error, ErrorKind, Fault, Result};
-use crate::message::{Body, Message};
+use crate::message::{Body, Message, copy_short};
 
 /// A format for values: two functions and a media type.
 ///
@@ -150,7 +150,7 @@ fn encode_small<C: Codec, T: Serialize + ?Sized>(codec: &C, value: &T) -> Result
     if buf.len() > SMALL_MAX {
         return Ok(buf.freeze());
     }
-    let bytes = Bytes::copy_from_slice(&buf);
+    let bytes = copy_short(&buf);
     SCRATCH.set(Some(buf));
     Ok(bytes)
 }

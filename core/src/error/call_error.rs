@@ -36,7 +36,8 @@ use super::{CallTarget, Code, Error, ErrorKind, Fault};
 /// let error: CallError = billing.call::<()>("pay", &5).await.unwrap_err();
 /// assert_eq!(
 ///     error.to_string(),
-///     "no server takes calls to this service (service: billing, method: pay)"
+///     "cannot send the request: no server takes calls to this service \
+///      (service: billing, method: pay)"
 /// );
 /// # Ok(())
 /// # }

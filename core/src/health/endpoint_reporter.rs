@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::canary::EndpointProbe;
+use super::connection_state::ConnectionState;
 use super::endpoint_health::{EndpointHealth, EndpointRole, EndpointState};
+use super::endpoint_probe::EndpointProbe;
 use super::registry::Registry;
 use crate::error::Error;
 use crate::message::Address;
@@ -76,6 +77,11 @@ impl EndpointReporter {
         if !drains {
             self.0.registry.end(self.0.id);
         }
+    }
+
+    /// Returns whether the transport's connection is refused.
+    pub(crate) fn is_connection_refused(&self) -> bool {
+        matches!(self.0.registry.connection(), ConnectionState::Refused { .. })
     }
 
     /// Reports that core runs a server, a worker or a listener over the handle, whose end is a

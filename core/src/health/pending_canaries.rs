@@ -6,13 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::canary::{CanaryEcho, CanaryReceiver};
+use super::canary_report::{CanaryEcho, CanaryReceiver};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Canaries that a transport has sent and that are not back yet, by their numbers. Clones share the
 /// table.
 ///
 /// The table holds one canary for each running [`EndpointProbe`](super::EndpointProbe).
+///
+/// Public for the backends of this project, and hidden from the documentation, for the reasons of
+/// [`LogThrottle`](crate::transport::LogThrottle).
 #[derive(Clone, Debug, Default)]
 pub struct PendingCanaries(Arc<Mutex<HashMap<u128, oneshot::Sender<CanaryReceiver>>>>);
 
@@ -60,7 +63,8 @@ impl PendingCanary {
     /// [`ErrorKind::Closed`] if another canary took the number.
     pub async fn echo(&mut self) -> Result<CanaryEcho> {
         let back = (&mut self.back).await;
-        let lost = |_| Error::new(ErrorKind::Closed, "the canary was lost: its number was taken");
+        let text = "cannot receive the canary: another canary has its number";
+        let lost = |_| Error::new(ErrorKind::Closed, text);
         back.map_err(lost).map(|receiver| CanaryEcho::new(self.sent.elapsed(), receiver))
     }
 }

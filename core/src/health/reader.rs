@@ -8,10 +8,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::canary::{CanaryEcho, CanaryReport, EndpointCanary, EndpointProbe};
+use super::canary_report::{CanaryEcho, CanaryReport, EndpointCanary};
 use super::changes::HealthChanges;
 use super::connection_state::ConnectionState;
 use super::endpoint_health::{EndpointHealth, EndpointState};
+use super::endpoint_probe::EndpointProbe;
 use super::health::Health;
 use super::registry::{Probes, Registry};
 use crate::error::{Error, ErrorKind, Result};
@@ -92,14 +93,15 @@ impl HealthReader {
     ///
     /// Each outcome in the report is an error of its own: [`ErrorKind::DeadlineExceeded`] after
     /// `limit`, [`ErrorKind::Unsupported`] where the backend has no canaries,
-    /// [`ErrorKind::Closed`] for a handle that drains or has stopped, or the error of the backend.
+    /// [`ErrorKind::Closed`] for a handle that drains or has stopped, also while its canary is on
+    /// its way, or the error of the backend.
     pub async fn canary(&self, limit: Duration) -> CanaryReport {
         let endpoints = self.current().endpoints;
         let mut canaries = JoinSet::new();
         for (position, endpoint) in endpoints.iter().enumerate() {
-            let (state, probe) = (endpoint.state.clone(), self.probes.get(endpoint.id));
+            let (id, probe) = (endpoint.id, self.probes.get(endpoint.id));
             let health = self.health.clone();
-            canaries.spawn(async move { (position, send(state, probe, limit, health).await) });
+            canaries.spawn(async move { (position, send(id, probe, limit, health).await) });
         }
         let mut outcomes: Vec<_> = endpoints.iter().map(|_| None).collect();
         while let Some(joined) = canaries.join_next().await {
@@ -126,28 +128,70 @@ impl HealthReader {
     }
 }
 
-/// Sends the canary of one endpoint handle.
+/// Sends the canary of the endpoint handle `id`.
+///
+/// A canary that is on its way when the handle drains may never come back. Its failure then says
+/// nothing about the handle, so the outcome is that of a handle which drains.
 async fn send(
-    state: EndpointState,
+    id: u64,
     probe: Option<Arc<dyn EndpointProbe>>,
     limit: Duration,
-    health: watch::Receiver<Health>,
+    mut health: watch::Receiver<Health>,
 ) -> Result<CanaryEcho> {
-    match state {
-        EndpointState::Interrupted | EndpointState::Consuming => {}
-        EndpointState::Refused { error } | EndpointState::Failed { error } => return Err(error),
-        EndpointState::Draining | EndpointState::Stopped => {
-            let text = "cannot send the canary: the endpoint handle drains or has stopped";
-            return Err(Error::new(ErrorKind::Closed, text));
+    match state(&health.borrow(), id) {
+        Some(EndpointState::Interrupted | EndpointState::Consuming) => {}
+        Some(EndpointState::Refused { error }) => return Err(error.clone()),
+        ended => return Err(ending(ended)),
+    }
+    let probe = probe.ok_or_else(|| Error::lacking("HealthReader::canary", "canaries"))?;
+    let outcome = tokio::select! {
+        biased;
+        outcome = timeout(limit, probe.canary(limit)) => Some(outcome),
+        () = left(id, &mut health) => None,
+    };
+    let health = health.borrow();
+    let current = state(&health, id);
+    match outcome {
+        Some(Ok(Ok(echo))) => Ok(echo),
+        _ if !is_live(current) => Err(ending(current)),
+        Some(Ok(failed)) => failed,
+        // The transport is dropped, with all of its handles.
+        None => Err(ending(None)),
+        Some(Err(_)) => {
+            let text = "cannot receive the canary: it did not come back";
+            let error = Error::new(ErrorKind::DeadlineExceeded, text);
+            let error = error.with("milliseconds", limit.as_millis());
+            let connection = &health.connection;
+            let is_troubled = connection.is_troubled();
+            Err(if is_troubled { error.with("connection", connection) } else { error })
         }
     }
-    let probe = probe.ok_or_else(|| Error::unsupported("canaries"))?;
-    timeout(limit, probe.canary(limit)).await.unwrap_or_else(|_| {
-        let error = Error::new(ErrorKind::DeadlineExceeded, "the canary did not come back");
-        let error = error.with("milliseconds", limit.as_millis());
-        let connection = &health.borrow().connection;
-        Err(if connection.is_troubled() { error.with("connection", connection) } else { error })
-    })
+}
+
+/// Waits until a handle drains or has ended, or the transport is dropped.
+async fn left(id: u64, health: &mut watch::Receiver<Health>) {
+    // An error means that the transport is dropped.
+    let _ = health.wait_for(|health| !is_live(state(health, id))).await;
+}
+
+/// Returns the state of a handle; `None` once its entry is removed, when the handle has ended.
+fn state(health: &Health, id: u64) -> Option<&EndpointState> {
+    let endpoint = health.endpoints.iter().find(|endpoint| endpoint.id == id);
+    endpoint.map(|endpoint| &endpoint.state)
+}
+
+/// Returns whether a handle may still consume, now or later.
+fn is_live(state: Option<&EndpointState>) -> bool {
+    state.is_some_and(EndpointState::is_live)
+}
+
+/// Returns the error of a canary to a handle that drains or has ended.
+fn ending(state: Option<&EndpointState>) -> Error {
+    if let Some(EndpointState::Failed { error }) = state {
+        return error.clone();
+    }
+    let text = "cannot send the canary: the endpoint handle drains or has stopped";
+    Error::new(ErrorKind::Closed, text)
 }
 
 impl fmt::Debug for HealthReader {

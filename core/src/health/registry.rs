@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::canary::EndpointProbe;
 use super::connection_state::ConnectionState;
 use super::endpoint_health::{EndpointHealth, EndpointState};
+use super::endpoint_probe::EndpointProbe;
 use super::health::Health;
 
 /// Current health of a transport. Each change wakes the readers.
@@ -30,6 +30,11 @@ impl Registry {
     /// Watches the health.
     pub(super) fn watch(&self) -> (watch::Receiver<Health>, Arc<Probes>) {
         (self.health.subscribe(), self.probes.clone())
+    }
+
+    /// Returns the state of the connection.
+    pub(super) fn connection(&self) -> ConnectionState {
+        self.health.borrow().connection.clone()
     }
 
     /// Changes the state of the connection. A closed transport stays closed.

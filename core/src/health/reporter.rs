@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::canary::EndpointProbe;
 use super::connection_state::ConnectionState;
 use super::endpoint_health::EndpointRole;
+use super::endpoint_probe::EndpointProbe;
 use super::endpoint_reporter::EndpointReporter;
 use super::reader::HealthReader;
 use super::registry::Registry;

@@ -2,6 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::first_and_rest::FirstAndRestIter;
+
 /// Content of a message: one or more frames of bytes.
 ///
 /// Clones share the frames. A body of one frame costs no allocation of its own.
@@ -16,25 +18,34 @@ use bytes::{Bytes, BytesMut};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Body {
     first: Bytes,
-    rest: Vec<Bytes>,
+    /// The other frames, if there are any. Boxed, because few bodies have them.
+    #[allow(clippy::box_collection, reason = "a message has room for a pointer alone")]
+    rest: Option<Box<Vec<Bytes>>>,
 }
 
 impl Body {
     /// Creates a body of these frames. No frame at all makes a body of one empty frame.
     pub fn from_frames(frames: impl IntoIterator<Item = Bytes>) -> Self {
         let mut frames = frames.into_iter();
-        Self { first: frames.next().unwrap_or_default(), rest: frames.collect() }
+        let first = frames.next().unwrap_or_default();
+        let rest: Vec<_> = frames.collect();
+        Self { first, rest: (!rest.is_empty()).then(|| Box::new(rest)) }
     }
 
     /// Iterates over the frames; there is at least one.
     pub fn frames(&self) -> impl ExactSizeIterator<Item = &Bytes> {
-        Frames { first: Some(&self.first), rest: self.rest.iter() }
+        FirstAndRestIter::new(Some(&self.first), self.others())
+    }
+
+    /// Returns the frames behind the first.
+    fn others(&self) -> &[Bytes] {
+        self.rest.as_deref().map_or(&[], Vec::as_slice)
     }
 
     /// Returns the number of bytes in all frames.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.frames().map(Bytes::len).sum()
+        self.first.len() + self.others().iter().map(Bytes::len).sum::<usize>()
     }
 
     /// Returns whether all frames are empty.
@@ -46,7 +57,7 @@ impl Body {
     /// Returns all bytes in one piece. One frame is moved; several frames are copied together.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
-        if self.rest.is_empty() {
+        if self.rest.is_none() {
             return self.first;
         }
         let mut all = BytesMut::with_capacity(self.len());
@@ -59,35 +70,15 @@ impl Body {
     /// Returns the bytes as one slice if the body has exactly one frame.
     #[must_use]
     pub fn as_slice(&self) -> Option<&[u8]> {
-        self.rest.is_empty().then_some(&self.first)
+        self.rest.is_none().then_some(&self.first)
     }
 }
 
 impl<B: Into<Bytes>> From<B> for Body {
     fn from(bytes: B) -> Self {
-        Self { first: bytes.into(), rest: Vec::new() }
+        Self { first: bytes.into(), rest: None }
     }
 }
-
-struct Frames<'a> {
-    first: Option<&'a Bytes>,
-    rest: std::slice::Iter<'a, Bytes>,
-}
-
-impl<'a> Iterator for Frames<'a> {
-    type Item = &'a Bytes;
-
-    fn next(&mut self) -> Option<&'a Bytes> {
-        self.first.take().or_else(|| self.rest.next())
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.rest.len() + usize::from(self.first.is_some());
-        (left, Some(left))
-    }
-}
-
-impl ExactSizeIterator for Frames<'_> {}
 
 #[cfg(test)]
 mod tests {

@@ -21,7 +21,8 @@ use std::sync::Arc;
 /// assert_eq!(extensions.get::<u32>(), None);
 /// ```
 #[derive(Clone, Default)]
-pub struct Extensions(Vec<Extension>);
+#[allow(clippy::box_collection, reason = "a request has room for a pointer alone")]
+pub struct Extensions(Option<Box<Vec<Extension>>>);
 
 /// Type id, type name for [`Debug`](fmt::Debug), and value.
 type Extension = (TypeId, &'static str, Arc<dyn Any + Send + Sync>);
@@ -30,32 +31,36 @@ impl Extensions {
     /// Creates an empty map.
     #[must_use]
     pub const fn new() -> Self {
-        Self(Vec::new())
+        Self(None)
     }
 
     /// Returns whether there is no value.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
     }
 
     /// Sets the value of the type `T` and replaces the previous one.
     pub fn insert<T: Any + Send + Sync>(&mut self, value: T) {
         let id = TypeId::of::<T>();
-        self.0.retain(|(known, ..)| *known != id);
-        self.0.push((id, type_name::<T>(), Arc::new(value)));
+        let values = self.0.get_or_insert_default();
+        values.retain(|(known, ..)| *known != id);
+        values.push((id, type_name::<T>(), Arc::new(value)));
     }
 
     /// Returns the value of the type `T`.
     #[must_use]
     pub fn get<T: Any + Send + Sync>(&self) -> Option<&T> {
         let id = TypeId::of::<T>();
-        self.0.iter().find(|(known, ..)| *known == id).and_then(|(.., value)| value.downcast_ref())
+        let value = self.0.as_ref()?.iter().find(|(known, ..)| *known == id);
+        value.and_then(|(.., value)| value.downcast_ref())
     }
 }
 
 impl fmt::Debug for Extensions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.iter().map(|(_, name, _)| name)).finish()
+        f.debug_set()
+            .entries(self.0.iter().flat_map(|values| values.iter()).map(|(_, name, _)| name))
+            .finish()
     }
 }
 

@@ -1,11 +1,16 @@
 //! Application headers of messages.
 
+use std::sync::Arc;
+
 use bytestring::ByteString;
+
+use super::first_and_rest::{FirstAndRest, FirstAndRestIter};
 
 /// Name-value pairs that travel with a message: a trace, a tenant, a language.
 ///
 /// Names are case-sensitive and unique. Empty headers cost no allocation. Keep headers small:
-/// [`Limits`](crate::Limits) bounds their number and their bytes, and every hop copies them.
+/// [`Limits`](crate::Limits) bounds their number and their bytes, and every hop copies them. Within
+/// a process, clones share the headers until one of them changes.
 ///
 /// ```
 /// use polywire_core::Headers;
@@ -17,7 +22,9 @@ use bytestring::ByteString;
 /// assert_eq!(headers.len(), 1);
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct Headers(Vec<(ByteString, ByteString)>);
+pub struct Headers(Option<Arc<FirstAndRest<Header>>>);
+
+type Header = (ByteString, ByteString);
 
 impl Headers {
     /// Prefix of the names that are reserved for backends: `polywire.`. Every transport refuses to
@@ -27,15 +34,24 @@ impl Headers {
     /// Creates empty headers.
     #[must_use]
     pub const fn new() -> Self {
-        Self(Vec::new())
+        Self(None)
+    }
+
+    fn pairs(&self) -> FirstAndRestIter<'_, Header> {
+        FirstAndRest::iter(self.0.as_deref())
     }
 
     /// Sets `name` to `value` and replaces the previous value.
     pub fn insert(&mut self, name: impl Into<ByteString>, value: impl Into<ByteString>) {
         let (name, value) = (name.into(), value.into());
-        match self.0.iter_mut().find(|(known, _)| *known == name) {
+        let Some(pairs) = &mut self.0 else {
+            self.0 = Some(Arc::new(FirstAndRest::new((name, value))));
+            return;
+        };
+        let pairs = Arc::make_mut(pairs);
+        match pairs.iter_mut().find(|(known, _)| *known == name) {
             Some((_, old)) => *old = value,
-            None => self.0.push((name, value)),
+            None => pairs.push((name, value)),
         }
     }
 
@@ -47,30 +63,34 @@ impl Headers {
 
     /// Returns the value of `name`, to be shared.
     pub(crate) fn shared(&self, name: &str) -> Option<&ByteString> {
-        self.0.iter().find(|(known, _)| &**known == name).map(|(_, value)| value)
+        self.pairs().find(|(known, _)| &**known == name).map(|(_, value)| value)
     }
 
     /// Removes `name` and returns its value.
     pub fn remove(&mut self, name: &str) -> Option<ByteString> {
-        let at = self.0.iter().position(|(known, _)| &**known == name)?;
-        Some(self.0.remove(at).1)
+        let at = self.pairs().position(|(known, _)| &**known == name)?;
+        if let Some((_, value)) = Arc::make_mut(self.0.as_mut()?).remove(at) {
+            return Some(value);
+        }
+        // It is the only one.
+        self.0.take().map(|pairs| Arc::unwrap_or_clone(pairs).into_first().1)
     }
 
     /// Iterates over all pairs in the order in which they were first set.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&ByteString, &ByteString)> {
-        self.0.iter().map(|(name, value)| (name, value))
+        self.pairs().map(|(name, value)| (name, value))
     }
 
     /// Returns the number of headers.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.pairs().len()
     }
 
     /// Returns whether there are no headers.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
     }
 
     /// Returns the number of bytes in all names and values.
@@ -83,8 +103,13 @@ impl Headers {
 /// Compares without regard to order, since not every wire preserves the order.
 impl PartialEq for Headers {
     fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (None, None) => return true,
+            (Some(ours), Some(theirs)) if Arc::ptr_eq(ours, theirs) => return true,
+            _ => {}
+        }
         self.len() == other.len()
-            && self.0.iter().all(|(name, value)| other.get(name) == Some(value))
+            && self.pairs().all(|(name, value)| other.get(name) == Some(value))
     }
 }
 

@@ -20,7 +20,7 @@ use crate::message::{Headers, Message};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs)]
 pub struct Limits {
-    /// Largest body, in bytes. The default is 64 MiB.
+    /// Largest body, in bytes. With 0, only empty bodies are sent. The default is 64 MiB.
     pub body_max: usize,
     /// Most frames in a body. The default is 64.
     pub frames_max: usize,

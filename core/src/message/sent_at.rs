@@ -3,7 +3,7 @@
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::str::FromStr;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::error::{Error, ErrorKind};
@@ -40,8 +40,14 @@ impl SentAt {
     /// Returns the stamp of this process, now.
     #[must_use]
     pub fn now() -> Self {
-        let mut clock = CLOCK.lock().unwrap_or_else(PoisonError::into_inner);
-        clock.get_or_insert_with(EvenClock::start).stamp()
+        let stamp = {
+            let clock = CLOCK.read().unwrap_or_else(PoisonError::into_inner);
+            clock.as_ref().and_then(EvenClock::stamp_unless_jumped)
+        };
+        stamp.unwrap_or_else(|| {
+            let mut clock = CLOCK.write().unwrap_or_else(PoisonError::into_inner);
+            clock.get_or_insert_with(EvenClock::start).stamp()
+        })
     }
 
     /// Returns whether the stamp was made on this machine. Its milliseconds are then those of our
@@ -100,8 +106,8 @@ fn machine() -> u32 {
     })
 }
 
-/// The clock of this process.
-static CLOCK: Mutex<Option<EvenClock>> = Mutex::new(None);
+/// The clock of this process. Written at the first stamp, and when the system time has jumped.
+static CLOCK: RwLock<Option<EvenClock>> = RwLock::new(None);
 
 /// A clock that begins at the system time and runs evenly.
 struct EvenClock {
@@ -117,14 +123,23 @@ impl EvenClock {
         Self { number, start: Instant::now(), system_time: system_time() }
     }
 
+    /// Returns the time, or `None` if the system time may have jumped. Looks at each clock once.
+    fn stamp_unless_jumped(&self) -> Option<SentAt> {
+        let time = self.time();
+        (time.abs_diff(system_time()) <= JUMP).then(|| self.stamp_at(time))
+    }
+
     /// Returns the time, on a new clock if the system time has jumped.
     fn stamp(&mut self) -> SentAt {
         // Twice, since the process may have been paused between two looks at the clocks.
         if self.differs_from(system_time()) && self.differs_from(system_time()) {
             *self = Self::start();
         }
-        let ms = u64::try_from(self.time().as_millis()).unwrap_or(u64::MAX);
-        SentAt { clock: self.number, ms }
+        self.stamp_at(self.time())
+    }
+
+    fn stamp_at(&self, time: Duration) -> SentAt {
+        SentAt { clock: self.number, ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX) }
     }
 
     fn differs_from(&self, system_time: Duration) -> bool {
@@ -154,6 +169,7 @@ mod tests {
         let (first, second) = (clock.stamp(), clock.stamp());
         assert_eq!(first.clock, second.clock);
         assert!(first.ms <= second.ms);
+        assert_eq!(clock.stamp_unless_jumped().unwrap().clock, first.clock);
         for jump in [Duration::from_millis(500), Duration::from_secs(3600)] {
             for set_back in [true, false] {
                 let mut clock = EvenClock::start();
@@ -162,6 +178,7 @@ mod tests {
                 let system_time = clock.system_time;
                 clock.system_time =
                     if set_back { system_time + jump } else { system_time.saturating_sub(jump) };
+                assert_eq!(clock.stamp_unless_jumped(), None);
                 let after = clock.stamp();
                 assert_ne!(before.clock, after.clock);
                 assert!(after.ms.abs_diff(before.ms) < 400, "{before} {after}");

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::rejection::overloaded;
+use super::circuit_log::CircuitLog;
+use super::overload_refusal::overloaded;
 use super::{Middleware, outcome};
 use crate::error::{CallError, Code, ErrorKind, Result};
 use crate::message::Deadline;
@@ -36,6 +37,7 @@ use crate::service::{Reply, Request, Service};
 #[derive(Clone, Debug)]
 pub struct CircuitBreaker {
     circuit: Arc<Mutex<Circuit>>,
+    log: Arc<CircuitLog>,
     name: Option<Arc<str>>,
     failures: u32,
     pause: Duration,
@@ -64,7 +66,8 @@ impl CircuitBreaker {
     #[must_use]
     pub fn new() -> Self {
         let circuit = Arc::new(Mutex::new(Circuit::Closed { failed: 0 }));
-        Self { circuit, name: None, failures: 5, pause: Duration::from_secs(5) }
+        let log = Arc::default();
+        Self { circuit, log, name: None, failures: 5, pause: Duration::from_secs(5) }
     }
 
     /// Names the breaker, for its log lines and for the gauge `polywire_circuit_state` (feature
@@ -115,7 +118,7 @@ impl CircuitBreaker {
         match *circuit {
             Circuit::Closed { .. } => *circuit = Circuit::Closed { failed: 0 },
             Circuit::HalfOpen if admission == Admission::Probe => {
-                tracing::info!(name = self.name.as_deref(), "the circuit is closed");
+                self.log.closed(self.name.as_deref());
                 self.set(&mut circuit, Circuit::Closed { failed: 0 });
             }
             // The request began before the circuit opened, and does not show the current state.
@@ -136,8 +139,8 @@ impl CircuitBreaker {
         }
         let (name, pause_ms) = (self.name.as_deref(), self.pause.as_millis());
         match *circuit {
-            Circuit::HalfOpen => tracing::debug!(name, pause_ms, "the circuit stays open"),
-            _ => tracing::warn!(name, pause_ms, "the circuit is open"),
+            Circuit::HalfOpen => self.log.stays_open(name, pause_ms),
+            _ => self.log.opened(name, pause_ms),
         }
         self.set(&mut circuit, Circuit::Open { until: Deadline::after(self.pause).instant() });
     }

@@ -7,7 +7,7 @@ use tokio::sync::{Semaphore, TryAcquireError};
 use tokio::time::timeout_at;
 
 use super::Middleware;
-use super::rejection::{WAIT_MAX, overloaded};
+use super::overload_refusal::{WAIT_MAX, overloaded};
 use crate::error::{CallError, Result};
 use crate::message::Deadline;
 use crate::service::{Reply, Request, Service};

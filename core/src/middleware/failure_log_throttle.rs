@@ -11,17 +11,17 @@ use crate::message::Address;
 /// Counts failures by kind, and says which of them are logged: the first [`LINES_MAX`] of a kind in
 /// each [`PERIOD`]. The next line of the kind stands for those that were left out.
 #[derive(Debug, Default)]
-pub(super) struct FailureLogThrottle(Mutex<Kinds>);
+pub(crate) struct FailureLogThrottle(Mutex<Kinds>);
 
 /// The properties that failures of a kind share.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct FailureKind {
+pub(crate) struct FailureKind {
     /// The method or the topic.
-    pub(super) name: Option<Address>,
+    pub(crate) name: Option<Address>,
     /// The code of the fault or the kind of the error.
-    pub(super) error: String,
+    pub(crate) error: String,
     /// The kind of the fault, as the peer named it.
-    pub(super) fault: Option<String>,
+    pub(crate) fault: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ const KINDS_MAX: usize = 256;
 impl FailureLogThrottle {
     /// Counts a failure. Returns the number of failures that its line stands for, or `None` if
     /// there is to be no line.
-    pub(super) fn note(&self, kind: FailureKind) -> Option<u64> {
+    pub(crate) fn note(&self, kind: FailureKind) -> Option<u64> {
         let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kinds.by_kind.len() >= KINDS_MAX && !kinds.by_kind.contains_key(&kind) {
             kinds.by_kind.retain(|_, recent| recent.is_in_period() || recent.left_out > 0);

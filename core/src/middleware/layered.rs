@@ -29,6 +29,10 @@ impl<M: Middleware, S: Service> Service for Layered<M, S> {
     fn call(&self, request: Request) -> impl Future<Output = Result<Reply, CallError>> + Send {
         self.middleware.call(request, &self.inner)
     }
+
+    fn keeps_deadlines(&self) -> bool {
+        self.middleware.waits_for_next_only() && self.inner.keeps_deadlines()
+    }
 }
 
 /// Returns the layer that wraps services in `middleware`.

@@ -105,6 +105,10 @@ impl Middleware for LogFailures {
         }
         result
     }
+
+    fn waits_for_next_only(&self) -> bool {
+        true
+    }
 }
 
 /// A call, a job or an event that is observed.

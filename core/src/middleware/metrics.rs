@@ -1,7 +1,7 @@
 //! Metrics of calls, jobs and events.
 
 mod export_stats;
-mod gauges;
+mod waiting_retry_and_circuit_gauges;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use tokio::time::Instant;
 
-pub(super) use self::gauges::{WaitingRetry, set_circuit_state};
+pub(super) use self::waiting_retry_and_circuit_gauges::{WaitingRetry, set_circuit_state};
 use super::outcome::OnStop;
 use super::{Middleware, outcome};
 use crate::error::{CallError, Code, Result};
@@ -156,6 +156,10 @@ impl Middleware for Metrics {
             outcome::fault(&result).is_none_or(|fault| fault.code != Code::MethodNotFound);
         self.record(&self.method(method.filter(|_| is_known)), start, outcome::kind(&result));
         result
+    }
+
+    fn waits_for_next_only(&self) -> bool {
+        true
     }
 }
 

@@ -41,4 +41,12 @@ pub trait Middleware: Clone + Send + Sync + 'static {
         request: Request,
         next: &S,
     ) -> impl Future<Output = Result<Reply, CallError>> + Send;
+
+    /// Returns `true` if the middleware waits for nothing but one call of `next`, and leaves the
+    /// deadline as it is. Then the calls of the wrapped service
+    /// [end by their deadlines](Service::keeps_deadlines) if those of `next` do. The default is
+    /// `false`.
+    fn waits_for_next_only(&self) -> bool {
+        false
+    }
 }

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use crate::contained::catch;
 use crate::error::{CallError, Code, Fault};
 use crate::handler_stop_reason::StopReason;
 use crate::message::Deadline;
+use crate::panic_containment::catch;
 use crate::service::{Reply, Request};
 
 /// Returns the fault of an outcome. On a client the reply contains the fault; on a server it may

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::Middleware;
-use super::rejection::{WAIT_MAX, overloaded};
+use super::overload_refusal::{WAIT_MAX, overloaded};
 use crate::error::{CallError, Result};
 use crate::message::Deadline;
 use crate::service::{Reply, Request, Service};

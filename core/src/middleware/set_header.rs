@@ -39,6 +39,10 @@ impl Middleware for SetHeader {
         }
         next.call(request).await
     }
+
+    fn waits_for_next_only(&self) -> bool {
+        true
+    }
 }
 
 /// Hides the value, which may be a secret.

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use futures_core::future::BoxFuture;
 use tokio::time::timeout_at;
 
-use super::rejection::{WAIT_MAX, overloaded};
+use super::overload_refusal::{WAIT_MAX, overloaded};
 use crate::error::{CallError, Error, ErrorKind, Fault, Result};
 use crate::message::Deadline;
 use crate::service::{Reply, Request, Service};

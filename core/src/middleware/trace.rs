@@ -1,9 +1,9 @@
 //! Spans of calls, jobs and events.
 
 mod context;
-mod propagate;
+mod foreign_propagator;
 mod span;
-mod state;
+mod tracestate_syntax;
 
 use std::fmt;
 use std::future::Future;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tracing::{Instrument, Span};
 
 pub use self::context::TraceContext;
-pub use self::propagate::Propagate;
+pub use self::foreign_propagator::Propagate;
 use super::outcome::OnStop;
 use super::{Middleware, outcome};
 use crate::error::{CallError, Result};
@@ -199,18 +199,24 @@ impl Middleware for Trace {
             (Some(propagate), _) => propagate.extract(headers, &span),
         }
         let on_stop = OnStop::new(&request, |reason| record_stop(&span, reason, is_client));
-        let result = if is_client || request.has_current_context() {
-            next.call(request).instrument(span.clone()).await
-        } else {
+        let result = if !is_client && !request.has_current_context() {
             // The handler runs with the changed headers, so that its calls continue this span.
             let context = request.context();
             context.carry(next.call(request).instrument(span.clone())).await
+        } else if span.is_disabled() {
+            next.call(request).await
+        } else {
+            next.call(request).instrument(span.clone()).await
         };
         on_stop.disarm();
         if record(&span, &result) && !is_client {
             failed_in(&span);
         }
         result
+    }
+
+    fn waits_for_next_only(&self) -> bool {
+        true
     }
 }
 

@@ -26,6 +26,9 @@ impl DeadLetter {
     }
 
     /// Returns the number of attempts since the message was sent or last redriven.
+    ///
+    /// A broker that dead-letters by itself, such as at its delivery limit, does not pass on how
+    /// often it has delivered the message: then the number is that of the backend, at least 1.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.record().map_or(0, |record| record.attempts)

@@ -19,6 +19,8 @@ pub(crate) struct OneWaySender {
     trace: Option<Trace>,
     supports_priorities: bool,
     supports_dead_letters: bool,
+    /// The name of the option `with_priority`, for errors.
+    priority_option: &'static str,
     options: SendOptions,
 }
 
@@ -34,7 +36,12 @@ struct SendOptions {
 }
 
 impl OneWaySender {
-    pub(crate) fn new(transport: &impl Transport, sender: Sender, timeout: Duration) -> Self {
+    pub(crate) fn new(
+        transport: &impl Transport,
+        sender: Sender,
+        timeout: Duration,
+        priority_option: &'static str,
+    ) -> Self {
         let Capabilities { priorities, dead_letters, .. } = transport.capabilities();
         Self {
             sender,
@@ -42,6 +49,7 @@ impl OneWaySender {
             trace: None,
             supports_priorities: priorities,
             supports_dead_letters: dead_letters,
+            priority_option,
             options: SendOptions::default(),
         }
     }
@@ -93,7 +101,7 @@ impl OneWaySender {
     pub(crate) fn apply_options(&self, message: &mut Message) -> Result<()> {
         let SendOptions { priority, headers, ttl, keep_expired, transient, .. } = &self.options;
         if priority.is_some() && !self.supports_priorities {
-            return Err(Error::lacking("Pusher::with_priority", "priorities"));
+            return Err(Error::lacking(self.priority_option, "priorities"));
         }
         if *keep_expired && !self.supports_dead_letters {
             return Err(Error::lacking("Pusher::with_keep_expired", "dead_letters"));
@@ -109,19 +117,27 @@ impl OneWaySender {
         Ok(())
     }
 
-    /// Sends a message within the timeout, in a span if tracing is set. Makes its id, unless one
-    /// was chosen.
-    pub(crate) async fn send(&self, mut message: Message) -> Result<()> {
-        message.message_id =
-            Some(self.options.message_id.clone().unwrap_or_else(MessageId::unique));
-        let sent = match &self.trace {
-            Some(trace) => trace.around(message, |message| self.send_within(message)).await,
-            None => self.send_within(message).await,
+    /// Sends a message, or fails with the error of one that cannot be made.
+    pub(crate) async fn send(&self, message: Result<Message>) -> Result<()> {
+        let sent = match message {
+            Ok(message) => self.send_traced(message).await,
+            Err(error) => Err(error),
         };
         // A message that is handed over or refused at once touches nothing of tokio. After the
         // send, so that concurrent messages of a task keep their order.
         consume_budget().await;
         sent
+    }
+
+    /// Sends a message within the timeout, in a span if tracing is set. Makes its id, unless one
+    /// was chosen.
+    async fn send_traced(&self, mut message: Message) -> Result<()> {
+        message.message_id =
+            Some(self.options.message_id.clone().unwrap_or_else(MessageId::unique));
+        match &self.trace {
+            Some(trace) => trace.around(message, |message| self.send_within(message)).await,
+            None => self.send_within(message).await,
+        }
     }
 
     async fn send_within(&self, mut message: Message) -> Result<()> {

@@ -220,7 +220,7 @@ impl<D: Dialect> Pusher<D> {
     ///
     /// As [`push`](Self::push).
     pub async fn push_with<J: Serialize + ?Sized>(&self, job: &J, headers: Headers) -> Result<()> {
-        self.send(job, Message::default().with_headers(headers)).await
+        self.send(job, Ok(Message::default().with_headers(headers))).await
     }
 
     /// Pushes a job for one method of a [`Router`](crate::Router) that a worker
@@ -234,21 +234,20 @@ impl<D: Dialect> Pusher<D> {
         method: impl TryInto<Address, Error: Into<Error>>,
         args: &J,
     ) -> Result<()> {
-        let method = self.full_name(method.try_into().map_err(Into::into)?)?;
-        self.send(args, Message::default().with_method(method)).await
+        let method: Result<Address> = method.try_into().map_err(Into::into);
+        let method = method.and_then(|method| self.full_name(method));
+        self.send(args, method.map(|method| Message::default().with_method(method))).await
     }
 
-    async fn send<J: Serialize + ?Sized>(&self, job: &J, mut message: Message) -> Result<()> {
-        let encoded = self
-            .sender
-            .apply_options(&mut message)
-            .and_then(|()| self.dialect.encode_call(job, &mut message).map_err(Error::unsent));
-        if let Err(error) = encoded {
-            // The sender does the same for messages that are sent.
-            consume_budget().await;
-            return Err(error);
-        }
-        self.sender.send(message).await
+    async fn send<J: Serialize + ?Sized>(&self, job: &J, message: Result<Message>) -> Result<()> {
+        self.sender.send(message.and_then(|message| self.encode(job, message))).await
+    }
+
+    /// Writes the job and the options of the handle into a message.
+    fn encode<J: Serialize + ?Sized>(&self, job: &J, mut message: Message) -> Result<Message> {
+        self.sender.apply_options(&mut message)?;
+        self.dialect.encode_call(job, &mut message).map_err(Error::unsent)?;
+        Ok(message)
     }
 
     fn full_name(&self, method: Address) -> Result<Address> {
@@ -306,7 +305,7 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for PusherConnect<'t, T, D> {
             let sender = transport.pusher(&queue).await?;
             let sender = log_sent(sender, WireKind::Job, &queue);
             Ok(Pusher {
-                sender: OneWaySender::new(transport, sender, timeout),
+                sender: OneWaySender::new(transport, sender, timeout, PRIORITY),
                 dialect,
                 prefix: None,
             })
@@ -319,3 +318,6 @@ impl<T, D> fmt::Debug for PusherConnect<'_, T, D> {
         f.debug_struct("PusherConnect").field("queue", &self.queue).finish_non_exhaustive()
     }
 }
+
+/// The option of a priority, as errors name it.
+const PRIORITY: &str = "Pusher::with_priority";

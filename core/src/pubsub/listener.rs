@@ -9,8 +9,8 @@ use tokio::task::coop::consume_budget;
 
 use super::dropped_events::DroppedEvents;
 use super::event_stream::EventStream;
+use super::event_stream_bind::EventStreamBind;
 use super::overflow::Overflow;
-use super::subscriber_options::SubscriberOptions;
 use crate::dialect::Dialect;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Address, Filter};
@@ -71,8 +71,8 @@ impl<D: Dialect> Listener<D> {
         channel: impl TryInto<Address, Error: Into<Error>>,
         dialect: D,
     ) -> ListenerBind<'t, C, D> {
-        let options = SubscriberOptions::new(transport, channel, "Listener::group");
-        ListenerBind { options, dialect, retries: Retries::default(), strict: false }
+        let stream = EventStreamBind::new(transport, channel, "Listener::group");
+        ListenerBind { stream, dialect, retries: Retries::default(), strict: false }
     }
 
     /// Returns a handle to stop the listener and to read its statistics.
@@ -121,7 +121,7 @@ impl<D> fmt::Debug for Listener<D> {
 /// If the future is dropped, the listener is not opened.
 #[must_use = "a listener does not bind unless it is awaited"]
 pub struct ListenerBind<'t, C, D> {
-    options: SubscriberOptions<'t, C>,
+    stream: EventStreamBind<'t, C>,
     dialect: D,
     retries: Retries,
     /// Set if the transport must support the whole retry policy.
@@ -131,25 +131,25 @@ pub struct ListenerBind<'t, C, D> {
 impl<C, D> ListenerBind<'_, C, D> {
     /// Adds a topic filter. Without a filter, the listener receives every topic.
     pub fn filter(mut self, filter: impl TryInto<Filter, Error: Into<Error>>) -> Self {
-        self.options.filter(filter);
+        self.stream.filter(filter);
         self
     }
 
     /// Joins a group, whose members share the events.
     pub fn group(mut self, group: Group) -> Self {
-        self.options.group = Some(group);
+        self.stream.group = Some(group);
         self
     }
 
     /// Sets the number of events that are handled at once. The default is 128.
     pub fn window(mut self, window: Window) -> Self {
-        self.options.window = window;
+        self.stream.window = window;
         self
     }
 
     /// Sets the policy for a full window. The default is [`Overflow::Wait`].
     pub fn overflow(mut self, overflow: Overflow) -> Self {
-        self.options.overflow = overflow;
+        self.stream.overflow = overflow;
         self
     }
 
@@ -173,21 +173,21 @@ impl<'t, C: Transport, D: Dialect> IntoFuture for ListenerBind<'t, C, D> {
     type IntoFuture = BoxFuture<'t, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { options, dialect, retries, strict } = self;
+        let Self { stream, dialect, retries, strict } = self;
         Box::pin(async move {
             // A loop over openings that fail at once leaves other tasks their turns.
             consume_budget().await;
-            let (channel, window) = (options.channel.clone()?, options.window);
-            let capabilities = options.capabilities();
+            let (channel, window) = (stream.channel.clone()?, stream.window);
+            let capabilities = stream.capabilities();
             if strict {
-                options.group.as_ref().ok_or_else(no_group)?;
+                stream.group.as_ref().ok_or_else(no_group)?;
                 retries.check(&capabilities, "Listener::retries")?;
             }
-            let source = options.group.as_ref().map(|group| DeadLetterSource::Group {
+            let source = stream.group.as_ref().map(|group| DeadLetterSource::Group {
                 channel: channel.clone(),
                 group: group.name().clone(),
             });
-            let EventStream { receiver, filters, dropped } = options.open().await?;
+            let EventStream { receiver, filters, dropped } = stream.open().await?;
             let work_loop = BoundWorker::new(
                 EndpointLabel { role: "listener", name: channel.clone() },
                 source,
@@ -209,7 +209,7 @@ fn no_group() -> Error {
 impl<C, D> fmt::Debug for ListenerBind<'_, C, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ListenerBind")
-            .field("channel", &self.options.channel)
+            .field("channel", &self.stream.channel)
             .finish_non_exhaustive()
     }
 }

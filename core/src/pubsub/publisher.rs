@@ -89,6 +89,9 @@ impl<D: Dialect> Publisher<D> {
     /// Returns a publisher on the same endpoint handle whose events expire after this time, counted
     /// from each publishing; see [`Pusher::with_ttl`](crate::Pusher::with_ttl). A subscriber or
     /// listener drops an event that it has not begun by then.
+    ///
+    /// A publisher has no option that keeps expired events as dead letters. An event goes to any
+    /// number of subscribers; only groups have dead letters, and no group has failed the event.
     #[must_use]
     pub fn with_ttl(&self, ttl: Duration) -> Self {
         Self { sender: self.sender.with_ttl(ttl), ..self.clone() }
@@ -156,8 +159,9 @@ impl<D: Dialect> Publisher<D> {
         value: &V,
         headers: Headers,
     ) -> Result<()> {
-        let topic = topic.try_into().map_err(Into::into)?;
-        self.send(value, Message::default().with_topic(topic).with_headers(headers)).await
+        let topic: Result<Address> = topic.try_into().map_err(Into::into);
+        let event = topic.map(|topic| Message::default().with_topic(topic).with_headers(headers));
+        self.send(value, event).await
     }
 
     /// Publishes a call of `method` with these arguments under `topic`, each chosen at run time;
@@ -165,7 +169,7 @@ impl<D: Dialect> Publisher<D> {
     ///
     /// A [`Listener`](crate::Listener) that [serves](crate::Listener::serve) a
     /// [`Router`](crate::Router) runs the method of that name, or the event handlers of the topic
-    /// if it has no such method. Nobody gets the result of the method. A listener that
+    /// if it has no such method. No caller gets the result of the method. A listener that
     /// [listens](crate::Listener::listen) with one handler, or a [`Subscriber`](crate::Subscriber),
     /// gets the arguments as the value of the event.
     ///
@@ -203,15 +207,22 @@ impl<D: Dialect> Publisher<D> {
         method: impl TryInto<Address, Error: Into<Error>>,
         args: &V,
     ) -> Result<()> {
-        let (topic, method) =
-            (topic.try_into().map_err(Into::into)?, method.try_into().map_err(Into::into)?);
-        self.send(args, Message::default().with_topic(topic).with_method(method)).await
+        let topic: Result<Address> = topic.try_into().map_err(Into::into);
+        let method: Result<Address> = method.try_into().map_err(Into::into);
+        let event = topic.map(|topic| Message::default().with_topic(topic));
+        let event = event.and_then(|event| method.map(|method| event.with_method(method)));
+        self.send(args, event).await
     }
 
-    async fn send<V: Serialize + ?Sized>(&self, value: &V, mut message: Message) -> Result<()> {
-        self.sender.apply_options(&mut message)?;
-        self.dialect.encode_call(value, &mut message).map_err(Error::unsent)?;
-        self.sender.send(message).await
+    async fn send<V: Serialize + ?Sized>(&self, value: &V, event: Result<Message>) -> Result<()> {
+        self.sender.send(event.and_then(|event| self.encode(value, event))).await
+    }
+
+    /// Writes the value and the options of the handle into an event.
+    fn encode<V: Serialize + ?Sized>(&self, value: &V, mut event: Message) -> Result<Message> {
+        self.sender.apply_options(&mut event)?;
+        self.dialect.encode_call(value, &mut event).map_err(Error::unsent)?;
+        Ok(event)
     }
 }
 
@@ -251,7 +262,8 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for PublisherConnect<'t, T, D> {
             let channel = channel?;
             let sender = transport.publisher(&channel).await?;
             let sender = log_sent(sender, WireKind::Event, &channel);
-            Ok(Publisher { sender: OneWaySender::new(transport, sender, timeout), dialect })
+            let sender = OneWaySender::new(transport, sender, timeout, PRIORITY);
+            Ok(Publisher { sender, dialect })
         })
     }
 }
@@ -261,3 +273,6 @@ impl<T, D> fmt::Debug for PublisherConnect<'_, T, D> {
         f.debug_struct("PublisherConnect").field("channel", &self.channel).finish_non_exhaustive()
     }
 }
+
+/// The option of a priority, as errors name it.
+const PRIORITY: &str = "Publisher::with_priority";

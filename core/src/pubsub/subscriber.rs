@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 
 use super::event::Event;
 use super::event_stream::EventStream;
+use super::event_stream_bind::EventStreamBind;
 use super::overflow::Overflow;
-use super::subscriber_options::SubscriberOptions;
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::message::{Address, Filter};
@@ -75,8 +75,8 @@ impl<T: DeserializeOwned> Subscriber<T> {
         channel: impl TryInto<Address, Error: Into<Error>>,
         dialect: impl Dialect,
     ) -> SubscriberBind<'t, C, T> {
-        let options = SubscriberOptions::new(transport, channel, "Subscriber::group");
-        SubscriberBind { options, decode: decode_fn(dialect) }
+        let stream = EventStreamBind::new(transport, channel, "Subscriber::group");
+        SubscriberBind { stream, decode: decode_fn(dialect) }
     }
 }
 
@@ -138,32 +138,32 @@ impl<T> fmt::Debug for Subscriber<T> {
 /// If the future is dropped, the subscriber is not opened.
 #[must_use = "a subscriber does not bind unless it is awaited"]
 pub struct SubscriberBind<'t, C, T> {
-    options: SubscriberOptions<'t, C>,
+    stream: EventStreamBind<'t, C>,
     decode: DecodeFn<T>,
 }
 
 impl<C, T> SubscriberBind<'_, C, T> {
     /// Adds a topic filter. Without a filter, the subscriber receives every topic.
     pub fn filter(mut self, filter: impl TryInto<Filter, Error: Into<Error>>) -> Self {
-        self.options.filter(filter);
+        self.stream.filter(filter);
         self
     }
 
     /// Joins a group, whose members share the events.
     pub fn group(mut self, group: Group) -> Self {
-        self.options.group = Some(group);
+        self.stream.group = Some(group);
         self
     }
 
     /// Sets the number of events that the subscriber holds. The default is 128.
     pub fn window(mut self, window: Window) -> Self {
-        self.options.window = window;
+        self.stream.window = window;
         self
     }
 
     /// Sets the policy for a full window. The default is [`Overflow::Wait`].
     pub fn overflow(mut self, overflow: Overflow) -> Self {
-        self.options.overflow = overflow;
+        self.stream.overflow = overflow;
         self
     }
 }
@@ -173,10 +173,10 @@ impl<'t, C: Transport, T: 'static> IntoFuture for SubscriberBind<'t, C, T> {
     type IntoFuture = BoxFuture<'t, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { options, decode } = self;
+        let Self { stream, decode } = self;
         Box::pin(async move {
-            let capabilities = options.capabilities();
-            Ok(Subscriber { events: options.open().await?, decode, capabilities })
+            let capabilities = stream.capabilities();
+            Ok(Subscriber { events: stream.open().await?, decode, capabilities })
         })
     }
 }
@@ -184,7 +184,7 @@ impl<'t, C: Transport, T: 'static> IntoFuture for SubscriberBind<'t, C, T> {
 impl<C, T> fmt::Debug for SubscriberBind<'_, C, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SubscriberBind")
-            .field("channel", &self.options.channel)
+            .field("channel", &self.stream.channel)
             .finish_non_exhaustive()
     }
 }

@@ -44,16 +44,18 @@ impl<D: Dialect, S: Service> Client<D, S> {
         &self,
         method: impl TryInto<Address, Error: Into<Error>>,
     ) -> CallBuilder<'_, D, S> {
+        let mut message = Box::<Message>::default();
         let method = method.try_into().map_err(Into::into);
+        let method = method.and_then(|method| self.full_name(method));
+        let mut invalid = None;
+        message.method = method.map_err(|error| invalid = Some(error)).ok();
+        message.deadline = Some(Deadline::after(self.timeout.unwrap_or(DEFAULT_TIMEOUT)));
+        message.message_id.clone_from(&self.message_id);
         CallBuilder {
             client: self,
-            method: method.and_then(|method| self.full_name(method)),
-            deadline: Deadline::after(self.timeout.unwrap_or(DEFAULT_TIMEOUT)),
+            message,
+            invalid,
             ttl: None,
-            options: Box::default(),
-            message_id: Ok(self.message_id.clone()),
-            idempotent: false,
-            at_most_once: false,
             waits_for_service: self.waits_for_service,
             decoder: as_fault,
         }
@@ -67,14 +69,12 @@ impl<D: Dialect, S: Service> Client<D, S> {
 #[must_use = "nothing is sent until `call`, `start` or `send`"]
 pub struct CallBuilder<'c, D, S, E = Infallible> {
     client: &'c Client<D, S>,
-    method: Result<Address>,
-    deadline: Deadline,
+    /// The request without its arguments. It is built where it stays, for the builder is moved by
+    /// each option.
+    message: Box<Message>,
+    /// The error of the name of the method, or else of the id.
+    invalid: Option<Error>,
     ttl: Option<Duration>,
-    /// Headers, priority and marks of the request.
-    options: Box<Message>,
-    message_id: Result<Option<MessageId>>,
-    idempotent: bool,
-    at_most_once: bool,
     waits_for_service: bool,
     decoder: FaultDecoder<D, E>,
 }
@@ -95,8 +95,9 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     /// Sets the deadline of the call. A call that a handler awaits also ends by the deadline of the
     /// handler's own call. For a one-way call it is the moment by which the backend must have the
     /// call.
-    pub fn deadline(self, deadline: Deadline) -> Self {
-        Self { deadline, ..self }
+    pub fn deadline(mut self, deadline: Deadline) -> Self {
+        self.message.deadline = Some(deadline);
+        self
     }
 
     /// Sets the time within which a one-way call must begin, counted from [`send`](Self::send) and
@@ -121,19 +122,19 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     /// option has no effect without a time to live. On a transport without dead letters, the call
     /// fails with [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
     pub fn keep_expired(mut self) -> Self {
-        self.options.keep_expired = true;
+        self.message.keep_expired = true;
         self
     }
 
     /// Marks the call as not worth a disk; see [`with_transient`](crate::Pusher::with_transient).
     pub fn transient(mut self) -> Self {
-        self.options.transient = true;
+        self.message.transient = true;
         self
     }
 
     /// Sets a header. A [reserved](crate::Headers::RESERVED) name fails the call later, not here.
     pub fn header(mut self, name: impl Into<ByteString>, value: impl Into<ByteString>) -> Self {
-        self.options.headers.insert(name, value);
+        self.message.headers.insert(name, value);
         self
     }
 
@@ -144,14 +145,18 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     /// makes again. Without the option, the id of a call stands for its call id, and a one-way call
     /// gets a new id. An invalid id fails the call later, not here, with
     /// [`ErrorKind::Config`](crate::ErrorKind::Config).
-    pub fn message_id(self, id: impl TryInto<MessageId, Error: Into<Error>>) -> Self {
-        Self { message_id: id.try_into().map(Some).map_err(Into::into), ..self }
+    pub fn message_id(mut self, id: impl TryInto<MessageId, Error: Into<Error>>) -> Self {
+        match id.try_into() {
+            Ok(id) => self.message.message_id = Some(id),
+            Err(error) => self.invalid = self.invalid.or_else(|| Some(error.into())),
+        }
+        self
     }
 
     /// Adds a pair to the baggage of this call, and of every call that results from it; see
     /// [`Baggage`].
     pub fn baggage(mut self, key: &str, value: &str) -> Self {
-        Baggage::add(&mut self.options.headers, key, value);
+        Baggage::add(&mut self.message.headers, key, value);
         self
     }
 
@@ -161,7 +166,7 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     /// On a transport without priorities, the call fails with
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
     pub fn priority(mut self, priority: u8) -> Self {
-        self.options.priority = Some(priority);
+        self.message.priority = Some(priority);
         self
     }
 
@@ -169,8 +174,9 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     ///
     /// [`Retry`](crate::middleware::Retry), or a backend that loses its server, may then repeat the
     /// call when its outcome is unknown.
-    pub fn idempotent(self) -> Self {
-        Self { idempotent: true, ..self }
+    pub fn idempotent(mut self) -> Self {
+        self.message.idempotent = true;
+        self
     }
 
     /// Marks the call as one that must never be begun twice. The mark overrules
@@ -181,18 +187,19 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     /// call fails within two seconds of that, with a fault of [`Code::Interrupted`].
     ///
     /// [`Code::Interrupted`]: crate::Code::Interrupted
-    pub fn at_most_once(self) -> Self {
-        Self { at_most_once: true, ..self }
+    pub fn at_most_once(mut self) -> Self {
+        self.message.at_most_once = true;
+        self
     }
 
     /// Waits for the first server of the service, until the call's deadline. By default a call
     /// without a server fails as [`Unroutable`](crate::ErrorKind::Unroutable).
     ///
     /// The client sends the request again, after pauses of at most half a second, until a server
-    /// can get it. The call then runs as any other. If none comes, it fails as
-    /// [`CallError::DeadlineExceeded`]. A one-way call waits for as long as its
-    /// [`timeout`](Self::timeout); over ZeroMQ it waits for any server. All other failures end the
-    /// call as ever. Dropping the future ends the wait.
+    /// can get it. If none comes, the call fails as [`CallError::DeadlineExceeded`]. A one-way call
+    /// waits for as long as its [`timeout`](Self::timeout); over ZeroMQ it waits for any server. A
+    /// request that the broker rejects is sent again, too, unless it is marked to run
+    /// [at most once](Self::at_most_once). Other failures end the call. Dropping it ends the wait.
     ///
     /// [`ClientConnect::wait_for_service`](crate::rpc::ClientConnect::wait_for_service) sets the
     /// option for all calls of a client.
@@ -221,21 +228,8 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     /// Sets the type of the errors that the method declares. The call returns them in
     /// [`CallError::Declared`].
     pub fn declares<N: Declared>(self) -> CallBuilder<'c, D, S, N> {
-        let Self { client, method, deadline, ttl, options, .. } = self;
-        let (idempotent, at_most_once) = (self.idempotent, self.at_most_once);
-        let (waits_for_service, message_id) = (self.waits_for_service, self.message_id);
-        CallBuilder {
-            client,
-            method,
-            deadline,
-            ttl,
-            options,
-            message_id,
-            idempotent,
-            at_most_once,
-            waits_for_service,
-            decoder: as_declared,
-        }
+        let Self { client, message, invalid, ttl, waits_for_service, .. } = self;
+        CallBuilder { client, message, invalid, ttl, waits_for_service, decoder: as_declared }
     }
 
     /// Sends the call and waits for its result.
@@ -278,11 +272,12 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     ///
     /// # Errors
     ///
-    /// [`CallError::DeadlineExceeded`] if the timeout passed before the call was sent,
-    /// [`CallError::Failed`] for any other failure on this side.
+    /// [`CallError::Failed`] for a failure on this side. If the timeout passed in the sending, the
+    /// kind is [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded). If it passed earlier, or
+    /// in the wait for a server, the call fails as [`CallError::DeadlineExceeded`].
     pub async fn send<A: Serialize + ?Sized>(self, args: &A) -> Result<(), CallError> {
-        let (client, send_by) = (self.client, Some(self.deadline));
-        let (ttl, keep_expired) = (self.ttl, self.options.keep_expired);
+        let (client, send_by) = (self.client, self.message.deadline);
+        let (ttl, keep_expired) = (self.ttl, self.message.keep_expired);
         let sent = match self.into_request(args) {
             Ok(request) => {
                 let mut request = Request { oneway: true, send_by, ..request };
@@ -291,7 +286,7 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
                 // Before the layers, so that each attempt has the same.
                 request.message.message_id.get_or_insert_with(MessageId::unique);
                 let method = request.message.method.clone();
-                let sent = client.exchange(request).await.map(drop);
+                let sent = client.send(request).await;
                 sent.map_err(|error| error.with_target(&client.target(method)))
             }
             Err(error) => Err(error.into()),
@@ -329,21 +324,24 @@ impl<'c, D: Dialect, S: Service, E> CallBuilder<'c, D, S, E> {
     }
 
     fn into_request<A: Serialize + ?Sized>(self, args: &A) -> Result<Request> {
-        let mut deadline = self.deadline;
-        limit_deadline(&mut deadline);
-        let mut message = self.options;
-        (message.method, message.deadline) = (Some(self.method?), Some(deadline));
-        (message.message_id, message.keep_expired) = (self.message_id?, false);
-        self.client.dialect.encode_call(args, &mut message).map_err(Error::unsent)?;
+        let Self { client, mut message, invalid, waits_for_service, .. } = self;
+        if let Some(error) = invalid {
+            return Err(error);
+        }
+        message.deadline.as_mut().map(limit_deadline);
+        message.keep_expired = false;
+        // The marks of a request are set by the requester.
+        let at_most_once = std::mem::take(&mut message.at_most_once);
+        let idempotent = std::mem::take(&mut message.idempotent) && !at_most_once;
+        client.dialect.encode_call(args, &mut message).map_err(Error::unsent)?;
         propagate(&mut message);
-        let (at_most_once, wait_for_service) = (self.at_most_once, self.waits_for_service);
-        let idempotent = self.idempotent && !at_most_once;
-        Ok(Request { idempotent, at_most_once, wait_for_service, ..Request::new(message) })
+        let request = Request::new(message);
+        Ok(Request { idempotent, at_most_once, wait_for_service: waits_for_service, ..request })
     }
 }
 
 impl<D, S, E> fmt::Debug for CallBuilder<'_, D, S, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CallBuilder").field("method", &self.method).finish_non_exhaustive()
+        f.debug_struct("CallBuilder").field("method", &self.message.method).finish_non_exhaustive()
     }
 }

@@ -9,8 +9,8 @@ use std::task::{Context, Poll, ready};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::contained::Panicked;
 use crate::error::{CallError, Error, ErrorKind};
+use crate::panic_containment::Panicked;
 use crate::service::{Request, SentSignal};
 
 /// A call in flight; made by [`CallBuilder::start`](crate::rpc::CallBuilder::start).

@@ -80,8 +80,9 @@ impl EarlyCancels {
         self.is_any.store(true, Ordering::Release);
     }
 
-    fn contains(&self, key: &CallKey) -> bool {
-        self.is_any.load(Ordering::Acquire) && self.lock().known.contains(key)
+    fn contains(&self, key: impl Fn() -> Option<CallKey>) -> bool {
+        self.is_any.load(Ordering::Acquire)
+            && key().is_some_and(|key| self.lock().known.contains(&key))
     }
 
     fn lock(&self) -> MutexGuard<'_, EarlyCalls> {
@@ -116,10 +117,11 @@ impl EarlyCalls {
 impl Cancellations {
     /// Runs `work` and returns its output, unless the caller stops waiting first.
     ///
-    /// The work is then dropped. Work that `outlives_caller` continues to its end.
+    /// The work is then dropped. Work that `outlives_caller` continues to its end. The `key` is
+    /// made only if the work waits, or cancels have arrived before their calls.
     pub(super) async fn unless_cancelled<F: Future>(
         &self,
-        key: CallKey,
+        key: impl Fn() -> Option<CallKey>,
         work: F,
         outlives_caller: impl Fn() -> bool,
     ) -> Result<F::Output, Stopped> {
@@ -128,14 +130,16 @@ impl Cancellations {
         }
         let mut work = pin!(Some(work));
         let mut cancelled = pin!(None);
-        let mut registration = None;
+        let mut registration: Option<Registration<'_>> = None;
         let done_or_cancelled = poll_fn(|cx| {
             let Some(running) = work.as_mut().as_pin_mut() else { return Poll::Pending };
             if let Poll::Ready(done) = running.poll(cx) {
                 return Poll::Ready(Some(done));
             }
-            if registration.is_none() {
-                let (entry, notified) = self.register(key.clone());
+            if registration.is_none()
+                && let Some(key) = key()
+            {
+                let (entry, notified) = self.register(key);
                 registration = Some(entry);
                 cancelled.set(Some(notified));
             }
@@ -152,7 +156,8 @@ impl Cancellations {
         {
             return Ok(running.await);
         }
-        let reason = self.reason(&key);
+        let reason =
+            registration.as_ref().map_or(Stopped::Cancelled, |call| self.reason(&call.key));
         let stopped = match reason {
             Stopped::Cancelled => StopReason::Cancelled,
             Stopped::Expired => StopReason::DeadlineExceeded,
@@ -234,8 +239,9 @@ mod tests {
             pending::<()>().await;
             drop(dropped);
         };
-        let mut one = Box::pin(table.unless_cancelled(key(1), work, || false));
-        let mut other = Box::pin(table.unless_cancelled(key(2), pending::<()>(), || false));
+        let mut one = Box::pin(table.unless_cancelled(|| Some(key(1)), work, || false));
+        let mut other =
+            Box::pin(table.unless_cancelled(|| Some(key(2)), pending::<()>(), || false));
         assert!((&mut one).now_or_never().is_none() && (&mut other).now_or_never().is_none());
         table.stop(&key(3), Stopped::Cancelled);
         assert!((&mut one).now_or_never().is_none());
@@ -251,8 +257,8 @@ mod tests {
     #[tokio::test]
     async fn cancel_stops_both_deliveries_of_a_call() {
         let table = Cancellations::default();
-        let mut both =
-            [(); 2].map(|()| Box::pin(table.unless_cancelled(key(1), pending::<()>(), || false)));
+        let mut both = [(); 2]
+            .map(|()| Box::pin(table.unless_cancelled(|| Some(key(1)), pending::<()>(), || false)));
         both.iter_mut().for_each(|one| assert!(one.now_or_never().is_none()));
         table.stop(&key(1), Stopped::Cancelled);
         both.iter_mut()
@@ -263,8 +269,9 @@ mod tests {
     async fn delivery_that_ends_leaves_the_other_registered() {
         let table = Cancellations::default();
         let (finish, finished) = tokio::sync::oneshot::channel();
-        let mut one = Box::pin(table.unless_cancelled(key(1), finished, || false));
-        let mut other = Box::pin(table.unless_cancelled(key(1), pending::<()>(), || false));
+        let mut one = Box::pin(table.unless_cancelled(|| Some(key(1)), finished, || false));
+        let mut other =
+            Box::pin(table.unless_cancelled(|| Some(key(1)), pending::<()>(), || false));
         assert!((&mut one).now_or_never().is_none() && (&mut other).now_or_never().is_none());
         finish.send(()).unwrap();
         assert_eq!((&mut one).now_or_never(), Some(Ok(Ok(()))));
@@ -280,7 +287,8 @@ mod tests {
             table.stop(&key(number), Stopped::Cancelled);
             table.stop(&key(number), Stopped::Cancelled);
         }
-        let started = |number| table.unless_cancelled(key(number), ready(5), || false);
+        let started =
+            |number| table.unless_cancelled(move || Some(key(number)), ready(5), || false);
         assert_eq!(started(1).await, Err(Stopped::Cancelled));
         assert_eq!(started(0).await, Ok(5), "the oldest is dropped");
         assert_eq!(started(5000).await, Ok(5));
@@ -295,7 +303,7 @@ mod tests {
             table.stop(&key(number), Stopped::Cancelled);
         }
         assert_eq!(
-            table.unless_cancelled(honest, ready(5), || false).await,
+            table.unless_cancelled(|| Some(honest.clone()), ready(5), || false).await,
             Err(Stopped::Cancelled)
         );
         // The latest of the storm are there as well, and no more than the bound.
@@ -308,18 +316,19 @@ mod tests {
     #[tokio::test]
     async fn call_that_ends_at_once_is_not_registered() {
         let table = Cancellations::default();
-        assert_eq!(table.unless_cancelled(key(1), ready(5), || false).await, Ok(5));
+        assert_eq!(table.unless_cancelled(|| Some(key(1)), ready(5), || false).await, Ok(5));
         assert!(table.lock().is_empty());
     }
 
     #[tokio::test]
     async fn call_whose_deadline_passes_is_stopped_and_not_remembered() {
         let table = Cancellations::default();
-        let mut running = Box::pin(table.unless_cancelled(key(1), pending::<()>(), || false));
+        let mut running =
+            Box::pin(table.unless_cancelled(|| Some(key(1)), pending::<()>(), || false));
         assert!((&mut running).now_or_never().is_none());
         table.stop(&key(1), Stopped::Expired);
         assert_eq!((&mut running).now_or_never(), Some(Err(Stopped::Expired)));
         table.stop(&key(2), Stopped::Expired);
-        assert_eq!(table.unless_cancelled(key(2), ready(5), || false).await, Ok(5));
+        assert_eq!(table.unless_cancelled(|| Some(key(2)), ready(5), || false).await, Ok(5));
     }
 }

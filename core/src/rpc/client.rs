@@ -1,16 +1,18 @@
 //! The typed client of a service.
 
 use std::fmt;
+use std::future::Future;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use serde::de::DeserializeOwned;
-use tokio::time::timeout_at;
 
 use super::reply_reader::ClientStats;
 use super::requester::Requester;
 use crate::dialect::Dialect;
 use crate::error::{CallError, CallTarget, Error, Fault, FaultDecoder, Result};
-use crate::message::{Address, Message, MessageId};
+use crate::lazy_timeout::{Until, until};
+use crate::message::{Address, Deadline, Message, MessageId};
 use crate::middleware::Layer;
 use crate::service::{Reply, Request, Service};
 
@@ -56,8 +58,6 @@ pub struct Client<D, S = Requester> {
     pub(super) prefix: Option<Address>,
     /// `true` if calls wait for the first server of the service.
     pub(super) waits_for_service: bool,
-    /// `true` if the service ends each call by its deadline, so that the client needs no timer.
-    pub(super) keeps_deadlines: bool,
 }
 
 impl<D: Dialect> Client<D> {
@@ -80,7 +80,6 @@ impl<D: Dialect, S: Service> Client<D, S> {
             message_id: None,
             prefix: None,
             waits_for_service: false,
-            keeps_deadlines: false,
         }
     }
 
@@ -96,7 +95,6 @@ impl<D: Dialect, S: Service> Client<D, S> {
             message_id: self.message_id,
             prefix: self.prefix,
             waits_for_service: self.waits_for_service,
-            keeps_deadlines: false,
         }
     }
 
@@ -153,43 +151,51 @@ impl<D: Dialect, S: Service> Client<D, S> {
         CallTarget::new(self.name.clone(), method)
     }
 
-    /// Calls the service and waits for the reply until the deadline.
-    pub(super) async fn exchange(&self, request: Request) -> Result<Reply, CallError> {
-        let deadline = request.wait_until().filter(|_| !self.keeps_deadlines);
-        let call = self.service.call(request);
-        match deadline {
-            Some(deadline) => timeout_at(deadline.instant(), call)
-                .await
-                .unwrap_or_else(|_| Err(CallError::deadline_exceeded())),
-            None => call.await,
+    /// Calls the service and waits for the reply until the deadline. `None` if the deadline passes.
+    // Not an async function, nor is the next: its future would have room for the request as well.
+    fn exchange(
+        &self,
+        request: Request,
+    ) -> Until<impl Future<Output = Called> + Send + use<'_, D, S>> {
+        let deadline = request.wait_until().filter(|_| !self.service.keeps_deadlines());
+        until(deadline.map(Deadline::instant), self.service.call(request))
+    }
+
+    /// Sends a one-way request.
+    pub(super) async fn send(&self, request: Request) -> Result<(), CallError> {
+        match self.exchange(request).await {
+            Some(sent) => sent.map(drop),
+            None => Err(CallError::deadline_exceeded()),
         }
     }
 
     /// Calls the service and decodes the reply.
-    pub(super) async fn call_decoded<T: DeserializeOwned, E>(
+    pub(super) fn call_decoded<T: DeserializeOwned, E>(
         &self,
         request: Request,
         decoder: FaultDecoder<D, E>,
-    ) -> Result<T, CallError<E>> {
+    ) -> impl Future<Output = Result<T, CallError<E>>> + use<'_, T, E, D, S> {
         let method = request.message.method.clone();
-        let outcome = match self.exchange(request).await {
-            Ok(reply) => self.decode(*reply.message, decoder),
-            Err(CallError::Fault(fault)) => self
-                .encode_fault(&fault)
-                .map_err(CallError::from)
-                .and_then(|message| self.decode(message, decoder)),
-            Err(error) => Err(error.widen()),
-        };
-        outcome.map_err(|error| error.with_target(&self.target(method)))
+        self.exchange(request).map(move |outcome| {
+            let outcome = match outcome.unwrap_or_else(|| Err(CallError::deadline_exceeded())) {
+                Ok(mut reply) => self.decode(&mut reply.message, decoder),
+                Err(CallError::Fault(fault)) => self
+                    .encode_fault(&fault)
+                    .map_err(CallError::from)
+                    .and_then(|mut message| self.decode(&mut message, decoder)),
+                Err(error) => Err(error.widen()),
+            };
+            outcome.map_err(|error| error.with_target(&self.target(method)))
+        })
     }
 
     fn decode<T: DeserializeOwned, E>(
         &self,
-        mut message: Message,
+        message: &mut Message,
         decoder: FaultDecoder<D, E>,
     ) -> Result<T, CallError<E>> {
-        let outcome = self.dialect.decode_outcome(&mut message)?;
-        outcome.map_err(|fault| decoder(&self.dialect, fault, &message))
+        let outcome = self.dialect.decode_outcome(message)?;
+        outcome.map_err(|fault| decoder(&self.dialect, fault, message))
     }
 
     /// Encodes a fault that never crossed a wire: the fault of a layer, or of a service in this
@@ -200,6 +206,9 @@ impl<D: Dialect, S: Service> Client<D, S> {
         Ok(message)
     }
 }
+
+/// The outcome of a service.
+type Called = Result<Reply, CallError>;
 
 impl<D, S> fmt::Debug for Client<D, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,8 +9,8 @@ use futures_core::future::BoxFuture;
 use tokio::task::coop::consume_budget;
 
 use super::client::Client;
-use super::pending_call_watchdog::SLOW_AFTER;
 use super::requester::Requester;
+use super::slow_reply_log::SLOW_AFTER;
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::message::Address;
@@ -66,7 +66,7 @@ impl<T, D> ClientConnect<'_, T, D> {
         Self { timeout: Some(timeout), ..self }
     }
 
-    /// Sets the maximum number of in-flight calls. A further call fails with
+    /// Sets the maximum number of in-flight calls, at least 1. A further call fails with
     /// [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded). The default is 131,072.
     pub fn pending_max(self, calls: usize) -> Self {
         Self { pending_max: calls, ..self }
@@ -117,7 +117,6 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for ClientConnect<'t, T, D> {
                 message_id: None,
                 prefix: None,
                 waits_for_service,
-                keeps_deadlines: true,
             })
         })
     }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::cancellations::Stopped;
 use super::server_stats::ServerCounters;
-use crate::contained::Panicked;
 use crate::context::Context;
 use crate::error::{Code, Error, Fault};
 use crate::message::Address;
-use crate::service::Gate;
+use crate::panic_containment::Panicked;
+use crate::service::AtMostOnceGate;
 use crate::transport::LogThrottle;
 use crate::worker::{EndpointLabel, in_delivery};
 
@@ -16,7 +16,7 @@ use crate::worker::{EndpointLabel, in_delivery};
 ///
 /// Each line stands in the span of its delivery. Lines that a flood of requests could cause are
 /// throttled.
-pub(super) struct RequestLog {
+pub(super) struct FailedRequestLog {
     label: EndpointLabel,
     counters: Arc<ServerCounters>,
     expired_log: LogThrottle,
@@ -29,7 +29,7 @@ pub(super) struct RequestLog {
     one_way_log: LogThrottle,
 }
 
-impl RequestLog {
+impl FailedRequestLog {
     /// Creates the log of the server `label`.
     pub(super) fn new(label: EndpointLabel, counters: Arc<ServerCounters>) -> Self {
         Self {
@@ -75,7 +75,7 @@ impl RequestLog {
     }
 
     /// Notes a request that was not begun, because another delivery may have been.
-    pub(super) fn not_begun(&self, gate: &Gate) {
+    pub(super) fn not_begun(&self, gate: &AtMostOnceGate) {
         if gate.is_refused() {
             self.counters.refused.increment();
             let service = &self.label.name;
@@ -92,6 +92,14 @@ impl RequestLog {
         if let Some(count) = self.dead_letter_log.note() {
             tracing::error!(%service, method, attempt, count, "dead-lettered requests: they exceeded the delivery limit");
         }
+    }
+
+    /// Notes a request that seems to crash its servers, and could not be kept as a dead letter.
+    /// Runs in the span of its delivery. The line is the last trace of the request, and is always
+    /// written.
+    pub(super) fn lost(&self, method: Option<&Address>, attempt: u32) {
+        let (service, method) = (&self.label.name, method.map(Address::as_str));
+        tracing::error!(%service, method, attempt, "discarded a request: it exceeded the delivery limit");
     }
 
     /// Notes a handler whose caller stopped waiting.

@@ -1,17 +1,28 @@
-//! The table of in-flight calls, which matches replies with their callers. No I/O and no clock.
+//! The table of in-flight calls, which matches replies with their callers. No I/O.
+//!
+//! A call waits in its entry of the table: the entry has the waker of the caller, the deadline, and
+//! in the end the outcome. So a call costs no channel and no timer of its own.
+//!
+//! A late reply finds no call here, and is dropped in `core/src/rpc/reply_reader.rs`.
 
-use std::future::Future;
-use std::pin::Pin;
+mod entry;
+mod expiry;
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::permitted_calls::{Decision, PermittedCalls};
+pub(super) use self::entry::CallEnd;
+use self::entry::{CallState, Entry};
+use self::expiry::Expiry;
+use super::begin_permits::{BeginPermits, Decision};
 use crate::error::{Code, Error, ErrorKind, Fault, Result};
-use crate::message::{Address, CallId, Message};
+use crate::message::{Address, CallId, Deadline, Message};
+use crate::panic_containment::catch;
 use crate::transport::{Asked, ServerAddress};
 
 /// The in-flight calls of one requester, at most `max`.
@@ -21,22 +32,19 @@ pub(super) struct PendingCalls {
 }
 
 struct State {
+    /// The calls whose futures exist. Those with an outcome are not in flight any more.
     calls: FxHashMap<CallId, Entry>,
+    /// The number of calls without an outcome.
+    in_flight: usize,
     /// The number of the latest call.
     last: u64,
     /// The number of calls that have got their outcome.
     completed: u64,
     /// The calls of those above that servers may have begun.
-    permitted: PermittedCalls,
+    permitted: BeginPermits,
     /// The error for calls after the table was closed.
     closed: Option<Error>,
-}
-
-/// A call in flight.
-struct Entry {
-    sender: oneshot::Sender<Result<Box<Message>>>,
-    /// The method, for the log.
-    method: Option<Address>,
+    expiry: Expiry,
 }
 
 impl PendingCalls {
@@ -45,27 +53,34 @@ impl PendingCalls {
         Self {
             state: Mutex::new(State {
                 calls: FxHashMap::default(),
+                in_flight: 0,
                 last: 0,
                 completed: 0,
-                permitted: PermittedCalls::default(),
+                permitted: BeginPermits::default(),
                 closed: None,
+                expiry: Expiry::default(),
             }),
             max,
         }
     }
 
-    /// Adds a new call of a method to the table. Dropping the returned future removes the call.
+    /// Adds a new call of a method to the table, which wakes `waker` at the end of the call.
+    /// Dropping the returned value removes the call.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Overloaded`] if the table is full, or the error that the table was closed with.
-    pub(super) fn open(self: &Arc<Self>, method: Option<Address>) -> Result<PendingCall> {
-        let (sender, reply) = oneshot::channel();
+    pub(super) fn open(
+        &self,
+        method: Option<Address>,
+        deadline: Deadline,
+        waker: &Waker,
+    ) -> Result<PendingCall<'_>> {
         let mut state = self.lock();
         if let Some(error) = &state.closed {
             return Err(error.clone());
         }
-        if state.calls.len() >= self.max {
+        if state.in_flight >= self.max {
             let error = Error::new(
                 ErrorKind::Overloaded,
                 "cannot start the call: too many calls are in flight",
@@ -74,36 +89,41 @@ impl PendingCalls {
         }
         state.last += 1;
         let id = CallId(state.last);
-        state.calls.insert(id, Entry { sender, method });
-        Ok(PendingCall { table: self.clone(), id, reply, completed: false })
+        let waiting = CallState::Waiting(waker.clone());
+        state.calls.insert(id, Entry { state: waiting, deadline, method });
+        state.in_flight += 1;
+        let task = state.expiry.add(deadline.instant());
+        drop(state);
+        task.into_iter().for_each(Waker::wake);
+        Ok(PendingCall { table: self, id, is_taken: false })
     }
 
-    /// Completes the call with this outcome. Returns `false` if the call has ended already.
+    /// Ends the call with this outcome. Returns `false` if the call has ended already.
     pub(super) fn complete(&self, id: CallId, outcome: Result<Box<Message>>) -> bool {
+        // A late reply is not dropped under the lock: its body may be a value of the program.
+        let mut end = Some(Some(outcome));
         let mut state = self.lock();
-        let entry = state.remove(id);
-        state.completed += u64::from(entry.is_some());
+        let waker = state.end(id, &mut end);
+        state.completed += u64::from(waker.is_some());
         drop(state);
-        entry.is_some_and(|entry| entry.sender.send(outcome).is_ok())
+        drop(end);
+        // Not under the lock: a waker may run code of the program.
+        waker.map(Waker::wake).is_some()
     }
 
     /// Fails every in-flight call.
     pub(super) fn fail_all(&self, error: &Error) {
-        let calls = {
-            let mut state = self.lock();
-            state.permitted.clear();
-            std::mem::take(&mut state.calls)
-        };
-        for Entry { sender, .. } in calls.into_values() {
-            // The caller may have dropped the call in the meantime.
-            let _ = sender.send(Err(error.clone()));
-        }
+        let mut state = self.lock();
+        state.permitted.clear();
+        let wakers = state.end_all(|_| Some(Some(Err(error.clone()))));
+        drop(state);
+        wake_all(wakers);
     }
 
     /// Decides whether a server may begin a call. A call that has ended is denied.
     pub(super) fn decide(&self, asked: &Asked) -> Decision {
         let mut state = self.lock();
-        let is_in_flight = state.calls.contains_key(&asked.id);
+        let is_in_flight = state.calls.get(&asked.id).is_some_and(Entry::is_in_flight);
         if is_in_flight { state.permitted.decide(asked) } else { Decision::Deny }
     }
 
@@ -131,9 +151,41 @@ impl PendingCalls {
         self.fail_all(error);
     }
 
+    /// Returns the time of the next search for expired calls. The waker is woken when that time
+    /// changes.
+    pub(super) fn next_expiry(&self, cx: &Context<'_>) -> Option<Instant> {
+        let mut state = self.lock();
+        let before = state.expiry.task.replace(cx.waker().clone());
+        let next = state.expiry.next;
+        drop(state);
+        drop(before);
+        next
+    }
+
+    /// Ends the calls whose deadlines have passed. Each call is looked at, so that a call pays
+    /// nothing for a deadline that does not pass.
+    pub(super) fn expire(&self, now: Instant) {
+        let mut state = self.lock();
+        // A search looks at each place of the table, which does not shrink.
+        let (mut next, places) = (None, state.calls.capacity());
+        let wakers = state.end_all(|deadline| {
+            let at = deadline.instant();
+            if at <= now {
+                return Some(None);
+            }
+            next = Some(next.map_or(at, |next: Instant| next.min(at)));
+            None
+        });
+        state.expiry.searched(now, places);
+        // The task is the caller, which is not to be woken.
+        drop(next.and_then(|next| state.expiry.add(next)));
+        drop(state);
+        wake_all(wakers);
+    }
+
     /// Returns the number of in-flight calls.
     pub(super) fn len(&self) -> usize {
-        self.lock().calls.len()
+        self.lock().in_flight
     }
 
     /// Returns the number of the latest call.
@@ -141,8 +193,8 @@ impl PendingCalls {
         CallId(self.lock().last)
     }
 
-    /// Returns the number of calls that have got their outcome: not those that were dropped, as at
-    /// their deadlines, and not those that failed with the connection.
+    /// Returns the number of calls that have got their outcome: not those that were dropped, not
+    /// those that expired, and not those that failed with the connection.
     pub(super) fn completed(&self) -> u64 {
         self.lock().completed
     }
@@ -150,10 +202,10 @@ impl PendingCalls {
     /// Returns the calls in flight up to and including `last`, if there are any.
     pub(super) fn oldest(&self, last: CallId) -> Option<OldCalls> {
         let state = self.lock();
-        let old = || state.calls.keys().filter(|id| id.0 <= last.0);
-        let oldest = *old().min_by_key(|id| id.0)?;
-        let method = state.calls.get(&oldest).and_then(|entry| entry.method.clone());
-        Some(OldCalls { oldest, method, count: old().count() })
+        let in_flight = || state.calls.iter().filter(|(_, entry)| entry.is_in_flight());
+        let old = || in_flight().filter(|(id, _)| id.0 <= last.0);
+        let (oldest, entry) = old().min_by_key(|(id, _)| id.0)?;
+        Some(OldCalls { oldest: *oldest, method: entry.method.clone(), count: old().count() })
     }
 
     // No code panics while it holds the lock, and the table would be consistent even then.
@@ -163,10 +215,43 @@ impl PendingCalls {
 }
 
 impl State {
-    /// Removes a call that ends.
-    fn remove(&mut self, id: CallId) -> Option<Entry> {
+    /// Ends a call that is in flight, with the end that it takes. Returns its waker.
+    fn end(&mut self, id: CallId, end: &mut Option<CallEnd>) -> Option<Waker> {
+        let entry = self.calls.get_mut(&id).filter(|entry| entry.is_in_flight())?;
+        let waker = entry.end(end.take()?)?;
+        self.in_flight -= 1;
         self.permitted.remove(id);
-        self.calls.remove(&id)
+        Some(waker)
+    }
+
+    /// Ends the calls in flight that `end` has an end for. Returns their wakers.
+    fn end_all(&mut self, mut end: impl FnMut(Deadline) -> Option<CallEnd>) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        for (id, entry) in &mut self.calls {
+            if entry.is_in_flight()
+                && let Some(end) = end(entry.deadline)
+            {
+                self.permitted.remove(*id);
+                wakers.extend(entry.end(end));
+            }
+        }
+        self.in_flight -= wakers.len();
+        wakers
+    }
+}
+
+/// Wakes callers. A waker is code of the program: its panic must not leave the others asleep.
+fn wake_all(wakers: Vec<Waker>) {
+    wakers.into_iter().for_each(|waker| drop(catch(|| waker.wake())));
+}
+
+/// A guard that closes a table when one of its tasks is gone, unless the table is closed already.
+pub(super) struct CloseOnDrop(pub(super) Arc<PendingCalls>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        let cause = "the requester is closed: its task was dropped with its runtime, or panicked";
+        self.0.close(&Error::new(ErrorKind::Closed, cause));
     }
 }
 
@@ -186,123 +271,64 @@ pub(super) fn interrupted() -> Fault {
     Fault::new(Code::Interrupted, cause)
 }
 
-/// An entry of the table, and the future of its outcome. Dropping it removes the entry.
-pub(super) struct PendingCall {
-    table: Arc<PendingCalls>,
+/// The caller's hold on an entry of the table. Dropping it removes the entry.
+pub(super) struct PendingCall<'t> {
+    table: &'t PendingCalls,
     id: CallId,
-    reply: oneshot::Receiver<Result<Box<Message>>>,
-    completed: bool,
+    /// Set when the entry is removed already.
+    is_taken: bool,
 }
 
-impl PendingCall {
+impl PendingCall<'_> {
     /// Returns the number of the call.
     pub(super) fn id(&self) -> CallId {
         self.id
     }
-}
 
-impl Future for PendingCall {
-    type Output = Result<Box<Message>>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let outcome = std::task::ready!(Pin::new(&mut self.reply).poll(cx));
-        self.completed = true;
-        // The table completes each call before it drops the sender. A lost sender means that the
-        // table itself was dropped.
-        Poll::Ready(
-            outcome
-                .unwrap_or_else(|_| Err(Error::new(ErrorKind::Closed, "the requester is closed"))),
-        )
+    /// Polls for the end of the call, which is ready once.
+    pub(super) fn poll_end(&mut self, cx: &Context<'_>) -> Poll<CallEnd> {
+        let mut state = self.table.lock();
+        let waiting = state.calls.get_mut(&self.id).map(|entry| &mut entry.state);
+        if let Some(CallState::Waiting(waker)) = waiting {
+            if !waker.will_wake(cx.waker()) {
+                let before = std::mem::replace(waker, cx.waker().clone());
+                // Not under the lock: the last waker of a task may drop the task.
+                drop(state);
+                drop(before);
+            }
+            return Poll::Pending;
+        }
+        self.remove(state).map_or(Poll::Pending, Poll::Ready)
     }
-}
 
-impl Drop for PendingCall {
-    fn drop(&mut self) {
-        if !self.completed {
-            self.table.lock().remove(self.id);
+    /// Takes the end of the call, if it has ended.
+    pub(super) fn take_end(&mut self) -> Option<CallEnd> {
+        let state = self.table.lock();
+        let is_in_flight = state.calls.get(&self.id).is_none_or(Entry::is_in_flight);
+        if is_in_flight { None } else { self.remove(state) }
+    }
+
+    /// Removes the entry, and returns the end of the call if it has ended.
+    fn remove(&mut self, mut state: MutexGuard<'_, State>) -> Option<CallEnd> {
+        self.is_taken = true;
+        let entry = state.calls.remove(&self.id)?;
+        if entry.is_in_flight() {
+            state.in_flight -= 1;
+            state.permitted.remove(self.id);
+        }
+        // Not under the lock: the entry may own the last waker of a task.
+        drop(state);
+        match entry.state {
+            CallState::Ended(end) => Some(end),
+            CallState::Waiting(_) => None,
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn table(max: usize) -> Arc<PendingCalls> {
-        Arc::new(PendingCalls::new(max))
-    }
-
-    #[tokio::test]
-    async fn each_reply_reaches_its_own_call() {
-        let pending = table(10);
-        let (first, second) = (pending.open(None).unwrap(), pending.open(None).unwrap());
-        assert!(pending.complete(second.id(), Ok(Box::new(Message::new("second")))));
-        assert!(pending.complete(first.id(), Ok(Box::new(Message::new("first")))));
-        assert_eq!(first.await.unwrap().body.into_bytes(), "first");
-        assert_eq!(second.await.unwrap().body.into_bytes(), "second");
-        assert_eq!(pending.len(), 0);
-    }
-
-    #[test]
-    fn dropped_call_leaves_no_entry_and_its_reply_is_late() {
-        let pending = table(10);
-        let call = pending.open(None).unwrap();
-        let id = call.id();
-        drop(call);
-        assert_eq!(pending.len(), 0);
-        assert!(!pending.complete(id, Ok(Box::new(Message::default()))));
-    }
-
-    #[test]
-    fn call_ids_are_never_reused() {
-        let pending = table(10);
-        let first = pending.open(None).unwrap().id();
-        let second = pending.open(None).unwrap().id();
-        assert_ne!(first, second);
-    }
-
-    #[test]
-    fn full_table_refuses_and_names_its_bound() {
-        let pending = table(1);
-        let held = pending.open(None).unwrap();
-        let error = pending.open(None).map(drop).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Overloaded);
-        assert!(error.is_unsent());
-        assert_eq!(error.detail("limit"), Some("1"));
-        drop(held);
-        assert!(pending.open(None).is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn call_that_has_ended_is_denied_and_a_lost_server_ends_its_calls() {
-        let pending = table(10);
-        let (ended, waiting) = (pending.open(None).unwrap(), pending.open(None).unwrap());
-        let ann = ServerAddress::new("ann");
-        let asked = |id| Asked::new(id, ann.clone(), id.0);
-        assert_eq!(pending.decide(&asked(ended.id())), Decision::Permit);
-        let id = ended.id();
-        drop(ended);
-        assert_eq!(pending.decide(&asked(id)), Decision::Deny);
-        assert!(pending.servers().is_empty());
-        assert_eq!(pending.decide(&asked(waiting.id())), Decision::Permit);
-        pending.server_is_gone(&ann);
-        tokio::time::advance(std::time::Duration::from_millis(600)).await;
-        assert!(pending.is_permitted(waiting.id()));
-        pending.server_is_gone(&ann);
-        assert_eq!(waiting.await.unwrap().fault.unwrap().code, Code::Interrupted);
-        assert!(pending.servers().is_empty());
-    }
-
-    #[tokio::test]
-    async fn closing_fails_in_flight_and_later_calls() {
-        let pending = table(10);
-        let waiting = pending.open(None).unwrap();
-        pending.close(&Error::new(ErrorKind::Closed, "closed"));
-        let error = waiting.await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Closed);
-        assert!(!error.is_unsent(), "the call was in flight, so its outcome is unknown");
-        let later = pending.open(None).map(drop).unwrap_err();
-        assert_eq!(later.kind(), ErrorKind::Closed);
-        assert!(later.is_unsent());
+impl Drop for PendingCall<'_> {
+    fn drop(&mut self) {
+        if !self.is_taken {
+            drop(self.remove(self.table.lock()));
+        }
     }
 }

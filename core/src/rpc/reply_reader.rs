@@ -10,11 +10,11 @@ use std::time::Duration;
 use futures_core::Stream;
 use tokio::time::{Sleep, sleep};
 
-use super::pending_calls::{PendingCalls, interrupted};
-use super::permitted_calls::Decision;
+use super::begin_permits::Decision;
+use super::pending_calls::{CloseOnDrop, PendingCalls, interrupted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
-use crate::transport::{Asked, Delivery, LogThrottle, Receiver, Sender, ServerNotice};
+use crate::transport::{Asked, Delivery, LogThrottle, Receiver, ReplySink, Sender, ServerNotice};
 
 /// The reader of a requester's replies, shared by its task and the callers.
 pub(super) struct ReplyReader {
@@ -55,9 +55,15 @@ impl ReplyReader {
     /// `sender`, and checks those that may have begun a call.
     pub(super) fn run(
         self: Arc<Self>,
-        receiver: Receiver,
+        mut receiver: Receiver,
         sender: Sender,
     ) -> impl Future<Output = ()> + Send {
+        let reader = Arc::downgrade(&self);
+        receiver.deliver_to(ReplySink::new(move |reply| {
+            if let Some(reader) = reader.upgrade() {
+                reader.take(reply);
+            }
+        }));
         // Not within the future, which may be dropped before it is polled.
         let closing = CloseOnDrop(self.pending.clone());
         async move {
@@ -70,11 +76,7 @@ impl ReplyReader {
         let mut timer = None;
         loop {
             match poll_fn(|cx| poll_next(&mut receiver, &mut timer, cx)).await {
-                Next::Reply(Ok(delivery)) => {
-                    self.complete(delivery.message);
-                    delivery.receipt.ack();
-                }
-                Next::Reply(Err(error)) => self.fail(error),
+                Next::Reply(reply) => self.take(reply),
                 Next::Notice(ServerNotice::Gone(server)) => self.pending.server_is_gone(&server),
                 Next::Notice(ServerNotice::Asked(asked)) => {
                     self.answer(&asked, &sender);
@@ -89,6 +91,17 @@ impl ReplyReader {
             }
         }
         self.pending.close(&Error::new(ErrorKind::Closed, "the transport is closed"));
+    }
+
+    /// Completes the call that waits for this reply, or fails those that an error concerns.
+    fn take(&self, reply: Result<Delivery>) {
+        match reply {
+            Ok(delivery) => {
+                self.complete(delivery.message);
+                delivery.receipt.ack();
+            }
+            Err(error) => self.fail(error),
+        }
     }
 
     /// Completes the call that waits for this reply.
@@ -165,16 +178,6 @@ fn poll_next(receiver: &mut Receiver, timer: &mut CheckTimer, cx: &mut Context<'
 /// The pause between two checks of the servers that may have begun a call. A call ends after the
 /// second check that finds its server gone.
 const CHECK_EVERY: Duration = Duration::from_millis(600);
-
-/// A guard that closes the table when the reader is gone, unless it is closed already.
-struct CloseOnDrop(Arc<PendingCalls>);
-
-impl Drop for CloseOnDrop {
-    fn drop(&mut self) {
-        let cause = "the requester is closed: its task was dropped with its runtime, or panicked";
-        self.0.close(&Error::new(ErrorKind::Closed, cause));
-    }
-}
 
 /// The counters of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

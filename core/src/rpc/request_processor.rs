@@ -4,21 +4,21 @@ use std::sync::Arc;
 
 use futures_core::future::BoxFuture;
 
-use super::call_key::CallKey;
+use super::call_key::call_key;
 use super::cancellations::Stopped;
-use super::failed_request_log::RequestLog;
+use super::failed_request_log::FailedRequestLog;
 use super::outcome_message::into_message;
 use super::reply_cache::ReplyCache;
 use super::reply_sender::ReplySender;
-use super::request_policy::{Admission, Attempts, RequestPolicy};
+use super::request_admission::{AdmissionDecision, Attempts, RequestPolicy};
 use super::server_stats::ServerCounters;
-use crate::contained::{catch, contain};
-use crate::context::Context;
+use crate::context::within_call;
 use crate::error::{Code, Error, Fault};
 use crate::handler_stop_reason::StopReason;
-use crate::lazy_timeout;
-use crate::message::{DeadLetterReason, Message};
-use crate::service::{Gate, ReplySlot, Request, ReturnReceipt, Service};
+use crate::lazy_timeout::until;
+use crate::message::{CallId, DeadLetterReason, Deadline, Message, ReplyTo};
+use crate::panic_containment::{catch, contain};
+use crate::service::{AtMostOnceGate, CallFacts, ReplySlot, Request, ReturnReceipt, Service};
 use crate::transport::{Abandoned, Answer, DeadLetterInfo, Delivery, Outcome, Receipt, Settled};
 use crate::worker::{EndpointLabel, Processor, delivery_span, describe, described_method};
 
@@ -26,10 +26,10 @@ use crate::worker::{EndpointLabel, Processor, delivery_span, describe, described
 pub(super) struct RequestProcessor<S> {
     label: EndpointLabel,
     service: S,
-    replies: ReplySender,
+    replies: Arc<ReplySender>,
     policy: RequestPolicy,
     counters: Arc<ServerCounters>,
-    log: Arc<RequestLog>,
+    log: Arc<FailedRequestLog>,
 }
 
 impl<S: Service> RequestProcessor<S> {
@@ -41,8 +41,8 @@ impl<S: Service> RequestProcessor<S> {
         policy: RequestPolicy,
         counters: Arc<ServerCounters>,
     ) -> Self {
-        let log = Arc::new(RequestLog::new(label.clone(), counters.clone()));
-        Self { label, service, replies, policy, counters, log }
+        let log = Arc::new(FailedRequestLog::new(label.clone(), counters.clone()));
+        Self { label, service, replies: Arc::new(replies), policy, counters, log }
     }
 }
 
@@ -65,7 +65,7 @@ impl<S: Service> Processor for RequestProcessor<S> {
         }));
     }
 
-    async fn turn_down(self: Arc<Self>, delivery: Delivery) {
+    async fn refuse_delivery(self: Arc<Self>, delivery: Delivery) {
         let fault = Fault::new(Code::Unavailable, "cannot run the request: the server drains");
         describe(&delivery.message, delivery.attempt_with_crashes());
         let refusing = contain(self.refuse(delivery.message, fault)).await;
@@ -83,6 +83,10 @@ impl<S: Service> Processor for RequestProcessor<S> {
 
     fn permit(&self, answer: Answer) {
         self.replies.permit(answer);
+    }
+
+    async fn settled(&self) {
+        self.replies.settled().await;
     }
 
     fn label(&self) -> &EndpointLabel {
@@ -105,23 +109,23 @@ impl<S: Service> RequestProcessor<S> {
     ) -> Outcome {
         let Attempts { recorded, begun: attempt, suspect } = attempts;
         match self.policy.admit(&message, attempts) {
-            Admission::Run => {}
-            Admission::Isolate => return Outcome::Requeue,
-            Admission::Expired => {
+            AdmissionDecision::Run => {}
+            AdmissionDecision::Isolate => return Outcome::Requeue,
+            AdmissionDecision::Expired => {
                 self.log.expired(message.method.as_ref(), "arrived after its deadline");
                 return Outcome::Ack;
             }
-            Admission::KeptExpired => {
+            AdmissionDecision::KeptExpired => {
                 self.log.expired(message.method.as_ref(), "did not begin in time");
                 let error = "did not begin within its time to live";
                 let info = DeadLetterInfo::new(DeadLetterReason::Expired, error);
                 return Outcome::DeadLetter(Box::new(info));
             }
             // Boxed, as below, so that other requests do not embed it.
-            Admission::DeliveredTooOften => {
+            AdmissionDecision::DeliveredTooOften => {
                 return Box::pin(self.dead_letter(message, receipt, attempt)).await;
             }
-            Admission::MayHaveRun => {
+            AdmissionDecision::MayHaveRun => {
                 let cause = "cannot run the request: an earlier delivery may have run it";
                 Box::pin(self.refuse(message, Fault::new(Code::Interrupted, cause))).await;
                 return Outcome::Ack;
@@ -129,147 +133,123 @@ impl<S: Service> RequestProcessor<S> {
         }
         let _running = self.counters.running.enter();
         let (id, reply_to) = (message.id, message.reply_to.take());
+        if let Some(fault) = message.fault.take() {
+            // The request cannot be decoded.
+            let reply = Box::new(Message::failed(*fault));
+            let (reply_to, is_suspect) = (reply_to.as_ref(), suspect.is_some());
+            return self.finish(reply, (id, reply_to), receipt, is_suspect).await;
+        }
         if reply_to.is_none() {
             // It said by when a one-way call must begin. Its handler runs to its end.
             (message.deadline, message.keep_expired) = (None, false);
         }
-        let unreadable = message.fault.take();
         let redelivered = recorded > 1 || suspect.is_some();
-        let request = Request { attempt, redelivered, ..Request::new(message) };
-        let reply = match unreadable {
-            Some(fault) => Some(Box::new(Message::failed(*fault))),
-            None => {
-                // A suspect was delivered before, also in its first attempt.
-                let deliveries = attempt.max(1 + u32::from(redelivered));
-                let gate = Gate::new(std::mem::replace(receipt, Receipt::none()), deliveries);
-                // Layers may move the request, and with it the slot, to a task of their own.
-                let slot = Arc::new(self.replies.slot(&request.message, reply_to.clone(), gate));
-                let returning = ReturnReceipt { gate: slot.gate(), receipt };
-                let request = Request { reply_slot: Some(slot.clone()), ..request };
-                let reply = match reply_to.clone() {
-                    Some(reply_to) => {
-                        let key = (reply_to, request.message.id);
-                        self.answer(request, key, &slot).await
-                    }
-                    None => self.run(request).await,
-                };
-                self.log.not_begun(slot.gate());
-                drop(returning);
-                reply
-            }
+        // A suspect was delivered before, also in its first attempt.
+        let deliveries = attempt.max(1 + u32::from(redelivered));
+        let gate = AtMostOnceGate::new(std::mem::replace(receipt, Receipt::none()), deliveries);
+        let facts = CallFacts::new(&message, reply_to, (attempt, redelivered));
+        // Layers may move the request, and with it the slot, to a task of their own.
+        let slot = self.replies.slot(facts, message.content_type.clone(), gate);
+        let returning = ReturnReceipt { gate: slot.gate(), receipt };
+        let reply_slot = Some(slot.clone());
+        let request = Request { attempt, redelivered, reply_slot, ..Request::new(message) };
+        let run = self.run(request, slot.clone());
+        let reply = match (slot.has_caller(), &self.policy.reply_cache) {
+            (false, _) => run.await,
+            (true, None) => match self.answer(run, &slot).await {
+                Some(Answered::Late(reply)) => Some(reply),
+                Some(Answered::Early(_)) | None => None,
+            },
+            // Boxed so that servers without a cache do not embed it.
+            (true, Some(cache)) => Box::pin(self.answer_once(run, &slot, cache)).await,
         };
+        self.log.not_begun(slot.gate());
+        drop(returning);
         match reply {
-            Some(mut reply) => {
-                (reply.id, reply.reply_to) = (id, reply_to);
-                self.finish(reply, receipt.is_some()).await
+            Some(reply) => {
+                let reply_to = slot.facts().reply_to.as_ref();
+                self.finish(reply, (id, reply_to), receipt, suspect.is_some()).await
             }
             None => Outcome::Ack,
         }
     }
 
-    /// Returns the reply to a call: from the cache if the call is a duplicate, else from the
-    /// service. `None` if the caller cancels, its deadline passes, or it has a reply already.
-    async fn answer(
+    /// Returns the reply to a call: from the cache if the call is a duplicate, else from `run`,
+    /// which is not polled before. `None` if there is none to send, as by [`answer`](Self::answer).
+    async fn answer_once(
         &self,
-        request: Request,
-        key: CallKey,
+        run: BoxFuture<'_, Option<Box<Message>>>,
         slot: &ReplySlot,
-    ) -> Option<Box<Message>> {
-        let (reply, is_replied) = match &self.policy.reply_cache {
-            None => self.work(request, key, slot).await?,
-            // Boxed so that servers without a cache do not embed it.
-            Some(cache) => Box::pin(self.work_once(cache, request, key, slot)).await?,
-        };
-        (!is_replied).then_some(reply)
-    }
-
-    /// Runs a call, unless it is a duplicate. Returns the reply, and `true` if the handler of this
-    /// request has sent it.
-    async fn work_once(
-        &self,
         cache: &ReplyCache,
-        request: Request,
-        key: CallKey,
-        slot: &ReplySlot,
-    ) -> Option<(Box<Message>, bool)> {
-        let mut is_sent = false;
+    ) -> Option<Box<Message>> {
+        let mut is_replied = false;
         let work = async {
-            let (reply, is_replied) = self.work(request, key.clone(), slot).await?;
-            is_sent = is_replied;
-            Some(*reply)
+            let answered = self.answer(run, slot).await?;
+            is_replied = matches!(answered, Answered::Early(_));
+            // Duplicates get the reply that the caller got.
+            Some(match answered {
+                Answered::Late(reply) | Answered::Early(reply) => *reply,
+            })
         };
-        let (reply, is_new) = cache.get_or_run(key.clone(), work).await?;
+        let (reply, is_new) = cache.get_or_run(call_key(slot)?, work).await?;
         if !is_new {
             self.counters.duplicates.increment();
         }
-        Some((Box::new(reply), is_sent))
+        (!is_replied).then(|| Box::new(reply))
     }
 
-    /// Runs a call until its caller cancels. Returns the reply, and `true` if the handler has sent
-    /// it.
-    async fn work(
+    /// Returns the reply to a call from `run`, which is not polled before. `None` if the caller
+    /// cancels, or its deadline passes.
+    async fn answer(
         &self,
-        request: Request,
-        key: CallKey,
+        run: BoxFuture<'_, Option<Box<Message>>>,
         slot: &ReplySlot,
-    ) -> Option<(Box<Message>, bool)> {
-        let run = self.run(request);
+    ) -> Option<Answered> {
         let outcome = match &self.policy.cancellations {
             None => Ok(run.await),
             Some(cancellations) => {
-                cancellations.unless_cancelled(key, run, || slot.outlives_caller()).await
+                let outlives_caller = || slot.outlives_caller();
+                cancellations.unless_cancelled(|| call_key(slot), run, outlives_caller).await
             }
         };
         let reply = outcome.unwrap_or_else(|reason| {
             self.log.stopped(described_method().as_ref(), reason);
             None
         });
-        let Some(early) = slot.close() else { return reply.map(|reply| (reply, false)) };
+        let Some(early) = slot.close() else { return reply.map(Answered::Late) };
         self.finish_replied(reply);
-        // Duplicates get the reply that the caller got.
-        Some((early, true))
+        Some(Answered::Early(early))
     }
 
     /// Runs the service in the context of the call, until the deadline. `None` if the deadline
-    /// passes, unless the handler has replied by then, or is uncancelled.
+    /// passes, unless the handler has replied by then, or is uncancelled. Nothing runs before the
+    /// first poll.
     ///
     /// Boxed so that the enclosing futures do not each embed the handler.
-    fn run(&self, request: Request) -> BoxFuture<'_, Option<Box<Message>>> {
-        let mut context = Context::of_call(&self.label.name, &request.message, request.attempt);
-        context.redelivered = request.redelivered;
-        context.answer_by(request.reply_slot.clone());
-        Box::pin(context.carry(async move {
+    fn run(&self, request: Request, slot: Arc<ReplySlot>) -> BoxFuture<'_, Option<Box<Message>>> {
+        Box::pin(within_call(slot.clone(), async move {
             if self.policy.is_at_most_once(&request.message)
                 // Boxed so that other requests do not embed it.
                 && let Err(fault) = Box::pin(request.begin_at_most_once()).await
             {
-                let slot = request.reply_slot.as_ref();
-                let is_denied = slot.is_some_and(|slot| slot.gate().is_denied());
-                return (!is_denied).then(|| Box::new(Message::failed(fault)));
+                return (!slot.gate().is_denied()).then(|| Box::new(Message::failed(fault)));
             }
-            let (deadline, slot) = (request.message.deadline, request.reply_slot.clone());
+            let deadline = request.message.deadline.map(Deadline::instant);
             // With the conversion, which calls the `Display` of errors.
             let call = contain(async { into_message(self.service.call(request).await) });
             tokio::pin!(call);
-            let outcome = match deadline {
-                None => call.await,
-                Some(deadline) => {
-                    match lazy_timeout::until(deadline.instant(), call.as_mut()).await {
-                        Some(outcome) => outcome,
-                        None if slot.as_ref().is_some_and(|slot| slot.outlives_caller()) => {
-                            call.await
-                        }
-                        None => {
-                            StopReason::DeadlineExceeded.during(|| call.discard());
-                            let method = Context::current().and_then(|context| context.method);
-                            self.log.expired(method.as_ref(), "ran until its deadline");
-                            return None;
-                        }
-                    }
+            let outcome = match until(deadline, call.as_mut()).await {
+                Some(outcome) => outcome,
+                None if slot.outlives_caller() => call.await,
+                None => {
+                    StopReason::DeadlineExceeded.during(|| call.discard());
+                    let method = slot.facts().method.as_ref();
+                    self.log.expired(method, "ran until its deadline");
+                    return None;
                 }
             };
             // The caller has gone, or another server has the call.
-            if slot.is_some_and(|slot| slot.gate().is_denied()) {
+            if slot.gate().is_denied() {
                 return None;
             }
             Some(match outcome {
@@ -279,23 +259,36 @@ impl<S: Service> RequestProcessor<S> {
         }))
     }
 
-    /// Sends the reply. Returns the outcome to settle the request with: in this order, so that a
-    /// request whose reply is lost is redelivered.
-    async fn finish(&self, mut reply: Box<Message>, settles: bool) -> Outcome {
+    /// Sends the reply to a call with this id and this address, if a caller waits. Returns the
+    /// outcome to settle the request with: in this order, so that a request whose reply is lost is
+    /// redelivered.
+    ///
+    /// The backend may take the receipt, and settle the request when the reply is confirmed. That
+    /// of a suspect stays here: nothing else runs until it is settled.
+    async fn finish(
+        &self,
+        mut reply: Box<Message>,
+        (id, reply_to): (Option<CallId>, Option<&ReplyTo>),
+        receipt: &mut Receipt,
+        is_suspect: bool,
+    ) -> Outcome {
         if let Some(fault) = reply.fault.take_if(|fault| fault.code == Code::Declined) {
             self.counters.declined.increment();
-            if self.policy.forwards_declined && settles {
+            if self.policy.forwards_declined && receipt.is_some() {
                 return Outcome::Decline(fault);
             }
             reply.fault = Some(fault);
         }
-        if reply.reply_to.is_none() {
+        let Some(reply_to) = reply_to else {
             if let Some(fault) = reply.fault {
                 self.log.failed_one_way(&fault);
             }
             return Outcome::Ack;
+        };
+        match receipt.is_some() && !is_suspect {
+            true => self.replies.send_and_settle(reply, (id, reply_to), receipt).await,
+            false => self.replies.send(reply, (id, reply_to)).await,
         }
-        self.replies.send(reply).await
     }
 
     /// Counts a handler that replied before it ended, and logs its failure.
@@ -310,10 +303,8 @@ impl<S: Service> RequestProcessor<S> {
     /// Answers a request with a fault instead of running it.
     async fn refuse(&self, message: Box<Message>, fault: Fault) {
         self.log.refused(message.method.as_ref(), &fault.message);
-        if message.reply_to.is_some() {
-            let mut reply = Box::new(Message::failed(fault));
-            (reply.id, reply.reply_to) = (message.id, message.reply_to);
-            self.replies.send(reply).await;
+        if let Some(reply_to) = &message.reply_to {
+            self.replies.send(Box::new(Message::failed(fault)), (message.id, reply_to)).await;
         }
     }
 
@@ -334,12 +325,24 @@ impl<S: Service> RequestProcessor<S> {
         self.refuse(message, fault).await;
         let (log, span) = (self.log.clone(), delivery_span());
         let settled = move |settled| {
-            if matches!(settled, Settled::Done | Settled::DeadLettered) {
-                span.in_scope(|| log.dead_lettered(method.as_ref(), attempt));
-            }
+            span.in_scope(|| match settled {
+                Settled::Done | Settled::DeadLettered => {
+                    log.dead_lettered(method.as_ref(), attempt);
+                }
+                Settled::Discarded => log.lost(method.as_ref(), attempt),
+                Settled::Requeued => {}
+            });
         };
         let receipt = std::mem::replace(receipt, Receipt::none());
         receipt.settle_then(Outcome::DeadLetter(Box::new(info)), Box::new(settled));
         Outcome::Ack
     }
+}
+
+/// A reply to a call.
+enum Answered {
+    /// From a handler that has ended: to be sent.
+    Late(Box<Message>),
+    /// One that the handler has sent before its end.
+    Early(Box<Message>),
 }

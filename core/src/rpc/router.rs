@@ -25,11 +25,11 @@ pub use self::handler::Handler;
 pub use self::handler_options::{HandlerOptions, Marked};
 pub(super) use self::table::Table;
 pub use self::uncancelled::{WithOptions, uncancelled};
-use crate::contained::contain;
 use crate::context::Context;
 use crate::dialect::Dialect;
 use crate::error::{CallError, Code, Error, Fault, Result};
 use crate::message::{Address, Filter};
+use crate::panic_containment::contain;
 use crate::service::{EncodeReply, Reply, Request, Service};
 
 /// A service made of async functions: methods by their names, event handlers by their topics.

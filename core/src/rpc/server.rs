@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::reply_sender::ReplySender;
-use super::request_policy::RequestPolicy;
+use super::request_admission::RequestPolicy;
 use super::request_processor::RequestProcessor;
 use super::server_handle::ServerHandle;
 use crate::message::Address;

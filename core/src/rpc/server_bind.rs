@@ -9,7 +9,7 @@ use tokio::task::coop::consume_budget;
 use super::cancellations::Cancellations;
 use super::deduplication_options::Deduplication;
 use super::reply_cache::ReplyCache;
-use super::request_policy::RequestPolicy;
+use super::request_admission::RequestPolicy;
 use super::server::Server;
 use crate::error::{Error, Result};
 use crate::message::Address;
@@ -61,8 +61,8 @@ impl<T> ServerBind<'_, T> {
         Self { window, ..self }
     }
 
-    /// Begins no request twice, whatever its method, as [`at_most_once`](crate::at_most_once) does
-    /// for a single handler. By default a request runs at least once.
+    /// Begins no request of any method twice, as [`at_most_once`](crate::at_most_once) does for a
+    /// single handler. By default a request runs at least once.
     ///
     /// The caller's permission is asked for before the service is called. A request that the
     /// handler [declines](crate::Fault::declined) has begun by then. RabbitMQ and memory forward it

@@ -1,4 +1,8 @@
 //! Sources of secrets: files and environment variables.
+//!
+//! A backend reads the sources that its URL names: RabbitMQ's in
+//! `transport-amqp/src/connection/secret_credentials.rs`, ZeroMQ's in
+//! `transport-zmq/src/url/security_options.rs`.
 
 use std::fmt;
 use std::fs::File;
@@ -36,7 +40,8 @@ const BYTES_MAX: u64 = 1 << 20;
 impl SecretSource {
     /// Reads the secret. Line breaks at its end are removed, since most editors add one.
     ///
-    /// Logs a warning for a file that other users can read.
+    /// Logs a warning for a file that other users can read or change, once for each file. The group
+    /// of the file may read it, as `fsGroup` of Kubernetes lets it.
     ///
     /// # Errors
     ///
@@ -87,7 +92,7 @@ impl fmt::Display for SecretSource {
 }
 
 fn read_file(path: &Path) -> Result<String> {
-    warn_if_readable_by_others(path);
+    warn_if_open_to_others(path);
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(BYTES_MAX + 1).read_to_string(&mut text));
     match read {
@@ -101,19 +106,29 @@ fn read_file(path: &Path) -> Result<String> {
     }
 }
 
-/// Logs a warning if the group or other users have any permission on the file.
+/// Logs a warning if other users have any permission on the file, or if the group may change it.
+/// Each file has one line in the life of the process, since credentials are read again for each
+/// connection.
 #[cfg(unix)]
-fn warn_if_readable_by_others(path: &Path) {
+fn warn_if_open_to_others(path: &Path) {
+    use std::collections::BTreeSet;
     use std::os::unix::fs::PermissionsExt;
+    use std::sync::{Mutex, PoisonError};
+
+    static LOGGED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
     let mode = std::fs::metadata(path).map(|meta| meta.permissions().mode());
-    if mode.is_ok_and(|mode| mode & 0o077 != 0) {
-        tracing::warn!(file = %path.display(), "other users can read a file of secrets");
+    if !mode.is_ok_and(|mode| mode & 0o027 != 0) {
+        return;
+    }
+    let is_first = LOGGED.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_path_buf());
+    if is_first {
+        tracing::warn!(file = %path.display(), "other users can read or change a file of secrets");
     }
 }
 
 #[cfg(not(unix))]
-fn warn_if_readable_by_others(_: &Path) {}
+fn warn_if_open_to_others(_: &Path) {}
 
 fn invalid(message: &'static str) -> Error {
     Error::new(ErrorKind::Config, message).unsent()

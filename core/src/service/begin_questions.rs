@@ -1,4 +1,4 @@
-//! The questions of a server that wait for the answers of callers.
+//! The questions of a server whether it may begin a call, until their callers answer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,9 +11,9 @@ use tokio::time::{Instant, timeout_at};
 use crate::message::{CallId, Deadline, ReplyTo};
 use crate::transport::{Answer, Question, Sender};
 
-/// The open questions of one server, at most a window of them.
+/// The questions of one server that have no answer yet, at most a window of them.
 #[derive(Default)]
-pub(crate) struct Permissions {
+pub(crate) struct BeginQuestions {
     open: Mutex<FxHashMap<u64, OpenQuestion>>,
     /// The number of the latest delivery that was asked for.
     last: AtomicU64,
@@ -25,7 +25,7 @@ struct OpenQuestion {
     answer: oneshot::Sender<bool>,
 }
 
-impl Permissions {
+impl BeginQuestions {
     /// Asks a caller for the permission to begin its call. Returns `None` if the caller cannot
     /// answer, and `Some(None)` if it does not answer within [`ANSWER_MAX`] or its deadline.
     ///
@@ -84,7 +84,7 @@ const REPEAT_AFTER: Duration = Duration::from_secs(1);
 
 /// An open question. Dropping it removes the question from the table.
 struct RemoveOnDrop<'p> {
-    table: &'p Permissions,
+    table: &'p BeginQuestions,
     delivery: u64,
 }
 
@@ -129,7 +129,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn question_is_repeated_until_the_caller_answers() {
         let (sender, asked) = asking(true);
-        let table = Arc::new(Permissions::default());
+        let table = Arc::new(BeginQuestions::default());
         let answering = async {
             tokio::time::sleep(Duration::from_millis(2_500)).await;
             let question = asked.lock().unwrap()[0].clone();
@@ -146,7 +146,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn question_without_an_answer_ends_in_time() {
         let (sender, _) = asking(true);
-        let table = Arc::new(Permissions::default());
+        let table = Arc::new(BeginQuestions::default());
         for (deadline, waited) in [(None, ANSWER_MAX), (Some(300), Duration::from_millis(300))] {
             let start = Instant::now();
             let answer = table.ask(&sender, call(), deadline.map(Deadline::after_ms)).await;
@@ -158,7 +158,7 @@ mod tests {
     #[tokio::test]
     async fn caller_that_cannot_answer_is_not_waited_for() {
         let (sender, _) = asking(false);
-        let table = Arc::new(Permissions::default());
+        let table = Arc::new(BeginQuestions::default());
         assert_eq!(table.ask(&sender, call(), None).await, None);
         assert!(table.lock().is_empty());
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{ReplySlot, SentSignal};
 use crate::context::Context;
-use crate::error::{Fault, Result};
+use crate::error::{Code, Fault, Result};
 use crate::message::{Deadline, Extensions, Message, MessageId};
 
 /// A call on its way to the service that processes it.
@@ -104,6 +104,8 @@ impl Request {
     ///   dies before goes to another server, where the transport can settle.
     /// - If the caller cannot answer, as with a one-way call, a request that was delivered before
     ///   is refused.
+    /// - A job or an event has no caller. One that was delivered before is refused, also if a
+    ///   worker had only prefetched it, and so goes to the dead letters or is discarded.
     /// - In the process of the caller, without a server, the method does nothing.
     ///
     /// Dropping the future leaves the call as it is; the caller may have permitted it.
@@ -119,6 +121,11 @@ impl Request {
     pub async fn begin_at_most_once(&self) -> Result<(), Fault> {
         match &self.reply_slot {
             Some(slot) => slot.begin().await,
+            None if self.redelivered => {
+                let cause = "cannot run the message: an earlier delivery may have run it";
+                // Otherwise the worker would attempt it again.
+                Err(Fault::new(Code::Interrupted, cause).permanent())
+            }
             None => Ok(()),
         }
     }
@@ -149,10 +156,8 @@ impl Request {
     /// Returns whether the current context is that of the request: no layer has changed headers or
     /// added a value.
     pub(crate) fn has_current_context(&self) -> bool {
-        let is_same = |context: &Context| {
-            context.headers == self.message.headers && context.method == self.message.method
-        };
-        self.extensions.is_empty() && Context::with_current(is_same).unwrap_or(false)
+        let Message { headers, method, .. } = &*self.message;
+        self.extensions.is_empty() && Context::is_current(headers, method.as_ref())
     }
 
     /// Returns the context of the request, for a handler.

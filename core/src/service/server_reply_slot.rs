@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytestring::ByteString;
 
-use super::{Gate, Permissions};
+use super::{AtMostOnceGate, BeginQuestions, CallFacts};
 use crate::dialect::Dialect;
 use crate::error::{Error, ErrorKind, Fault, Result};
-use crate::message::{CallId, Deadline, Message, ReplyTo};
+use crate::message::{Address, Message};
 use crate::transport::Sender;
 
 /// The state of a request that the server and the handler share: the place for the reply, if a
@@ -18,26 +18,32 @@ use crate::transport::Sender;
 /// A handler may fill the slot before it ends; see [`Replier`](crate::Replier). A slot that is
 /// filled takes no second reply.
 pub(crate) struct ReplySlot {
-    sender: Sender,
-    id: Option<CallId>,
-    /// The reply address, if a caller waits.
-    reply_to: Option<ReplyTo>,
+    server: Arc<SlotServer>,
+    facts: CallFacts,
     /// Set once an uncancelled handler has begun.
     is_uncancelled: AtomicBool,
     /// The format of the request.
     content_type: Option<ByteString>,
-    /// The encoder of the router that runs the handler.
-    encoder: OnceLock<Arc<dyn EncodeReply>>,
     state: Mutex<State>,
-    /// The deadline of the request.
-    deadline: Option<Deadline>,
     /// The gate that the request passes before it begins.
-    gate: Gate,
-    /// The open questions of the server.
-    permissions: Arc<Permissions>,
+    gate: AtMostOnceGate,
 }
 
-enum State {
+/// The parts of a server that the slots of its requests share.
+pub(crate) struct SlotServer {
+    pub(crate) service: Address,
+    pub(crate) sender: Sender,
+    /// The questions to callers whose calls run at most once.
+    pub(crate) questions: Arc<BeginQuestions>,
+}
+
+struct State {
+    reply: ReplyState,
+    /// The encoder of the router that runs the handler.
+    encoder: Option<Arc<dyn EncodeReply>>,
+}
+
+enum ReplyState {
     Open,
     /// The handler replied, and still runs.
     Replied(Box<Message>),
@@ -46,32 +52,40 @@ enum State {
 }
 
 impl ReplySlot {
-    /// Creates the slot of a request that was received with the address `reply_to`, and passes
-    /// `gate`. The slot of a one-way request takes no reply.
+    /// Creates the slot of a request that passes `gate`. The slot of a one-way request takes no
+    /// reply.
+    // Inlined, so that the slot is built where it stays.
+    #[inline]
     pub(crate) fn new(
-        sender: Sender,
-        request: &Message,
-        reply_to: Option<ReplyTo>,
-        gate: Gate,
-        permissions: Arc<Permissions>,
-    ) -> Self {
-        let (id, content_type) = (request.id, request.content_type.clone());
-        Self {
-            sender,
-            id,
+        server: Arc<SlotServer>,
+        facts: CallFacts,
+        content_type: Option<ByteString>,
+        gate: AtMostOnceGate,
+    ) -> Arc<Self> {
+        let is_awaited = facts.reply_to.is_some();
+        let reply = if is_awaited { ReplyState::Open } else { ReplyState::Closed };
+        Arc::new(Self {
+            server,
+            facts,
             content_type,
-            encoder: OnceLock::new(),
             is_uncancelled: AtomicBool::new(false),
-            state: Mutex::new(if reply_to.is_some() { State::Open } else { State::Closed }),
-            reply_to,
-            deadline: request.deadline,
+            state: Mutex::new(State { reply, encoder: None }),
             gate,
-            permissions,
-        }
+        })
+    }
+
+    /// Returns the service that was called.
+    pub(crate) fn service(&self) -> &Address {
+        &self.server.service
+    }
+
+    /// Returns the facts about the request.
+    pub(crate) fn facts(&self) -> &CallFacts {
+        &self.facts
     }
 
     /// Returns the gate that the request passes before it begins.
-    pub(crate) fn gate(&self) -> &Gate {
+    pub(crate) fn gate(&self) -> &AtMostOnceGate {
         &self.gate
     }
 
@@ -81,10 +95,11 @@ impl ReplySlot {
         if self.gate.is_begun() {
             return Ok(());
         }
-        let Some(call) = self.reply_to.clone().zip(self.id) else {
+        let Some(call) = self.facts.reply_to.clone().zip(self.facts.id) else {
             return self.gate.settle_first();
         };
-        match self.permissions.ask(&self.sender, call, self.deadline).await {
+        let SlotServer { sender, questions, .. } = &*self.server;
+        match questions.ask(sender, call, self.facts.deadline).await {
             Some(answer) => self.gate.answered(answer),
             None => self.gate.settle_first(),
         }
@@ -92,27 +107,22 @@ impl ReplySlot {
 
     /// Sets the encoder for replies, unless a router has set one already.
     pub(crate) fn set_encoder(&self, encoder: &Arc<dyn EncodeReply>) {
-        self.encoder.get_or_init(|| encoder.clone());
-    }
-
-    /// Returns the number of the call; `None` if no caller waits.
-    pub(crate) fn call_number(&self) -> Option<u64> {
-        self.reply_to.as_ref().map(|reply_to| reply_to.call_number(self.id))
+        self.state().encoder.get_or_insert_with(|| encoder.clone());
     }
 
     /// Returns `true` if the request is not one-way.
     pub(crate) fn has_caller(&self) -> bool {
-        self.reply_to.is_some()
+        self.facts.reply_to.is_some()
     }
 
     /// Returns `true` as long as a reply can be sent.
     pub(crate) fn is_open(&self) -> bool {
-        matches!(*self.state(), State::Open)
+        matches!(self.state().reply, ReplyState::Open)
     }
 
     /// Returns `true` if the handler has replied and still runs.
     fn is_replied(&self) -> bool {
-        matches!(*self.state(), State::Replied(_))
+        matches!(self.state().reply, ReplyState::Replied(_))
     }
 
     /// Marks the handler as one that runs to its end, even if its caller leaves.
@@ -129,9 +139,9 @@ impl ReplySlot {
     /// Closes the slot because the handler has ended. Returns the reply that the handler sent
     /// before.
     pub(crate) fn close(&self) -> Option<Box<Message>> {
-        match std::mem::replace(&mut *self.state(), State::Closed) {
-            State::Replied(reply) => Some(reply),
-            State::Open | State::Closed => None,
+        match std::mem::replace(&mut self.state().reply, ReplyState::Closed) {
+            ReplyState::Replied(reply) => Some(reply),
+            ReplyState::Open | ReplyState::Closed => None,
         }
     }
 
@@ -143,10 +153,9 @@ impl ReplySlot {
     /// router runs the handler.
     pub(crate) fn encode(&self, result: &dyn erased_serde::Serialize) -> Result<Message> {
         let mut reply = Message { content_type: self.content_type.clone(), ..Message::default() };
-        let encoder = self
-            .encoder
-            .get()
-            .ok_or_else(|| Error::lacking("Replier", "early replies without a router"))?;
+        let encoder = self.state().encoder.clone();
+        let encoder =
+            encoder.ok_or_else(|| Error::lacking("Replier", "early replies without a router"))?;
         encoder.encode(result, &mut reply)?;
         Ok(reply)
     }
@@ -160,28 +169,29 @@ impl ReplySlot {
     /// [`ErrorKind::Closed`] if the slot is not open, or the error of the transport.
     pub(crate) async fn send(&self, reply: Message) -> Result<()> {
         self.fill(&reply)?;
-        let message = Message { id: self.id, reply_to: self.reply_to.clone(), ..reply };
-        self.sender.send(message).await.inspect_err(|_| self.reopen())
+        let CallFacts { id, reply_to, .. } = &self.facts;
+        let message = Message { id: *id, reply_to: reply_to.clone(), ..reply };
+        self.server.sender.send(message).await.inspect_err(|_| self.reopen())
     }
 
     /// Fills the slot before the reply is sent, so that no other reply can be sent meanwhile.
     fn fill(&self, reply: &Message) -> Result<()> {
         let mut state = self.state();
-        let cause = match *state {
-            State::Open => {
-                *state = State::Replied(Box::new(reply.clone()));
+        let cause = match state.reply {
+            ReplyState::Open => {
+                state.reply = ReplyState::Replied(Box::new(reply.clone()));
                 return Ok(());
             }
-            State::Replied(_) => "cannot reply: the caller has a reply already",
-            State::Closed => "cannot reply: the handler has ended",
+            ReplyState::Replied(_) => "cannot reply: the caller has a reply already",
+            ReplyState::Closed => "cannot reply: the handler has ended",
         };
         Err(Error::new(ErrorKind::Closed, cause))
     }
 
     fn reopen(&self) {
         let mut state = self.state();
-        if matches!(*state, State::Replied(_)) {
-            *state = State::Open;
+        if matches!(state.reply, ReplyState::Replied(_)) {
+            state.reply = ReplyState::Open;
         }
     }
 
@@ -192,7 +202,7 @@ impl ReplySlot {
 
 impl fmt::Debug for ReplySlot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReplySlot").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("ReplySlot").field("id", &self.facts.id).finish_non_exhaustive()
     }
 }
 

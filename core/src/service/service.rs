@@ -22,11 +22,23 @@ pub trait Service: Send + Sync + 'static {
     /// [`CallError::Fault`] for a failure to report to the caller. A service may also return a
     /// [`Reply`] whose message has a [fault](crate::Message::fault).
     fn call(&self, request: Request) -> impl Future<Output = Result<Reply, CallError>> + Send;
+
+    /// Returns `true` if each call ends by its deadline, so that a [`Client`](crate::Client) of the
+    /// service needs no timer for its calls. The default is `false`.
+    ///
+    /// A [`Requester`](crate::rpc::Requester) returns `true`.
+    fn keeps_deadlines(&self) -> bool {
+        false
+    }
 }
 
 impl<S: Service> Service for Arc<S> {
     fn call(&self, request: Request) -> impl Future<Output = Result<Reply, CallError>> + Send {
         S::call(self, request)
+    }
+
+    fn keeps_deadlines(&self) -> bool {
+        S::keeps_deadlines(self)
     }
 }
 

@@ -73,7 +73,7 @@ pub trait DeadLetterQueue: Send + 'static {
     /// The default fails with [`ErrorKind::Unsupported`], for a
     /// backend that cannot count. If the future is dropped, nothing has changed.
     async fn count(&mut self) -> Result<u64> {
-        Err(Error::unsupported("counted dead letters"))
+        Err(Error::lacking("DeadLetters::count", "counted dead letters"))
     }
 
     /// Moves a taken dead letter back to its source, where it counts as new: attempt 1, noted as

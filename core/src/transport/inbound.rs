@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
@@ -44,9 +45,22 @@ pub trait Inbound: Stream<Item = Result<Delivery>> + Send + 'static {
 
     /// Polls for a delivered request whose client has stopped waiting.
     ///
-    /// Core also polls while its window is full, and after the stream has ended. The default never
-    /// reports a call.
+    /// Core also polls while its window is full, and after the stream has ended. The stream, or
+    /// [`poll_read_ahead`](Self::poll_read_ahead), is polled next. The default never reports a
+    /// call.
     fn poll_abandoned(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
+        let _ = cx;
+        Poll::Pending
+    }
+
+    /// Reads on while there is no room for a delivery, so that
+    /// [`poll_abandoned`](Self::poll_abandoned) learns of calls whose cancels wait behind requests.
+    /// Ready if there is one to report.
+    ///
+    /// Core polls in place of the stream while its window is full, and after the stream has ended.
+    /// An `Inbound` that wraps another receiver must forward this method. The default reads
+    /// nothing, for backends whose cancels do not wait behind requests.
+    fn poll_read_ahead(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let _ = cx;
         Poll::Pending
     }
@@ -57,6 +71,16 @@ pub trait Inbound: Stream<Item = Result<Delivery>> + Send + 'static {
     fn poll_answer(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
         let _ = cx;
         Poll::Pending
+    }
+
+    /// Makes a requester hand its replies and errors to `sink`, in place of the stream, as they
+    /// arrive. Returns whether it does. The stream then yields what arrived before, and its end.
+    ///
+    /// A backend whose replies arrive in another task, or on another thread, saves the way through
+    /// the stream and its task. The default returns `false`.
+    fn deliver_to(self: Pin<&mut Self>, sink: ReplySink) -> bool {
+        let _ = sink;
+        false
     }
 
     /// Polls a requester for notices about the servers of its calls. The default never yields one.
@@ -91,6 +115,28 @@ impl Abandoned {
     #[must_use]
     pub fn with_expired(self, is_expired: bool) -> Self {
         Self { is_expired, ..self }
+    }
+}
+
+/// Taker of the replies of a requester; see [`Inbound::deliver_to`]. Clones are the same taker.
+#[derive(Clone)]
+pub struct ReplySink(Arc<dyn Fn(Result<Delivery>) + Send + Sync>);
+
+impl ReplySink {
+    pub(crate) fn new(take: impl Fn(Result<Delivery>) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(take))
+    }
+
+    /// Delivers a reply, or an error. Does not block, and may wake tasks: the backend calls it
+    /// without a lock of its own.
+    pub fn deliver(&self, reply: Result<Delivery>) {
+        (self.0)(reply);
+    }
+}
+
+impl fmt::Debug for ReplySink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReplySink")
     }
 }
 
@@ -129,9 +175,22 @@ impl Receiver {
         self.0.get_mut().health()
     }
 
+    /// Hands replies to a taker, if the backend can; see [`Inbound::deliver_to`].
+    pub fn deliver_to(&mut self, sink: ReplySink) -> bool {
+        self.inbound().deliver_to(sink)
+    }
+
     /// Polls for an abandoned call; see [`Inbound::poll_abandoned`].
+    ///
+    /// The stream, or [`poll_read_ahead`](Self::poll_read_ahead), has to be polled next: a cancel
+    /// may wait in a socket that nothing else reads.
     pub fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<Abandoned> {
         self.inbound().poll_abandoned(cx)
+    }
+
+    /// Reads on while there is no room for a delivery; see [`Inbound::poll_read_ahead`].
+    pub fn poll_read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.inbound().poll_read_ahead(cx)
     }
 
     /// Polls for an answer; see [`Inbound::poll_answer`].

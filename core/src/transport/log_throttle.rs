@@ -10,6 +10,10 @@ use tokio::time::Instant;
 /// The first event is logged at once. Later events are counted and logged together with the first
 /// event after each [`PAUSE`](Self::PAUSE). Untrusted peers can therefore not fill the log.
 ///
+/// Public for the backends and the component of this project, which share it; hidden from the
+/// documentation, since it is no part of the contract of a backend. It changes as a public item
+/// does: a backend may be older than the core that it is built with.
+///
 /// ```
 /// # use polywire_core::transport::LogThrottle;
 /// static REFUSED: LogThrottle = LogThrottle::new();

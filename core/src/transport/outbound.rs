@@ -35,6 +35,27 @@ pub trait Outbound: Send + Sync + 'static {
         self.send(*message)
     }
 
+    /// Sends the request of a call whose caller waits for the reply, and not for the send alone.
+    ///
+    /// A backend with confirms may leave the caller's task asleep when the confirm arrives: the
+    /// reply wakes the task, or the deadline. A failure has to wake the task. The default is
+    /// [`send_boxed`](Self::send_boxed).
+    fn send_call(&self, message: Box<Message>) -> Sending<'_> {
+        self.send_boxed(message)
+    }
+
+    /// Sends a message, and may take over a function that is called with the result.
+    ///
+    /// A backend that receives confirms in a task or on a thread of its own saves its caller a task
+    /// that waits for them: it gets the function from `then`, once, and returns a future that is
+    /// ready. It then calls the function when the result is known, on any thread. The function
+    /// neither waits nor sends. The default is [`send_boxed`](Self::send_boxed), and leaves `then`
+    /// alone.
+    fn send_then<'a>(&'a self, message: Box<Message>, then: GetOnSent<'_>) -> Sending<'a> {
+        let _ = then;
+        self.send_boxed(message)
+    }
+
     /// Returns whether a message is certainly not sent if its send is dropped before it resolves.
     /// The default is `false`.
     fn is_unsent_when_dropped(&self) -> bool {
@@ -62,8 +83,10 @@ pub trait Outbound: Send + Sync + 'static {
     /// caller cannot answer.
     ///
     /// The method does not wait, and the question may get lost: core repeats it. The answer arrives
-    /// at [`Inbound::poll_answer`](super::Inbound::poll_answer) of the same handle. The default
-    /// does nothing, for backends that neither settle nor send a request again.
+    /// at [`Inbound::poll_answer`](super::Inbound::poll_answer) of the same handle. In place of a
+    /// caller that is gone, the backend denies: otherwise the request keeps its place in the window
+    /// until core gives up, after 10 seconds. The default does nothing, for backends that neither
+    /// settle nor send a request again.
     fn ask(&self, question: &Question) -> bool {
         let _ = question;
         false
@@ -87,6 +110,12 @@ pub trait Outbound: Send + Sync + 'static {
         let _ = server;
     }
 }
+
+/// Function that is called with the result of a send; see [`Outbound::send_then`].
+pub type OnSent = Box<dyn FnOnce(Result<()>) + Send>;
+
+/// Function that makes an [`OnSent`], for a backend that calls it.
+pub type GetOnSent<'a> = &'a mut (dyn FnMut() -> OnSent + Send);
 
 /// Sending half of an endpoint handle. Clones send through the same handle.
 #[derive(Clone)]
@@ -113,6 +142,21 @@ impl Sender {
         self.0.send_boxed(message)
     }
 
+    /// Sends the request of a call; see [`Outbound::send_call`].
+    pub(crate) fn send_call(&self, message: Box<Message>) -> Sending<'_> {
+        self.0.send_call(message)
+    }
+
+    /// Sends a message, and may take over the function that `then` returns; see
+    /// [`Outbound::send_then`] and [`send_at_once`](Self::send_at_once).
+    pub(crate) fn send_then_at_once<'a>(
+        &'a self,
+        message: Box<Message>,
+        then: GetOnSent<'_>,
+    ) -> Result<Result<()>, Sending<'a>> {
+        self.0.send_then(message, then).into_result()
+    }
+
     /// Sends `message` and waits at most `limit`.
     ///
     /// # Errors
@@ -120,11 +164,29 @@ impl Sender {
     /// [`ErrorKind::DeadlineExceeded`] after `limit`, unsent if the transport knows that, or the
     /// error of the transport.
     pub(crate) async fn send_within(&self, message: Message, limit: Duration) -> Result<()> {
-        // Most messages are handed over at once, and need no timer.
-        let sending = match self.send(message).into_result() {
-            Ok(result) => return result,
-            Err(sending) => sending,
-        };
+        match self.send_at_once(message) {
+            Ok(result) => result,
+            Err(sending) => self.sent_within(sending, limit).await,
+        }
+    }
+
+    /// Sends `message`. Returns the result if the message is handed over or refused at once, as
+    /// most are, and the future otherwise.
+    pub(crate) fn send_at_once(&self, message: Message) -> Result<Result<()>, Sending<'_>> {
+        self.send(message).into_result()
+    }
+
+    /// Sends a message that is in a box; see [`send_at_once`](Self::send_at_once).
+    pub(crate) fn send_boxed_at_once(
+        &self,
+        message: Box<Message>,
+    ) -> Result<Result<()>, Sending<'_>> {
+        self.send_boxed(message).into_result()
+    }
+
+    /// Waits at most `limit` for a message that is being sent; see
+    /// [`send_within`](Self::send_within).
+    pub(crate) async fn sent_within(&self, sending: Sending<'_>, limit: Duration) -> Result<()> {
         timeout(limit, sending).await.unwrap_or_else(|_| {
             let error =
                 Error::new(ErrorKind::DeadlineExceeded, "cannot send the message: timed out");

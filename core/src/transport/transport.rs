@@ -172,6 +172,16 @@ pub trait Transport: Send + Sync + 'static {
         HealthReader::unknown()
     }
 
+    /// Returns a reader of the health of the connection that handles of this service, queue or
+    /// channel use, whether one is open or not.
+    ///
+    /// The default implementation returns [`health`](Self::health), for transports whose handles
+    /// share their connections. A transport that wraps another one must forward this method.
+    fn health_of(&self, name: &Address) -> HealthReader {
+        let _ = name;
+        self.health()
+    }
+
     /// Closes every endpoint handle that this transport opened.
     ///
     /// If the future is dropped, the handles may be open or closed.

@@ -5,14 +5,15 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use tracing::Level;
 
 use super::{
-    Abandoned, Answer, Asked, Delivery, Inbound, Outbound, Question, Receiver, Sender, Sending,
-    ServerAddress, ServerNotice,
+    Abandoned, Answer, Asked, Delivery, Inbound, Outbound, Question, Receiver, ReplySink, Sender,
+    Sending, ServerAddress, ServerNotice,
 };
 use crate::error::Result;
 use crate::health::EndpointReporter;
@@ -46,7 +47,7 @@ pub(crate) fn log_sent(sender: Sender, kind: WireKind, name: &Address) -> Sender
 pub(crate) fn log_received(mut receiver: Receiver, kind: WireKind, name: &Address) -> Receiver {
     let Some(line) = Line::new(kind, name) else { return receiver };
     let (counts_attempts, health) = (receiver.counts_attempts(), receiver.health());
-    Receiver::new(LoggedReceiver { receiver, line, counts_attempts, health })
+    Receiver::new(LoggedReceiver { receiver, line: Arc::new(line), counts_attempts, health })
 }
 
 /// The kind and the name that each line of one half has.
@@ -104,9 +105,21 @@ impl Line {
         );
     }
 
-    fn write_cancel(&self, call: CallId, is_expired: bool) {
+    /// Writes the line of what was received.
+    fn write_received(&self, received: &Result<Delivery>) {
+        match received {
+            Ok(delivery) => self.write(&delivery.message, Some(delivery.attempt), "received"),
+            Err(error) => {
+                let name = self.name.as_str();
+                tracing::debug!(target: TARGET, name, %error, "cannot receive");
+            }
+        }
+    }
+
+    /// Writes the line of an abandoned call.
+    fn write_cancel(&self, call: CallId, is_expired: bool, what: &str) {
         let (name, id) = (self.name.as_str(), tracing::field::display(call));
-        tracing::debug!(target: TARGET, kind = "cancel", name, id, is_expired, "sent");
+        tracing::debug!(target: TARGET, kind = "cancel", name, id, is_expired, "{what}");
     }
 }
 
@@ -150,12 +163,12 @@ impl Outbound for LoggedSender {
     }
 
     fn abandon(&self, call: CallId) {
-        self.line.write_cancel(call, false);
+        self.line.write_cancel(call, false, "sent");
         self.sender.abandon(call);
     }
 
     fn expire(&self, call: CallId) {
-        self.line.write_cancel(call, true);
+        self.line.write_cancel(call, true, "sent");
         self.sender.expire(call);
     }
 
@@ -174,7 +187,7 @@ impl Outbound for LoggedSender {
 
 struct LoggedReceiver {
     receiver: Receiver,
-    line: Line,
+    line: Arc<Line>,
     counts_attempts: bool,
     health: Option<EndpointReporter>,
 }
@@ -184,15 +197,8 @@ impl Stream for LoggedReceiver {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let next = Pin::new(&mut self.receiver).poll_next(cx);
-        match &next {
-            Poll::Ready(Some(Ok(delivery))) => {
-                self.line.write(&delivery.message, Some(delivery.attempt), "received");
-            }
-            Poll::Ready(Some(Err(error))) => {
-                let name = self.line.name.as_str();
-                tracing::debug!(target: TARGET, name, %error, "cannot receive");
-            }
-            Poll::Ready(None) | Poll::Pending => {}
+        if let Poll::Ready(Some(received)) = &next {
+            self.line.write_received(received);
         }
         next
     }
@@ -211,8 +217,24 @@ impl Inbound for LoggedReceiver {
         self.health.clone()
     }
 
+    fn deliver_to(mut self: Pin<&mut Self>, sink: ReplySink) -> bool {
+        let line = self.line.clone();
+        self.receiver.deliver_to(ReplySink::new(move |received| {
+            line.write_received(&received);
+            sink.deliver(received);
+        }))
+    }
+
     fn poll_abandoned(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
-        self.receiver.poll_abandoned(cx)
+        let polled = self.receiver.poll_abandoned(cx);
+        if let Poll::Ready(abandoned) = &polled {
+            self.line.write_cancel(abandoned.id, abandoned.is_expired, "received");
+        }
+        polled
+    }
+
+    fn poll_read_ahead(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.receiver.poll_read_ahead(cx)
     }
 
     fn poll_answer(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {

@@ -7,7 +7,6 @@
 use std::cell::RefCell;
 use std::future::Future;
 
-use bytestring::ByteString;
 use tracing::Span;
 
 use crate::message::{Address, Headers, Message, MessageId};
@@ -26,22 +25,23 @@ struct Processed {
 }
 
 /// The facts about a delivery that its span shows.
-#[derive(Default)]
-struct About {
+#[derive(Clone, Default)]
+pub(super) struct About {
     method: Option<Address>,
     /// The number of a call, which stands for an id.
     call: Option<u64>,
     attempt: u32,
+    /// The headers of the delivery, with its trace.
+    headers: Headers,
     /// The facts that most calls lack. The value is swapped in and out at each poll.
     rare: Option<Box<Rare>>,
 }
 
 /// The facts about a delivery that most calls lack.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Rare {
     topic: Option<Address>,
     message_id: Option<MessageId>,
-    traceparent: Option<ByteString>,
     /// The span of a layer in which the delivery has failed.
     traced: Option<Span>,
 }
@@ -55,6 +55,24 @@ pub(super) fn scope<F: Future>(
     DELIVERY.scope(Processed { handle, about }, processing)
 }
 
+/// The delivery that was processed where the value was made, for what is left to do elsewhere.
+pub(crate) struct DeliveryScope(Processed);
+
+impl DeliveryScope {
+    /// Copies the facts about the delivery that is processed here; `None` outside of one.
+    pub(crate) fn current() -> Option<Self> {
+        let (handle, mut about) = (handle()?, described()?);
+        // It ends with the handler, and not on the thread of a backend.
+        about.leave_layer();
+        Some(Self(Processed { handle, about: RefCell::new(about) }))
+    }
+
+    /// Runs `future` as part of the processing.
+    pub(crate) fn run<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
+        DELIVERY.scope(self.0, future)
+    }
+}
+
 /// Returns the number of the endpoint handle whose delivery is processed here.
 pub(super) fn handle() -> Option<usize> {
     DELIVERY.try_with(|delivery| delivery.handle).ok()
@@ -66,13 +84,12 @@ pub(crate) fn describe(message: &Message, attempt: u32) {
         about.method.clone_from(&message.method);
         about.call = message.call_number();
         about.attempt = attempt;
-        let traceparent = message.headers.shared(TraceContext::PARENT);
+        about.headers.clone_from(&message.headers);
         let Message { topic, message_id, .. } = message;
-        if topic.is_some() || message_id.is_some() || traceparent.is_some() {
+        if topic.is_some() || message_id.is_some() {
             about.rare = Some(Box::new(Rare {
                 topic: topic.clone(),
                 message_id: message_id.clone(),
-                traceparent: traceparent.cloned(),
                 traced: None,
             }));
         }
@@ -99,6 +116,12 @@ pub(crate) fn in_delivery<T>(log: impl FnOnce() -> T) -> T {
     }
 }
 
+/// Returns the facts about the delivery that is processed here, for a line that may be written
+/// later.
+pub(super) fn described() -> Option<About> {
+    with_about(|about| about.clone())
+}
+
 /// Returns the span of the delivery that is processed here, for a line that is written later.
 pub(crate) fn delivery_span() -> Span {
     with_about(|about| about.span()).unwrap_or_else(Span::none)
@@ -114,7 +137,21 @@ fn with_about<T>(function: impl FnOnce(&mut About) -> T) -> Option<T> {
 }
 
 impl About {
-    fn span(&self) -> Span {
+    /// Returns the method, or else the topic.
+    pub(super) fn name(&self) -> Option<Address> {
+        let topic = || self.rare.as_ref()?.topic.clone();
+        self.method.clone().or_else(topic)
+    }
+
+    /// Drops the span of a layer, which ends with its last owner.
+    pub(super) fn leave_layer(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.traced = None;
+        }
+    }
+
+    /// Returns the span of the delivery, or that of a layer in which the delivery has failed.
+    pub(super) fn span(&self) -> Span {
         let rare = self.rare.as_deref();
         if let Some(traced) = rare.and_then(|rare| rare.traced.as_ref()) {
             return traced.clone();
@@ -129,15 +166,7 @@ impl About {
             topic = topic.map(tracing::field::display),
             message_id = message_id.as_ref().map(tracing::field::display),
             attempt = self.attempt,
-            trace_id = rare.and_then(Rare::trace_id),
+            trace_id = TraceContext::of(&self.headers).map(|trace| trace.trace_id()),
         )
-    }
-}
-
-impl Rare {
-    fn trace_id(&self) -> Option<String> {
-        let parent = self.traceparent.clone()?;
-        let headers = Headers::from_iter([(ByteString::from_static(TraceContext::PARENT), parent)]);
-        TraceContext::of(&headers).map(|trace| trace.trace_id())
     }
 }

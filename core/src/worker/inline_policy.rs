@@ -12,28 +12,32 @@ use std::time::{Duration, Instant};
 /// The mean of the times decides: on a busy machine any single poll may be slow because the
 /// operating system paused the thread.
 pub(super) struct InlinePolicy {
-    /// The moving average of the time of a first poll.
-    mean: Duration,
+    /// The moving average of the time of a first poll, in nanoseconds.
+    mean: u64,
     /// The number of deliveries that still go to tasks of their own.
     spawn_next: u32,
     /// The number of deliveries that the next slow spell sends to tasks.
     penalty: u32,
     /// The number of first polls since the last slow spell.
     polled: u32,
+    /// The end of the last first poll, if the receiving task has not waited since.
+    last_end: Option<Instant>,
+    /// The number of first polls after a wait that are not measured.
+    unmeasured: u32,
 }
 
-/// A mean above this delays other deliveries. A program that valgrind counts the instructions of is
-/// slow in itself: there, no delivery counts as slow.
-const SLOW: Duration = match option_env!("POLYWIRE_COUNTED") {
-    None => Duration::from_micros(100),
-    Some(_) => Duration::MAX,
+/// A mean above this many nanoseconds delays other deliveries. A program that valgrind counts the
+/// instructions of is slow in itself: there, no delivery counts as slow.
+const SLOW: u64 = match option_env!("POLYWIRE_COUNTED") {
+    None => 100_000,
+    Some(_) => u64::MAX,
 };
 
-/// The longest time of a single poll that counts.
-const LONGEST: Duration = Duration::from_millis(100);
+/// The longest time of a single poll that counts, in nanoseconds.
+const LONGEST: u64 = 100_000_000;
 
 /// The weight of the latest poll in the mean: one in this many.
-const WEIGHT: u32 = 64;
+const WEIGHT: u64 = 64;
 
 /// The lower and the upper bound of the penalty.
 const PENALTIES: (u32, u32) = (1 << 10, 1 << 20);
@@ -41,33 +45,66 @@ const PENALTIES: (u32, u32) = (1 << 10, 1 << 20);
 impl InlinePolicy {
     /// Creates a policy that polls inline.
     pub(super) fn new() -> Self {
-        Self { mean: Duration::ZERO, spawn_next: 0, penalty: PENALTIES.0, polled: 0 }
+        Self {
+            mean: 0,
+            spawn_next: 0,
+            penalty: PENALTIES.0,
+            polled: 0,
+            last_end: None,
+            unmeasured: 0,
+        }
     }
 
     /// Returns `true` if the next delivery is polled in the receiving task.
     pub(super) fn polls_inline(&mut self) -> bool {
         let inline = self.spawn_next == 0;
         self.spawn_next = self.spawn_next.saturating_sub(1);
+        if !inline {
+            // The next first poll does not begin at the end of the last one.
+            self.last_end = None;
+        }
         inline
     }
 
+    /// Notes that the receiving task waits: other tasks may run before the next first poll.
+    pub(super) fn wait(&mut self) {
+        self.last_end = None;
+    }
+
     /// Runs a first poll, and measures its time.
+    ///
+    /// Under load, the end of one poll is the start of the next, so that one reading of the clock
+    /// is enough. While the receiving task waits between two polls, and polls are far from slow,
+    /// one poll of four is measured: then few deliveries wait for it.
     pub(super) fn time<T>(&mut self, poll: impl FnOnce() -> T) -> T {
         // The system clock and not tokio's, which tests may pause: real time delays the others.
-        let start = Instant::now();
+        let start = match self.last_end.take() {
+            Some(last_end) => last_end,
+            None if self.unmeasured > 0 => {
+                self.unmeasured -= 1;
+                return poll();
+            }
+            None => {
+                self.unmeasured = if self.mean < SLOW / 8 { 3 } else { 0 };
+                Instant::now()
+            }
+        };
         let polled = poll();
-        self.record(start.elapsed());
+        let end = Instant::now();
+        self.last_end = Some(end);
+        self.record(end.duration_since(start));
         polled
     }
 
     fn record(&mut self, took: Duration) {
-        self.mean = (self.mean * (WEIGHT - 1) + took.min(LONGEST)) / WEIGHT;
+        let took = u64::try_from(took.as_nanos()).unwrap_or(LONGEST).min(LONGEST);
+        self.mean = (self.mean * (WEIGHT - 1) + took) / WEIGHT;
         self.polled = self.polled.saturating_add(1);
         if self.mean > SLOW {
             let soon = self.polled < self.penalty;
             self.penalty =
                 if soon { self.penalty.saturating_mul(2).min(PENALTIES.1) } else { PENALTIES.0 };
-            (self.mean, self.spawn_next, self.polled) = (Duration::ZERO, self.penalty, 0);
+            (self.mean, self.spawn_next, self.polled) = (0, self.penalty, 0);
         }
     }
 }
@@ -101,6 +138,24 @@ mod tests {
         let spells = [(); 3].map(|()| slow_spell(&mut policy, took));
         assert!(spells.iter().all(|(polled, _)| *polled < 10), "{spells:?}");
         assert_eq!(spells.map(|(_, spawned)| spawned), [1 << 11, 1 << 12, 1 << 13]);
+    }
+
+    #[test]
+    fn long_computations_after_waits_are_found() {
+        let mut policy = InlinePolicy::new();
+        let slow = || {
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_millis(10) {}
+        };
+        let polled = (0..10).take_while(|_| {
+            policy.wait();
+            let is_inline = policy.polls_inline();
+            if is_inline {
+                policy.time(slow);
+            }
+            is_inline
+        });
+        assert!(polled.count() <= 4);
     }
 
     #[test]

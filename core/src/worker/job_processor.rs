@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::delivery_span::{describe, in_delivery};
-use super::expiry::take_expired;
-use super::final_failure_log::FinalFailure;
+use super::final_failure_log::{FailureEnd, FinalFailure, FinalFailureLog};
+use super::job_expiry::take_expired;
 use super::processor::{EndpointLabel, Processor};
 use super::retries::{OnExhausted, Retries, dead_letter_or_discard};
 use super::work_stats::WorkCounters;
-use crate::contained::{Panicked, catch, contain};
 use crate::error::{CallError, Code, Error, ErrorKind, Fault, Result};
 use crate::message::{Address, DeadLetterReason, Message};
+use crate::panic_containment::{Panicked, catch, contain};
 use crate::service::{Reply, Request, Service};
 use crate::transport::{
     Abandoned, Capabilities, DeadLetterSource, Delivery, LogThrottle, Outcome, Receipt, RetryAfter,
@@ -22,8 +22,8 @@ use crate::transport::{
 /// The processor of jobs or events, which runs a service for each.
 pub(super) struct JobProcessor<S> {
     label: EndpointLabel,
-    /// The queue or the group whose dead letters get what fails for good.
-    source: Option<DeadLetterSource>,
+    /// The log of deliveries that fail for good.
+    failures: Arc<FinalFailureLog>,
     service: S,
     retries: Retries,
     can: Capabilities,
@@ -40,7 +40,7 @@ pub(super) struct JobProcessor<S> {
     expired: LogThrottle,
 }
 
-/// The outcome of a delivery, with its failure if it is not attempted again.
+/// The outcome of a delivery, with its failure in case it is not attempted again.
 struct Settling {
     outcome: Outcome,
     failure: Option<FinalFailure>,
@@ -62,10 +62,11 @@ impl<S> JobProcessor<S> {
         can: Capabilities,
         counters: Arc<WorkCounters>,
     ) -> Self {
+        let failures = Arc::new(FinalFailureLog::new(label.clone(), source));
         let [unreadable, gaps, panics, retrying, expired] = [(); 5].map(|()| LogThrottle::new());
         Self {
             label,
-            source,
+            failures,
             service,
             retries,
             can,
@@ -101,7 +102,7 @@ impl<S: Service> Processor for JobProcessor<S> {
         self.settle(receipt, outcome);
     }
 
-    async fn turn_down(self: Arc<Self>, delivery: Delivery) {
+    async fn refuse_delivery(self: Arc<Self>, delivery: Delivery) {
         self.handle(delivery).await;
     }
 
@@ -163,7 +164,7 @@ impl<S: Service> JobProcessor<S> {
             Some(fault) if settles => self.outcome_of(&fault, attempt),
             Some(fault) => {
                 let why = "the transport does not settle";
-                self.final_failure(&fault, attempt, why).log(false);
+                self.final_failure(&fault, attempt, why).log(FailureEnd::Discarded);
                 Outcome::Discard.into()
             }
         }
@@ -241,11 +242,20 @@ impl<S: Service> JobProcessor<S> {
         }
         if !self.can.delayed_retries {
             self.log_retry(fault, attempt, Duration::ZERO);
-            return Outcome::Requeue.into();
+            return self.try_again(Outcome::Requeue, fault, attempt);
         }
         let after = self.retries.pause(attempt);
         self.log_retry(fault, attempt, after);
-        Outcome::Retry(Box::new(RetryAfter::new(after, fault.to_string()))).into()
+        let retry = RetryAfter::new(after, fault.to_string());
+        self.try_again(Outcome::Retry(Box::new(retry)), fault, attempt)
+    }
+
+    /// Settles a failed delivery by another attempt. The failure is logged only if the backend
+    /// dead-letters or discards the delivery instead.
+    fn try_again(&self, outcome: Outcome, fault: &Fault, attempt: u32) -> Settling {
+        let why = "the transport could not keep it for its next attempt";
+        let failure = self.final_failure(fault, attempt, why).outside_of_layers();
+        Settling { outcome, failure: Some(failure) }
     }
 
     /// Decides how to settle a delivery that is not attempted again.
@@ -266,7 +276,7 @@ impl<S: Service> JobProcessor<S> {
         attempt: u32,
         why: &'static str,
     ) -> FinalFailure {
-        FinalFailure::new(&self.label, self.source.as_ref(), fault.to_string(), attempt, why)
+        FinalFailure::new(&self.failures, fault.to_string(), attempt, why)
     }
 
     /// Logs a failed delivery that is retried. The last of its attempts has a line of its own.
@@ -293,9 +303,9 @@ impl<S: Service> JobProcessor<S> {
     /// is counted and logged once the backend has the message there.
     fn settle(&self, receipt: Receipt, settling: Settling) {
         let Settling { outcome, failure } = settling;
-        let log = move |is_kept| {
+        let log = move |end| {
             if let Some(failure) = failure {
-                failure.log(is_kept);
+                failure.log(end);
             }
         };
         let is_retry = match outcome {
@@ -304,7 +314,7 @@ impl<S: Service> JobProcessor<S> {
                 return receipt.settle(outcome);
             }
             Outcome::Discard => {
-                log(false);
+                log(FailureEnd::Discarded);
                 self.counters.discarded.increment();
                 return receipt.settle(outcome);
             }
@@ -315,11 +325,11 @@ impl<S: Service> JobProcessor<S> {
         let count = move |settled| match settled {
             Settled::Done if is_retry => counters.retried.increment(),
             Settled::Done | Settled::DeadLettered => {
-                log(true);
+                log(FailureEnd::DeadLettered);
                 counters.dead_lettered.increment();
             }
             Settled::Discarded => {
-                log(false);
+                log(FailureEnd::Lost);
                 counters.discarded.increment();
             }
             Settled::Requeued => {}

@@ -16,7 +16,16 @@ pub(crate) trait Processor: Send + Sync + 'static {
     fn handle(self: Arc<Self>, delivery: Delivery) -> impl Future<Output = ()> + Send + 'static;
 
     /// Processes a delivery that arrived during a drain and that the backend could not requeue.
-    fn turn_down(self: Arc<Self>, delivery: Delivery) -> impl Future<Output = ()> + Send + 'static;
+    fn refuse_delivery(
+        self: Arc<Self>,
+        delivery: Delivery,
+    ) -> impl Future<Output = ()> + Send + 'static;
+
+    /// Waits until the deliveries are settled that are not settled when [`handle`](Self::handle)
+    /// ends.
+    fn settled(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 
     /// Returns the label for the log.
     fn label(&self) -> &EndpointLabel;

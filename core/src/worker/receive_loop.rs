@@ -3,20 +3,21 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use futures_core::Stream;
 use tokio::task::JoinSet;
-use tokio::task::coop::consume_budget;
+use tokio::task::coop::{consume_budget, has_budget_remaining};
 
-use super::ended::Ended;
+use super::end_reason::Ended;
 use super::inline_policy::InlinePolicy;
 use super::lifecycle::{Lifecycle, StopGuard};
 use super::processor::{EndpointLabel, Processor};
 use super::suspect_isolation::Isolation;
-use crate::contained::{Contained, ContainedDrop, catch, contain};
 use crate::error::{Error, ErrorKind, Result};
 use crate::handler_stop_reason::StopReason;
+use crate::health::EndpointReporter;
+use crate::panic_containment::{Contained, ContainedDrop, catch, contain};
 use crate::transport::{Abandoned, Answer, Delivery, LogThrottle, Receiver, Window};
 
 /// Receives deliveries and processes them, at most a window of them at once.
@@ -50,14 +51,23 @@ pub(crate) async fn receive<P: Processor>(
             tracing::info!(role, %name, running = running.len(), why = "the transport is closed", "draining");
         }
         Err(error) => {
-            tracing::error!(role, %name, running = running.len(), ?error, "cannot receive any more; draining");
-            stop.lifecycle().health().into_iter().for_each(|health| health.fail(error.clone()));
+            let (running, health) = (running.len(), stop.lifecycle().health());
+            // The transport has logged the refusal, once for all its endpoint handles.
+            let is_logged = error.kind() == ErrorKind::Denied
+                && health.is_some_and(EndpointReporter::is_connection_refused);
+            if is_logged {
+                tracing::debug!(role, %name, running, ?error, "cannot receive any more; draining");
+            } else {
+                tracing::error!(role, %name, running, ?error, "cannot receive any more; draining");
+            }
+            health.into_iter().for_each(|health| health.fail(error.clone()));
         }
     }
     // A receiver that failed is not polled again.
     let is_sound = ended.is_ok() && catch(|| receiver.stop()).is_ok();
     let receiver = is_sound.then_some(&mut receiver);
     drain(&processor, receiver, window, &mut running, stop.lifecycle()).await;
+    processor.settled().await;
     tracing::info!(role, %name, "stopped");
     ended
 }
@@ -73,8 +83,21 @@ async fn serve<P: Processor>(
     let draining = lifecycle.drain_requested();
     tokio::pin!(draining);
     let (mut policy, mut isolation) = (InlinePolicy::new(), Isolation::default());
+    // The box of a delivery that was done at once, for the next one.
+    let mut idle = None;
+    // The waker that a drain wakes.
+    let mut drain_waker = None;
     loop {
         while !running.is_empty() && running.try_join_next().is_some() {}
+        if isolation.is_waiting() && running.is_empty() {
+            // Handlers that have ended may have requests that the backend has yet to settle.
+            tokio::select! {
+                biased;
+                () = processor.settled() => {}
+                () = isolation.time_out() => {}
+                () = lifecycle.drain_requested() => {}
+            }
+        }
         if let Some((suspect, limit)) = isolation.take_ready(running.is_empty()) {
             let handling = lifecycle.within_handler(processor.clone().handle(suspect));
             isolation.begin(running.spawn(Processing::new(handling)), limit);
@@ -97,6 +120,12 @@ async fn serve<P: Processor>(
                 if let Poll::Ready(next) = poll_next_caught(receiver, !full, cx) {
                     return Poll::Ready(next);
                 }
+                policy.wait();
+                // It stays registered.
+                if drain_waker.as_ref().is_some_and(|waker: &Waker| waker.will_wake(cx.waker())) {
+                    return Poll::Pending;
+                }
+                drain_waker = has_budget_remaining().then(|| cx.waker().clone());
                 draining.as_mut().poll(cx).map(|()| Next::Drained)
             })
             .await
@@ -106,13 +135,17 @@ async fn serve<P: Processor>(
             Next::Room => continue,
             Next::Delivery(delivery) if Isolation::is_needed(&delivery) => isolation.wait(delivery),
             Next::Delivery(delivery) => {
-                start(processor, delivery, &mut policy, running, lifecycle);
+                let handling = lifecycle.within_handler(processor.clone().handle(delivery));
+                start(handling, &mut policy, running, &mut idle);
             }
             Next::Unreadable(error) => quiet(|| processor.reject(&error)),
             Next::Abandoned(call) => quiet(|| processor.cancel(call)),
             Next::Answer(answer) => quiet(|| processor.permit(answer)),
             Next::Failed(error) => return Err(error),
             Next::End => return Ok(Ended::Closed),
+        }
+        if !has_budget_remaining() {
+            policy.wait();
         }
         // Without this, a queue that is never empty would keep other tasks from this thread.
         consume_budget().await;
@@ -154,7 +187,8 @@ fn poll_next(receiver: &mut Receiver, has_room: bool, cx: &mut Context<'_>) -> P
         return Poll::Ready(Next::Answer(answer));
     }
     if !has_room {
-        return Poll::Pending;
+        ready!(receiver.poll_read_ahead(cx));
+        return receiver.poll_abandoned(cx).map(Next::Abandoned);
     }
     Pin::new(receiver).poll_next(cx).map(|next| match next {
         Some(Ok(delivery)) => Next::Delivery(delivery),
@@ -165,20 +199,22 @@ fn poll_next(receiver: &mut Receiver, has_room: bool, cx: &mut Context<'_>) -> P
 }
 
 /// Starts to process a delivery: inline if the policy allows it, else in a task.
-fn start<P: Processor>(
-    processor: &Arc<P>,
-    delivery: Delivery,
+fn start<F: Future<Output = ()> + Send + 'static>(
+    handling: F,
     policy: &mut InlinePolicy,
     running: &mut JoinSet<()>,
-    lifecycle: &Lifecycle,
+    idle: &mut Option<Processing<F>>,
 ) {
-    let handling = lifecycle.within_handler(processor.clone().handle(delivery));
-    let mut handling = Processing::new(handling);
+    let mut handling = match idle.take() {
+        Some(processing) => processing.begin(handling),
+        None => Processing::new(handling),
+    };
     // A future that is not done at once is polled again by its task, so this poll needs no waker.
     let mut context = Context::from_waker(Waker::noop());
     if policy.polls_inline()
         && policy.time(|| Pin::new(&mut handling).poll(&mut context)).is_ready()
     {
+        *idle = Some(handling);
         return;
     }
     running.spawn(handling);
@@ -193,6 +229,15 @@ struct Processing<F>(Option<Pin<Box<Contained<F>>>>);
 impl<F: Future> Processing<F> {
     fn new(handling: F) -> Self {
         Self(Some(Box::pin(contain(handling))))
+    }
+
+    /// Processes another delivery after one that is done, in the same box.
+    fn begin(mut self, handling: F) -> Self {
+        match &mut self.0 {
+            Some(done) => done.as_mut().set(contain(handling)),
+            None => return Self::new(handling),
+        }
+        self
     }
 }
 
@@ -246,7 +291,7 @@ async fn drain<P: Processor>(
             biased;
             next = next(receiver, has_room) => match next {
                 Next::Delivery(delivery) => {
-                    let handling = processor.clone().turn_down(delivery);
+                    let handling = processor.clone().refuse_delivery(delivery);
                     running.spawn(Processing::new(lifecycle.within_handler(handling)));
                 }
                 Next::Unreadable(error) => quiet(|| processor.reject(&error)),

@@ -1,4 +1,6 @@
 //! The retry policy for jobs and events whose handlers fail.
+//!
+//! The policy is applied in `core/src/worker/job_processor.rs`, after each failed attempt.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;

@@ -5,11 +5,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::ended::Ended;
+use super::end_reason::Ended;
 use super::lifecycle::Lifecycle;
-use super::own_task::{OwnTask, RuntimeEnded};
-use crate::contained::contain;
+use super::serving_task::{RuntimeEnded, ServingTask};
 use crate::error::{Error, ErrorKind, Result};
+use crate::panic_containment::contain;
 
 /// A running server, worker or listener: a future to await or to spawn.
 ///
@@ -38,7 +38,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// [`Overloaded`]: crate::ErrorKind::Overloaded
 #[must_use = "nothing is served unless it is awaited or spawned"]
 pub struct Serving {
-    work: OwnTask<Result<Ended>>,
+    work: ServingTask<Result<Ended>>,
     lifecycle: Lifecycle,
 }
 
@@ -48,7 +48,7 @@ impl Serving {
         lifecycle: Lifecycle,
         work: impl Future<Output = Result<Ended>> + Send + 'static,
     ) -> Self {
-        Self { work: OwnTask::new(work), lifecycle }
+        Self { work: ServingTask::new(work), lifecycle }
     }
 
     /// Drains when `signal` resolves, as [`ServerHandle::drain`](crate::rpc::ServerHandle::drain)

@@ -59,6 +59,11 @@ impl Isolation {
         *self = Self::Running(task, Instant::now() + limit);
     }
 
+    /// Returns whether the delivery waits for the running handlers.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self, Self::Waiting(..))
+    }
+
     /// Returns whether other deliveries have to wait.
     pub(super) fn is_active(&self) -> bool {
         !matches!(self, Self::None)

@@ -6,10 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use polywire_codec::MessagePack;
 use polywire_core::middleware::CircuitBreaker;
+use polywire_core::rpc::Requester;
 use polywire_core::{
-    Client, Memory, Publisher, Puller, Pusher, Router, Server, Subscriber, Transport, Window,
-    Worker, service_fn,
+    Address, Client, Deadline, Memory, Message, Publisher, Puller, Pusher, Request, Router, Server,
+    Service, Subscriber, Transport, Window, Worker, service_fn,
 };
+
+use crate::scripted::{Scripted, sent};
 
 /// Loops over an operation in four tasks, while a fifth one counts its turns on the same thread.
 async fn shares_its_thread<F>(operate: impl Fn() -> F + Clone + Send + 'static)
@@ -63,6 +66,35 @@ async fn calls_that_fail_at_once() {
     .await;
 }
 
+fn request(is_oneway: bool) -> Request {
+    let method = Address::new("m").unwrap();
+    let mut request = Request::new(Message::request(method, Deadline::after_ms(30_000)));
+    request.oneway = is_oneway;
+    request
+}
+
+/// A requester is a service without a client, too: behind layers of a program, or of tower.
+#[tokio::test]
+async fn calls_of_a_requester_without_a_client() {
+    let (memory, service) = (Memory::new(), Address::new("nobody").unwrap());
+    let unserved = Requester::open(&memory, service.clone(), 8).await.unwrap();
+    for is_oneway in [false, true] {
+        let unserved = unserved.clone();
+        shares_its_thread(move || {
+            let requester = unserved.clone();
+            async move { assert!(requester.call(request(is_oneway)).await.is_err()) }
+        })
+        .await;
+    }
+    let (transport, _script) = Scripted::new(sent);
+    let sending = Requester::open(&transport, service, 8).await.unwrap();
+    shares_its_thread(move || {
+        let requester = sending.clone();
+        async move { assert!(requester.call(request(true)).await.is_ok()) }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn calls_that_a_layer_refuses_or_a_router_in_the_process_answers() {
     let broken = service_fn(|_| async {
@@ -105,6 +137,29 @@ async fn pushes_and_events_that_end_at_once() {
     shares_its_thread(move || {
         let pusher = pusher.clone();
         async move { assert!(pusher.push(&1).await.is_err()) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn names_that_are_refused() {
+    let transport = Memory::new();
+    let any = Client::any(&transport, MessagePack);
+    shares_its_thread(move || {
+        let any = any.clone();
+        async move { assert!(any.call::<()>("no address!", "m", &()).await.is_err()) }
+    })
+    .await;
+    let pusher = Pusher::connect(&transport, "jobs", MessagePack).await.unwrap();
+    shares_its_thread(move || {
+        let pusher = pusher.clone();
+        async move { assert!(pusher.push_call("no address!", &1).await.is_err()) }
+    })
+    .await;
+    let publisher = Publisher::connect(&transport, "news", MessagePack).await.unwrap();
+    shares_its_thread(move || {
+        let publisher = publisher.clone();
+        async move { assert!(publisher.publish("no address!", &1).await.is_err()) }
     })
     .await;
 }

@@ -1,11 +1,13 @@
 //! Handles whose runtime has ended, and drains that a handler asks for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
 use polywire_core::worker::Ended;
 use polywire_core::{
-    Client, ErrorKind, Memory, Overflow, Pusher, Router, Server, Subscriber, Worker,
+    CallError, Client, ErrorKind, Memory, Overflow, Pusher, Request, Router, Server, Service,
+    Subscriber, Worker, at_most_once, service_fn,
 };
 use tokio::time::timeout;
 
@@ -33,6 +35,22 @@ fn calls_after_the_end_of_their_runtime_fail_as_closed() {
     });
 }
 
+/// The runtime that opened the client exists, and does not run.
+#[test]
+fn call_in_another_runtime_ends_at_its_deadline() {
+    let first = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let transport = Memory::new();
+    let (_server, client) = first.block_on(async {
+        let server = Server::bind(&transport, "shop").await.unwrap();
+        (server, Client::connect(&transport, "shop", MessagePack).await.unwrap())
+    });
+    runtime().block_on(async {
+        let call = client.request("m").timeout(Duration::from_millis(50)).call::<()>(&());
+        let error = timeout(LONG, call).await.expect("the call ends").unwrap_err();
+        assert!(matches!(error, CallError::DeadlineExceeded(_)), "{error:?}");
+    });
+}
+
 #[tokio::test]
 async fn drain_in_a_handler_returns_and_the_server_ends() {
     let transport = Memory::new();
@@ -49,6 +67,26 @@ async fn drain_in_a_handler_returns_and_the_server_ends() {
     let serving = tokio::spawn(server.serve(router));
     let client = Client::connect(&transport, "shop", MessagePack).await.unwrap();
     assert_eq!(client.call::<String>("stop", &()).await.unwrap(), "stopping");
+    assert_eq!(timeout(LONG, serving).await.unwrap().unwrap().unwrap(), Ended::Drained);
+}
+
+/// The server asks its caller for the permission after the drain was requested.
+#[tokio::test(start_paused = true)]
+async fn call_that_runs_at_most_once_begins_while_its_server_drains() {
+    let transport = Memory::new();
+    let server = Server::bind(&transport, "shop").await.unwrap();
+    let handle = server.handle();
+    let pay = at_most_once(async |(): ()| Ok("paid"));
+    let router = Arc::new(Router::new(MessagePack).method("pay", pay));
+    let serving = tokio::spawn(server.serve(service_fn(move |request: Request| {
+        let (handle, router) = (handle.clone(), router.clone());
+        async move {
+            handle.drain().await;
+            router.call(request).await
+        }
+    })));
+    let client = Client::connect(&transport, "shop", MessagePack).await.unwrap();
+    assert_eq!(client.call::<String>("pay", &()).await.unwrap(), "paid");
     assert_eq!(timeout(LONG, serving).await.unwrap().unwrap().unwrap(), Ended::Drained);
 }
 

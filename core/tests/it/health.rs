@@ -14,6 +14,7 @@ use polywire_core::{
     Address, AnyTransport, Client, Error, ErrorKind, Group, Listener, Memory, Overflow, Puller,
     Pusher, Router, Server, Subscriber, Transport, Window, Worker,
 };
+use tokio::time::Instant;
 
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -166,6 +167,22 @@ async fn a_server_that_does_not_receive_returns_no_canary() {
     assert!(health.canary(LIMIT).await.is_own());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_canary_on_its_way_ends_at_once_when_its_handle_drains() {
+    let transport = Memory::new();
+    // The server does not receive, so that the canary stays on its way.
+    let server = Server::bind(&transport, "s").await.unwrap();
+    let (handle, health, sent) = (server.handle(), transport.health(), Instant::now());
+    let mut sending = Box::pin(health.canary(LIMIT));
+    assert!(futures_util::poll!(&mut sending).is_pending());
+    // The task of the canary sends it.
+    tokio::task::yield_now().await;
+    let mut draining = Box::pin(handle.drain());
+    assert!(futures_util::poll!(&mut draining).is_pending());
+    let error = sending.await.endpoints.remove(0).outcome.unwrap_err();
+    assert_eq!((error.kind(), sent.elapsed()), (ErrorKind::Closed, Duration::ZERO), "{error}");
+}
+
 #[tokio::test]
 async fn each_of_several_servers_gets_its_own_canary() {
     let transport = Memory::new();
@@ -232,8 +249,9 @@ async fn a_failed_handle_stays_in_the_health_of_its_transport() {
     let endpoint = reporter.endpoint(EndpointRole::Responder, &name, None);
     endpoint.set_consuming(true);
     let reader = reporter.reader();
-    let report = reader.canary(LIMIT).await;
-    assert_eq!(report.endpoints[0].outcome.as_ref().unwrap_err().kind(), ErrorKind::Unsupported);
+    let error = reader.canary(LIMIT).await.endpoints.remove(0).outcome.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert_eq!(error.detail("option"), Some("HealthReader::canary"));
     endpoint.fail(Error::new(ErrorKind::Denied, "no permission"));
     // Neither has an effect on a handle that has failed.
     endpoint.set_consuming(true);
@@ -256,11 +274,11 @@ async fn text_names_why_handles_are_refused_and_canaries_name_the_connection() {
         let report = health.canary(Duration::from_millis(1)).await;
         report.endpoints[0].outcome.as_ref().unwrap_err().to_string()
     };
-    assert_eq!(outcome().await, "the canary did not come back (milliseconds: 1)");
+    let missing = "cannot receive the canary: it did not come back";
+    assert_eq!(outcome().await, format!("{missing} (milliseconds: 1)"));
     let reason = "low on disk".to_owned();
     reporter.set_connection(ConnectionState::Blocked { reason });
-    let blocked =
-        "the canary did not come back (milliseconds: 1, connection: blocked: low on disk)";
+    let blocked = format!("{missing} (milliseconds: 1, connection: blocked: low on disk)");
     assert_eq!(outcome().await, blocked);
     reporter.set_connection(ConnectionState::Connected);
     endpoint.refuse(Error::new(ErrorKind::Denied, "cannot consume: no permission"));

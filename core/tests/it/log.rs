@@ -128,10 +128,11 @@ async fn lines_of_a_worker_stand_in_the_span_of_their_job() {
         .await
         .unwrap();
     let handle = worker.handle();
-    tokio::spawn(worker.work(async |(): ()| -> Result<(), _> { panic!("out of cheese") }));
+    tokio::spawn(worker.serve(router()));
     let pusher = Pusher::connect(&transport, "thumbnails", MessagePack).await.unwrap();
     let pusher = pusher.with_message_id("order-7").unwrap();
-    pusher.push_with(&(), traced()).await.unwrap();
+    let pusher = pusher.with_header("traceparent", traced_parent());
+    pusher.push_call("fail", &()).await.unwrap();
     while handle.stats().discarded == 0 {
         tokio::task::yield_now().await;
     }
@@ -139,10 +140,10 @@ async fn lines_of_a_worker_stand_in_the_span_of_their_job() {
         let span = seen.span_of(&event_of(&seen, message));
         assert_eq!((&*span["name"], &*span["attempt"]), ("polywire.delivery", attempt));
         assert_eq!((&*span["message_id"], &*span["trace_id"]), ("order-7", TRACE));
+        assert_eq!(span["method"], "fail");
     }
-    for event in seen.said("a handler panicked") {
-        assert_eq!(seen.span_of(&event)["message_id"], "order-7");
-    }
+    let span = seen.span_of(&event_of(&seen, "a handler panicked"));
+    assert_eq!((&*span["message_id"], &*span["method"]), ("order-7", "fail"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,17 +2,20 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-mod any_client;
+mod any_service_client;
 mod budget;
+mod circuit_log;
 mod client;
 mod dead_letters;
 mod declines;
 mod early_replies;
 mod ended_runtime;
+mod final_failures;
 mod health;
 mod live_router;
 mod log;
 mod memory;
+mod one_way;
 mod options;
 mod panics;
 mod retries;

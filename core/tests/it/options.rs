@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use polywire_codec::MessagePack;
-use polywire_core::transport::{Delivery, Filters, Inbound, Receiver, Sender, Subscription};
+use polywire_core::transport::{
+    DeadLetterQueue, Delivery, Filters, Inbound, Receiver, Sender, Subscription, async_trait,
+};
 use polywire_core::{
     Address, CallError, Capabilities, Client, DeadLetters, Error, ErrorKind, Group, Listener,
-    Memory, Message, Puller, Pusher, Replier, Reply, Request, Result, Retries, Server, Service,
-    Subscriber, Transport, Window, Worker,
+    Memory, Message, Publisher, Puller, Pusher, Replier, Reply, Request, Result, Retries, Server,
+    Service, Subscriber, Transport, Window, Worker,
 };
 
 use tokio::sync::mpsc;
@@ -163,6 +165,9 @@ async fn jobs_and_dead_letters_name_the_option() {
     let pusher = Pusher::connect(&transport, "q", MessagePack).await.unwrap();
     let error = pusher.with_priority(1).push(&1_u32).await.unwrap_err();
     check(&error, "Pusher::with_priority", "priorities");
+    let kept = pusher.with_ttl(Duration::from_secs(1)).with_keep_expired();
+    let error = kept.push(&1_u32).await.unwrap_err();
+    check(&error, "Pusher::with_keep_expired", "dead_letters");
     check(&DeadLetters::of_queue(&transport, "q").unwrap_err(), "DeadLetters", "dead_letters");
 
     let (transport, script) = Scripted::new(sent);
@@ -177,6 +182,42 @@ async fn jobs_and_dead_letters_name_the_option() {
     check(error.error(), "Job::retry_after", "delayed_retries");
     let error = next().await.dead_letter("no").unwrap_err();
     check(error.error(), "Job::dead_letter", "dead_letters");
+}
+
+#[tokio::test]
+async fn options_of_events_name_their_publisher() {
+    let transport = lacking(|can| can.with_pubsub(true));
+    let publisher = Publisher::connect(&transport, "c", MessagePack).await.unwrap();
+    let error = publisher.with_priority(1).publish("t", &1_u32).await.unwrap_err();
+    check(&error, "Publisher::with_priority", "priorities");
+}
+
+/// A dead-letter queue of a backend that cannot count.
+struct Uncountable;
+
+#[async_trait]
+impl DeadLetterQueue for Uncountable {
+    async fn take(&mut self) -> Result<Option<(u64, Message)>> {
+        Ok(None)
+    }
+
+    async fn redrive(&mut self, _: u64) -> Result<()> {
+        Ok(())
+    }
+
+    async fn discard(&mut self, _: u64) -> Result<()> {
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn count_of_dead_letters_names_the_option() {
+    let error = Uncountable.count().await.unwrap_err();
+    check(&error, "DeadLetters::count", "counted dead letters");
 }
 
 /// A service of one's own, which replies early without a router.

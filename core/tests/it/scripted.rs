@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
-use polywire_core::health::{ConnectionState, HealthReader, HealthReporter};
+use polywire_core::health::{ConnectionState, EndpointReporter, HealthReader, HealthReporter};
 use polywire_core::message::CallId;
 use polywire_core::transport::{
     Delivery, FilterControl, Filters, Inbound, Outbound, Outcome, Receiver, Sender, Sending,
@@ -23,6 +23,10 @@ pub(crate) struct Scripted {
     send: fn() -> Sending<'static>,
     pub(crate) can: Capabilities,
     pub(crate) health: HealthReporter,
+    /// The reporter of the connection of each name, if that is not the one of the transport.
+    pub(crate) health_of_names: Option<HealthReporter>,
+    /// The reporter of its handles, if the test has one.
+    pub(crate) endpoint: Option<EndpointReporter>,
     incoming: Mutex<Option<mpsc::UnboundedReceiver<Result<Delivery>>>>,
 }
 
@@ -42,6 +46,8 @@ impl Scripted {
                 send,
                 can: Capabilities::least(1 << 20),
                 health: HealthReporter::new(ConnectionState::Unknown),
+                health_of_names: None,
+                endpoint: None,
                 incoming: Mutex::new(Some(incoming)),
             },
             Script { sent: out, incoming: deliver },
@@ -52,7 +58,7 @@ impl Scripted {
         let incoming = self.incoming.lock().unwrap().take().unwrap();
         Ok((
             Sender::new(ScriptedOutbound(self.sent.clone(), self.send)),
-            Receiver::new(ScriptedInbound(incoming)),
+            Receiver::new(ScriptedInbound(incoming, self.endpoint.clone())),
         ))
     }
 }
@@ -90,6 +96,10 @@ impl Transport for Scripted {
         self.health.reader()
     }
 
+    fn health_of(&self, _: &Address) -> HealthReader {
+        self.health_of_names.as_ref().unwrap_or(&self.health).reader()
+    }
+
     async fn close(&self) -> Result<()> {
         Ok(())
     }
@@ -104,7 +114,7 @@ impl Outbound for ScriptedOutbound {
     }
 }
 
-struct ScriptedInbound(mpsc::UnboundedReceiver<Result<Delivery>>);
+struct ScriptedInbound(mpsc::UnboundedReceiver<Result<Delivery>>, Option<EndpointReporter>);
 
 impl Stream for ScriptedInbound {
     type Item = Result<Delivery>;
@@ -115,6 +125,10 @@ impl Stream for ScriptedInbound {
 }
 
 impl Inbound for ScriptedInbound {
+    fn health(&self) -> Option<EndpointReporter> {
+        self.1.clone()
+    }
+
     fn stop(self: Pin<&mut Self>) {}
 }
 

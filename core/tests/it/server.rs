@@ -69,6 +69,13 @@ async fn request_whose_reply_cannot_be_sent_is_requeued() {
 }
 
 #[tokio::test]
+async fn request_whose_reply_meets_a_closed_handle_is_requeued() {
+    let closed = || Sending::ready(Err(Error::new(ErrorKind::Closed, "the handle is closed")));
+    let (replies, outcomes) = serve_one(request(), closed).await;
+    assert_eq!((replies.len(), outcomes), (1, vec![Outcome::Requeue]));
+}
+
+#[tokio::test]
 async fn request_whose_reply_can_never_be_sent_is_answered_with_a_fault() {
     let refused =
         || Sending::ready(Err(Error::new(ErrorKind::Config, "such a header cannot be sent")));
@@ -170,6 +177,24 @@ async fn server_that_deduplicates_answers_a_duplicate_with_the_first_reply() {
 }
 
 #[tokio::test]
+async fn server_that_deduplicates_tells_equal_call_ids_of_two_callers_apart() {
+    let other = request().with_reply_to(ReplyTo::new("other")).with_body(&b"\x05"[..]);
+    let calls = [(request(), 1), (other, 1)];
+    let (replies, log, stats) =
+        serve_logged(&calls, |server| server.deduplicate(Deduplication::default())).await;
+    assert_eq!(log, ["run", "acknowledged", "run", "acknowledged"]);
+    assert_eq!((replies[1].body.as_slice(), stats.duplicates), (Some(&b"\x0a"[..]), 0));
+}
+
+/// An earlier delivery may have begun in time.
+#[tokio::test]
+async fn expired_one_way_request_runs_only_if_it_was_delivered_before() {
+    let expired = request().with_reply_to(None).with_deadline(Deadline::after_ms(0));
+    let (_, log, stats) = serve_logged(&[(expired.clone(), 1), (expired, 2)], |it| it).await;
+    assert_eq!((log, stats.expired), (vec!["acknowledged", "run", "acknowledged"], 1));
+}
+
+#[tokio::test]
 async fn at_most_once_server_settles_a_request_before_it_runs() {
     let (replies, log, stats) = serve_logged(&[(request(), 1)], at_most_once).await;
     assert_eq!(log, ["acknowledged", "run"]);
@@ -184,6 +209,27 @@ async fn server_obeys_the_mark_of_a_request() {
     let one_way = once().with_reply_to(None);
     let (_, log, stats) = serve_logged(&[(one_way.clone(), 1), (one_way, 2)], |it| it).await;
     assert_eq!((log, stats.refused), (vec!["acknowledged", "run", "acknowledged"], 1));
+}
+
+#[tokio::test]
+async fn router_marks_the_methods_that_it_has_and_no_later_ones() {
+    let (transport, script) = Scripted::new(sent);
+    let server = Server::bind(&transport, "service").await.unwrap();
+    let log = Arc::new(Log::default());
+    for method in ["math.double", "double"] {
+        let request = request().with_method(Address::new(method).unwrap());
+        script.deliver(Delivery::new(request, Receipt::new(log.clone(), 1)));
+    }
+    drop(script.incoming);
+    let handler_log = log.clone();
+    let double = move |n: i64| {
+        handler_log.0.lock().unwrap().push("run");
+        async move { Ok(n * 2) }
+    };
+    let math = Router::new(MessagePack).method("double", double.clone());
+    let router = Router::new(MessagePack).nest("math", math).at_most_once();
+    server.serve(router.method("double", double)).await.unwrap();
+    assert_eq!(*log.0.lock().unwrap(), ["acknowledged", "run", "run", "acknowledged"]);
 }
 
 #[tokio::test]

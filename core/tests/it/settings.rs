@@ -15,7 +15,7 @@ use polywire_core::{
     Publisher, Puller, Pusher, Retries, Router, Server, Subscriber, Transport, Window, Worker,
 };
 
-use self::extremes::{Row, any, check_complete, good, good_if_most, row, try_all};
+use self::extremes::{Row, any, check_complete, good, good_or_too_little, row, try_all};
 use self::served::{client, router};
 
 /// The longest time that a use of a setting may take on the paused clock.
@@ -96,17 +96,29 @@ fn servers() -> Vec<Row> {
         }),
         row("rpc::Deduplication::time", |x| deduplicated(Deduplication::default().time(x.time()))),
         row("Limits.body_max", async |x| {
-            good_if_most(x, limited(Limits { body_max: x.usize(), ..Limits::default() }).await)
+            good_or_too_little(
+                x,
+                limited(Limits { body_max: x.usize(), ..Limits::default() }).await,
+                "TooLarge",
+            )
         }),
         row("Limits.frames_max", async |x| {
-            good_if_most(x, limited(Limits { frames_max: x.usize(), ..Limits::default() }).await)
+            good_or_too_little(
+                x,
+                limited(Limits { frames_max: x.usize(), ..Limits::default() }).await,
+                "TooLarge",
+            )
         }),
         row("Limits.headers_max", async |x| {
-            good_if_most(x, limited(Limits { headers_max: x.usize(), ..Limits::default() }).await)
+            good_or_too_little(
+                x,
+                limited(Limits { headers_max: x.usize(), ..Limits::default() }).await,
+                "TooLarge",
+            )
         }),
         row("Limits.header_bytes_max", async |x| {
             let limits = Limits { header_bytes_max: x.usize(), ..Limits::default() };
-            good_if_most(x, limited(limits).await)
+            good_or_too_little(x, limited(limits).await, "TooLarge")
         }),
     ]
 }
@@ -165,7 +177,7 @@ fn jobs_and_events() -> Vec<Row> {
         row("pipeline::PusherConnect::timeout", async |x| {
             let memory = Memory::new();
             let pusher = Pusher::connect(&memory, "jobs", MessagePack).timeout(x.time()).await;
-            good_if_most(x, pusher.unwrap().push(&1).await)
+            good_or_too_little(x, pusher.unwrap().push(&1).await, "DeadlineExceeded")
         }),
         row("Pusher::with_priority", async |x| {
             let memory = Memory::new();
@@ -188,7 +200,7 @@ fn jobs_and_events() -> Vec<Row> {
         row("pubsub::PublisherConnect::timeout", async |x| {
             let memory = Memory::new();
             let events = Publisher::connect(&memory, "events", MessagePack).timeout(x.time()).await;
-            good_if_most(x, events.unwrap().publish("topic", &1).await)
+            good_or_too_little(x, events.unwrap().publish("topic", &1).await, "DeadlineExceeded")
         }),
         row("Publisher::with_priority", async |x| {
             let memory = Memory::new();
@@ -233,7 +245,7 @@ fn jobs_and_events() -> Vec<Row> {
             let report = memory.health().canary(x.time()).await;
             serving.abort();
             let canary = report.endpoints.into_iter().next().unwrap();
-            good_if_most(x, canary.outcome)
+            good_or_too_little(x, canary.outcome, "DeadlineExceeded")
         }),
         row("DeadLetters::look", async |x| {
             let memory = with_jobs().await;
@@ -262,9 +274,7 @@ async fn with_jobs() -> Memory {
 
 fn plain() -> Vec<Row> {
     vec![
-        row("Capabilities::least", async |x| {
-            good_if_most(x, Some(Capabilities::least(x.usize())).ok_or(()))
-        }),
+        row("Capabilities::least", async |x| good(Some(Capabilities::least(x.usize())).ok_or(()))),
         row("Message::with_priority", async |x| {
             any(Some(Message::default().with_priority(x.u8())).ok_or(()))
         }),

@@ -13,10 +13,10 @@ use polywire_core::{Client, Deadline, Memory, Message, Reply, Request, Server, S
 #[test]
 fn values_that_move_through_each_layer_are_small() {
     let sizes = [
-        ("Message", size_of::<Message>(), 312),
+        ("Message", size_of::<Message>(), 280),
         ("Delivery", size_of::<Delivery>(), 56),
         ("Result<Delivery>", size_of::<Result<Delivery, Error>>(), 56),
-        ("Request", size_of::<Request>(), 88),
+        ("Request", size_of::<Request>(), 64),
         ("Reply", size_of::<Reply>(), 8),
     ];
     check(&sizes);
@@ -31,8 +31,8 @@ async fn futures_of_a_call_are_small() {
     let deadline = Deadline::after(Duration::from_secs(30));
     let request = || Request::new(Message::request("m".try_into().unwrap(), deadline));
     let sizes = [
-        ("Requester::call", size_of_val(&requester.call(request())), 912),
-        ("Client::call", size_of_val(&client.call::<i64>("m", &(1, 2))), 1752),
+        ("Requester::call", size_of_val(&requester.call(request())), 128),
+        ("Client::call", size_of_val(&client.call::<i64>("m", &(1, 2))), 488),
     ];
     check(&sizes);
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
-use polywire_core::health::ConnectionState;
+use polywire_core::health::{ConnectionState, HealthReporter};
 use polywire_core::rpc::ClientConnect;
-use polywire_core::{Client, Memory, Router, Server};
+use polywire_core::{AnyTransport, Client, Memory, Router, Server};
 use tokio::time::{Instant, sleep};
 
 use crate::scripted::{Scripted, sent};
@@ -93,6 +93,22 @@ async fn connection_is_named_and_not_the_service_while_it_is_blocked() {
     let fields = ["method", "waiting", "connection"].map(|field| &*warning[field]);
     assert_eq!(fields, ["pay", "1", "blocked: low on disk"]);
     assert!(seen.said(WAITS).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_of_other_names_is_not_the_cause() {
+    let (seen, _guard) = watch();
+    let (mut transport, _script) = Scripted::new(sent);
+    let blocked = ConnectionState::Blocked { reason: "low on disk".to_owned() };
+    transport.health.set_connection(blocked);
+    transport.health_of_names = Some(HealthReporter::new(ConnectionState::Connected));
+    // The erased transport must forward the name.
+    let transport = AnyTransport::new(transport);
+    let client = Client::connect(&transport, "billing", MessagePack).await.unwrap();
+    start(&client, "pay", 0);
+    until_said(&seen, WAITS, 1).await;
+    assert_eq!(seen.said(WAITS)[0]["service"], "billing");
+    assert!(seen.said("calls wait for the connection").is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use polywire_codec::MessagePack;
 use polywire_core::middleware::{Layer, LogFailures, Trace};
 use polywire_core::worker::Serving;
 use polywire_core::{
-    Client, Context, Memory, Publisher, Pusher, Router, Server, Transport, Worker,
+    Client, Code, Context, Memory, Publisher, Pusher, Router, Server, Transport, Worker,
 };
 use tokio::sync::Notify;
 
@@ -75,6 +75,18 @@ async fn handler_that_outlasts_its_deadline_is_recorded() {
     assert_eq!((&*event["error"], &*event["level"]), ("DeadlineExceeded", "WARN"));
     assert_eq!((&*event["method"], &*event["duration_ms"]), ("wait", "30000"));
     assert_eq!(event["message_id"], span["polywire.message_id"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn handler_that_is_stopped_for_an_expected_reason_is_logged_at_debug() {
+    let (seen, _guard) = watch();
+    let (memory, begun) = (Memory::new(), Begun::default());
+    let log = LogFailures::of("bank").expect_code(Code::DeadlineExceeded);
+    let server = Server::bind(&memory, "bank").await.unwrap();
+    tokio::spawn(server.serve(Trace::server("bank").layer(log.layer(service(&begun)))));
+    client(&memory).await.call::<()>("wait", &()).await.unwrap_err();
+    let (_, event) = recorded(&seen, "rpc.server").await;
+    assert_eq!((&*event["error"], &*event["level"]), ("DeadlineExceeded", "DEBUG"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
+use polywire_core::message::{CallId, ReplyTo};
 use polywire_core::transport::{Delivery, Outcome, Receipt, Suspect};
-use polywire_core::{Context, Message, Router, Server, Worker};
+use polywire_core::{Address, Code, Context, Message, Router, Server, Worker};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep};
 
@@ -147,5 +148,67 @@ async fn redelivered_request_is_refused_before_it_is_isolated() {
         drop(script);
         server.serve(Router::new(MessagePack)).await.unwrap();
         assert_eq!(*log.0.lock().unwrap(), [(1, outcome)]);
+    }
+}
+
+/// The caller waits for the answer, which an isolated delivery would delay.
+#[tokio::test]
+async fn redelivered_call_that_runs_at_most_once_is_answered_and_not_isolated() {
+    let (transport, mut script) = Scripted::new(sent);
+    let log = Arc::new(SettleLog::default());
+    let server = Server::bind(&transport, "shop").at_most_once().await.unwrap();
+    let request = Message::new("request").with_id(CallId(1)).with_reply_to(ReplyTo::new("caller"));
+    let request = Delivery::new(request, Receipt::new(log.clone(), 1));
+    script.deliver(request.suspect(Suspect::redelivered()));
+    drop(script.incoming);
+    server.serve(Router::new(MessagePack)).await.unwrap();
+    let reply = script.sent.try_recv().unwrap();
+    assert_eq!(reply.fault.unwrap().code, Code::Interrupted);
+    assert_eq!(*log.0.lock().unwrap(), [(1, Outcome::Ack)]);
+}
+
+#[tokio::test]
+async fn isolated_request_is_begun_five_times_by_default() {
+    let (transport, script) = Scripted::new(sent);
+    let log = Arc::new(SettleLog::default());
+    let server = Server::bind(&transport, "shop").await.unwrap();
+    for (tag, crashes) in [(1, 3), (2, 4)] {
+        let request = Delivery::new(Message::new("request"), Receipt::new(log.clone(), tag));
+        script.deliver(request.suspect(Suspect::isolated(crashes)));
+    }
+    drop(script);
+    server.serve(Router::new(MessagePack)).await.unwrap();
+    let settled = log.0.lock().unwrap().clone();
+    let [(1, Outcome::Ack), (2, Outcome::DeadLetter(_))] = &settled[..] else {
+        panic!("{settled:?}");
+    };
+}
+
+/// A handler that calls its own server would wait for itself.
+#[tokio::test(start_paused = true)]
+async fn suspected_call_waits_for_others_and_they_for_it_no_longer_than_a_second() {
+    let (transport, script) = Scripted::new(sent);
+    let server = Server::bind(&transport, "shop").await.unwrap();
+    let (sender, mut seen) = unbounded_channel();
+    let start = Instant::now();
+    let router = Router::new(MessagePack).method("wait", move |n: u16| {
+        sender.send((n, start.elapsed().as_millis())).unwrap();
+        async move {
+            sleep(Duration::from_secs(10)).await;
+            Ok(n)
+        }
+    });
+    tokio::spawn(server.serve(router));
+    for (n, suspect) in [(300, None), (400, Some(Suspect::isolated(1))), (500, None)] {
+        let request = encoded(n).with_method(Address::new("wait").unwrap());
+        let request = request.with_id(CallId(n.into())).with_reply_to(ReplyTo::new("caller"));
+        let delivery = Delivery::new(request, Receipt::new(Arc::new(SettleLog::default()), 1));
+        script.deliver(match suspect {
+            Some(suspect) => delivery.suspect(suspect),
+            None => delivery,
+        });
+    }
+    for expected in [(300, 0), (400, 1_000), (500, 2_000)] {
+        assert_eq!(seen.recv().await, Some(expected));
     }
 }

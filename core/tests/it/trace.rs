@@ -194,3 +194,15 @@ async fn failures_are_logged_at_warn_and_expected_ones_at_debug() {
         [line("WARN", "Broken"), line("DEBUG", "NotPaid"), line("DEBUG", "InvalidArguments")]
     );
 }
+
+#[tokio::test]
+async fn failures_of_one_method_take_no_lines_from_those_of_another() {
+    let (seen, _guard) = watch();
+    let client = billing(LogFailures::of("billing")).await;
+    for method in ["missing"; 11].into_iter().chain(["absent"]) {
+        client.call::<()>(method, &()).await.unwrap_err();
+    }
+    let lines = seen.said("failed");
+    let methods: Vec<_> = lines.iter().map(|line| &*line["method"]).collect();
+    assert_eq!(methods, [vec!["missing"; 10], vec!["absent"]].concat());
+}

@@ -1,8 +1,10 @@
 //! The wire log: a line for each message.
 
+use std::time::Duration;
+
 use polywire_codec::Json;
 use polywire_core::{
-    CallError, Client, Listener, Memory, Publisher, Pusher, Router, Server, Worker,
+    CallError, Client, Fault, Listener, Memory, Publisher, Pusher, Router, Server, Worker,
 };
 use tracing_subscriber::filter::LevelFilter;
 
@@ -94,6 +96,37 @@ async fn jobs_events_and_one_way_calls_have_lines() -> Result<(), CallError> {
         ]
     );
     assert!(lines(&seen).iter().all(|line| line.contains_key("message_id")));
+    Ok(())
+}
+
+#[tokio::test]
+async fn cancel_has_a_line_at_each_end() -> Result<(), CallError> {
+    let (seen, _guard) = watch();
+    let transport = Memory::new();
+    let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+    let hang = move |(): ()| {
+        begun.send(()).unwrap();
+        std::future::pending::<Result<(), Fault>>()
+    };
+    let router = Router::new(Json).method("hang", hang);
+    tokio::spawn(Server::bind(&transport, "echo").await?.serve(router));
+    let client = Client::connect(&transport, "echo", Json).await?;
+    let call = client.request("hang").start::<()>(&()).unwrap();
+    begins.recv().await.unwrap();
+    drop(call);
+    let cancels = || {
+        let told = told(&seen, ["message", "kind", "name", "is_expired"]);
+        told.into_iter().filter(|line| line.contains("cancel")).collect::<Vec<_>>()
+    };
+    let both = async {
+        while cancels().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(10), both).await;
+    assert_eq!(cancels(), ["sent cancel echo false", "received cancel echo false"]);
+    let ids: Vec<_> = lines(&seen).iter().map(|line| line["id"].clone()).collect();
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
     Ok(())
 }
 

@@ -2,14 +2,17 @@
 //! transport does not have.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
+use polywire_core::message::DeadLetterReason;
 use polywire_core::transport::{Delivery, Outcome, Receipt};
 use polywire_core::{
-    Address, Code, Error, ErrorKind, Fault, Group, Message, Overflow, Publisher, Pusher,
-    Subscriber, Window, Worker,
+    Address, Code, Error, ErrorKind, Fault, Group, Message, Overflow, Publisher, Pusher, Retries,
+    Subscriber, Window, Worker, at_most_once,
 };
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::scripted::{Scripted, SettleLog, never_confirmed, sent};
@@ -68,6 +71,82 @@ async fn attempts_are_bounded_and_outcomes_settled() {
     assert_eq!((stats.done, stats.retried, stats.discarded, stats.running), (1, 1, 3, 0));
 }
 
+/// One delivery too many proves nothing: a worker may have requeued the job without running it.
+#[tokio::test]
+async fn job_with_one_attempt_is_dead_lettered_by_its_third_delivery() {
+    let (mut transport, script) = Scripted::new(sent);
+    (transport.can.attempts, transport.can.dead_letters) = (true, true);
+    let log = Arc::new(SettleLog::default());
+    let worker = Worker::bind(&transport, "jobs", MessagePack).attempts(1).await.unwrap();
+    for (tag, attempt) in [(1, 2), (2, 3)] {
+        script.deliver(Delivery::new(job(0), Receipt::new(log.clone(), tag)).attempt(attempt));
+    }
+    drop(script);
+    worker.work(async |_: u8| Ok(())).await.unwrap();
+    let settled = log.0.lock().unwrap().clone();
+    let [(1, Outcome::Ack), (2, Outcome::DeadLetter(_))] = &settled[..] else {
+        panic!("{settled:?}");
+    };
+}
+
+#[tokio::test]
+async fn job_that_runs_at_most_once_is_not_begun_by_a_later_delivery() {
+    for discards in [false, true] {
+        let (mut transport, script) = Scripted::new(sent);
+        (transport.can.attempts, transport.can.dead_letters) = (true, true);
+        transport.can.settlement = true;
+        let log = Arc::new(SettleLog::default());
+        let retries = Retries::at_once(5);
+        let retries = if discards { retries.then_discard() } else { retries };
+        let worker = Worker::bind(&transport, "jobs", MessagePack).retries(retries).await.unwrap();
+        for tag in 1..=2 {
+            let delivery = Delivery::new(job(7), Receipt::new(log.clone(), tag));
+            script.deliver(delivery.attempt(u32::try_from(tag).unwrap()));
+        }
+        drop(script);
+        let begun = Arc::new(AtomicU32::new(0));
+        let counter = begun.clone();
+        let handler = move |_: u8| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            async { Ok::<(), Fault>(()) }
+        };
+        worker.work(at_most_once(handler)).await.unwrap();
+        assert_eq!(begun.load(Ordering::Relaxed), 1);
+        let mut settled = log.0.lock().unwrap().clone();
+        settled.sort_by_key(|(tag, _)| *tag);
+        match &settled[..] {
+            [(1, Outcome::Ack), (2, Outcome::Discard)] if discards => {}
+            [(1, Outcome::Ack), (2, Outcome::DeadLetter(info))] if !discards => {
+                assert!(info.error.contains("an earlier delivery may have run it"), "{info:?}");
+            }
+            _ => panic!("{settled:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn header_of_a_push_wins_over_that_of_its_pusher() {
+    let (transport, mut script) = Scripted::new(sent);
+    let pusher = Pusher::connect(&transport, "jobs", MessagePack).await.unwrap();
+    let pusher = pusher.with_header("tenant", "all").with_header("region", "north");
+    pusher.push_with(&1, [("tenant", "one")].into_iter().collect()).await.unwrap();
+    let job = script.request().await;
+    assert_eq!(job.headers.get("tenant"), Some("one"));
+    assert_eq!(job.headers.get("region"), Some("north"));
+}
+
+#[tokio::test]
+async fn expired_job_is_kept_only_if_it_has_a_time_to_live() {
+    let (mut transport, mut script) = Scripted::new(sent);
+    transport.can.dead_letters = true;
+    let pusher = Pusher::connect(&transport, "jobs", MessagePack).await.unwrap();
+    let pusher = pusher.with_keep_expired();
+    pusher.push(&1).await.unwrap();
+    pusher.with_ttl(Duration::from_secs(1)).push(&2).await.unwrap();
+    let kept = [script.request().await.keep_expired, script.request().await.keep_expired];
+    assert_eq!(kept, [false, true]);
+}
+
 #[tokio::test]
 async fn without_settlement_a_job_has_one_attempt() {
     let (transport, script) = Scripted::new(sent);
@@ -97,6 +176,41 @@ async fn jobs_that_cannot_be_requeued_run_before_the_end() {
     worker.work(|_: u8| async { Ok(()) }).await.unwrap();
     draining.await.unwrap();
     assert_eq!(handle.stats().done, 3);
+}
+
+#[tokio::test]
+async fn window_bounds_the_jobs_that_run_before_the_end() {
+    let (transport, script) = Scripted::new(sent);
+    let worker = Worker::bind(&transport, "jobs", MessagePack).window(Window::new(2));
+    let worker = worker.await.unwrap();
+    let handle = worker.handle();
+    let mut draining = Box::pin(handle.drain());
+    assert!(futures_util::poll!(&mut draining).is_pending());
+    // These jobs arrive after the worker has stopped.
+    for n in 0..5 {
+        script.deliver(Delivery::settled(job(n)));
+    }
+    drop(script);
+    let gate = Arc::new(Semaphore::new(0));
+    let handler_gate = gate.clone();
+    let working = tokio::spawn(worker.work(move |_: u8| {
+        let gate = handler_gate.clone();
+        async move {
+            gate.acquire().await.unwrap().forget();
+            Ok(())
+        }
+    }));
+    for done in 0..=3 {
+        while handle.stats().done < done || handle.stats().running < 2 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(handle.stats().running, 2);
+        gate.add_permits(1);
+    }
+    gate.add_permits(1);
+    working.await.unwrap().unwrap();
+    draining.await;
+    assert_eq!(handle.stats().done, 5);
 }
 
 #[tokio::test]
@@ -144,6 +258,20 @@ async fn undecodable_event_is_an_error_and_the_stream_continues() {
         assert_eq!(subscriber.next().await.unwrap().unwrap_err().kind(), kind);
     }
     assert_eq!(*subscriber.next().await.unwrap().unwrap(), 2);
+}
+
+#[tokio::test]
+async fn event_of_a_group_without_a_topic_is_dead_lettered() {
+    let (mut transport, script) = Scripted::new(sent);
+    (transport.can.groups, transport.can.dead_letters) = (true, true);
+    let log = Arc::new(SettleLog::default());
+    let subscriber = Subscriber::<u8>::bind(&transport, "events", MessagePack);
+    let mut subscriber = subscriber.group(Group::new("all").unwrap()).await.unwrap();
+    script.deliver(Delivery::new(job(1), Receipt::new(log.clone(), 1)));
+    assert_eq!(subscriber.next().await.unwrap().unwrap_err().kind(), ErrorKind::Codec);
+    let settled = log.0.lock().unwrap().clone();
+    let [(1, Outcome::DeadLetter(info))] = &settled[..] else { panic!("{settled:?}") };
+    assert_eq!(info.reason, DeadLetterReason::Unreadable);
 }
 
 #[tokio::test]

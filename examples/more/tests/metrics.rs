@@ -3,14 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use polywire::middleware::{Backoff, CircuitBreaker, Layer, Metrics, Retry};
 use polywire::{
     Client, Code, DeadLetters, Error, ErrorKind, Fault, Memory, Message, MessagePack, Overflow,
-    Publisher, Puller, Pusher, Reply, Request, Router, Server, Service, Subscriber, Window, Worker,
-    service_fn,
+    Publisher, Puller, Pusher, Reply, Request, Router, Server, Service, Subscriber, Transport,
+    Window, Worker, service_fn,
 };
 use tokio::sync::Notify;
 
@@ -226,6 +227,36 @@ fn retry_that_waits_is_a_gauge() {
 }
 
 #[test]
+fn gauge_of_waiting_retries_goes_down_after_the_pause_and_with_a_dropped_call() {
+    let lines = told(async || {
+        let lost = || Error::new(ErrorKind::Disconnected, "cannot connect").unsent().into();
+        let calls = AtomicU32::new(0);
+        let failing_once = service_fn(move |_: Request| {
+            let is_first = calls.fetch_add(1, Ordering::Relaxed) == 0;
+            async move { if is_first { Err(lost()) } else { Ok(Reply::default()) } }
+        });
+        let retry = Retry::new().backoff(Backoff::constant(Duration::from_millis(1)));
+        let service = retry.layer(failing_once);
+        service.call(Request::new(Message::default())).await.unwrap();
+
+        let failing = service_fn(async |_| {
+            Err(Error::new(ErrorKind::Disconnected, "cannot connect").unsent().into())
+        });
+        let retry = Retry::new().backoff(Backoff::constant(Duration::from_secs(3600)));
+        let service = retry.layer(failing);
+        let mut waiting = Box::pin(service.call(Request::new(Message::default())));
+        tokio::select! {
+            biased;
+            _ = &mut waiting => unreachable!("the retry waits for an hour"),
+            () = tokio::task::yield_now() => {}
+        }
+        drop(waiting);
+    });
+    assert_told(&lines, r#"polywire_retries_total{error="Disconnected"} 2"#);
+    assert_told(&lines, "polywire_retries_waiting 0");
+}
+
+#[test]
 fn dead_letters_are_a_gauge_of_their_source() {
     let lines = told(async || {
         let transport = Memory::new();
@@ -249,4 +280,17 @@ fn dead_letters_are_a_gauge_of_their_source() {
         &lines,
         r#"polywire_dead_letters{source="group",name="weather",group="forecast"} 0"#,
     );
+}
+
+#[test]
+fn dead_letters_that_cannot_be_counted_are_no_number() {
+    let lines = told(async || {
+        let transport = Memory::new();
+        drop(Puller::<u32>::bind(&transport, "jobs", MessagePack).await.unwrap());
+        let dead = DeadLetters::of_queue(&transport, "jobs").unwrap();
+        assert_eq!(dead.record().await.unwrap(), 0);
+        transport.close().await.unwrap();
+        assert_eq!(dead.record().await.unwrap_err().kind(), ErrorKind::Closed);
+    });
+    assert_told(&lines, r#"polywire_dead_letters{source="queue",name="jobs",group=""} NaN"#);
 }

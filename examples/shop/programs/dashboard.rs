@@ -1,11 +1,9 @@
 //! The program `dashboard` of the shop; see the library of this package.
 
-use polywire::App;
 use polywire::app::Exit;
-use polywire_example_shop::{dashboard, log};
+use polywire_example_shop::{app, dashboard};
 
 #[tokio::main]
 async fn main() -> Exit {
-    log();
-    App::from_env("dashboard", polywire::connect).prometheus().run(dashboard::setup).await
+    app("dashboard").run(dashboard::setup).await
 }

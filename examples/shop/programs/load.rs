@@ -1,11 +1,9 @@
 //! The program `load` of the shop; see the library of this package.
 
-use polywire::App;
 use polywire::app::Exit;
-use polywire_example_shop::{load, log};
+use polywire_example_shop::{app, load};
 
 #[tokio::main]
 async fn main() -> Exit {
-    log();
-    App::from_env("load", polywire::connect).prometheus().run(load::setup).await
+    app("load").run(load::setup).await
 }

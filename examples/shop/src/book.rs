@@ -129,7 +129,7 @@ impl<E: Serialize + DeserializeOwned> Pages<E> {
         file.read_to_string(&mut text)?;
         for line in text.split_inclusive('\n') {
             if !line.ends_with('\n') {
-                // A process was killed in the middle of this line: nobody was told of the entry.
+                // A process was killed in the middle of this line: no reply reports the entry.
                 let whole = file.stream_position()? - line.len() as u64;
                 file.set_len(whole)?;
                 file.seek(SeekFrom::Start(whole))?;

@@ -39,8 +39,15 @@ pub mod payments;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use polywire::App;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+
+/// Describes a program of the shop, with a log and metrics: its settings come from the environment.
+pub fn app(name: &str) -> App {
+    log();
+    App::from_env(name, polywire::connect).prometheus()
+}
 
 /// Writes log lines to standard error: those that `RUST_LOG` selects, or level `info` and above.
 pub fn log() {
@@ -52,4 +59,40 @@ pub fn log() {
 /// Locks a mutex. No code of the shop panics while it holds a lock.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    /// The programs. The eighth one, `shop`, shows all of them in one process.
+    const PROGRAMS: [&str; 7] = [
+        include_str!("../programs/inventory.rs"),
+        include_str!("../programs/payments.rs"),
+        include_str!("../programs/orders.rs"),
+        include_str!("../programs/invoices.rs"),
+        include_str!("../programs/mailer.rs"),
+        include_str!("../programs/dashboard.rs"),
+        include_str!("../programs/load.rs"),
+    ];
+
+    /// Returns the lines of a function of this file.
+    fn function(start: &'static str) -> impl Iterator<Item = &'static str> {
+        let lines = include_str!("lib.rs").lines();
+        let lines = lines.skip_while(move |line| !line.starts_with(start));
+        lines.take_while(|line| *line != "}").chain(["}"])
+    }
+
+    /// Returns whether a line is code, other than an import of one line.
+    fn is_glue(line: &str) -> bool {
+        let line = line.trim();
+        !(line.is_empty() || line.starts_with("//") || line.starts_with("use "))
+    }
+
+    /// Counts the programs and what they share. Imports are left out.
+    #[test]
+    fn programs_have_less_than_40_lines_of_glue_together() {
+        let lines = PROGRAMS.iter().flat_map(|program| program.lines());
+        let shared = function("pub fn app").chain(function("pub fn log"));
+        let glue = lines.chain(shared).filter(|line| is_glue(line)).count();
+        assert!((30..40).contains(&glue), "{glue} lines");
+    }
 }

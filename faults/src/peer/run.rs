@@ -17,7 +17,8 @@ use crate::jobs::QUEUE;
 /// Runs the peer that the arguments describe, until the standard input ends.
 ///
 /// The arguments are the role, the URL, and a time in milliseconds. The time is that of the work,
-/// or for the retrying worker the delay. The first line on the standard output is `ready`.
+/// or for the retrying worker the delay. The first line on the standard output is `ready`. At the
+/// end of the input, running work is dropped without a drain.
 ///
 /// # Errors
 ///
@@ -70,6 +71,8 @@ async fn serve(server: Server, work: Duration) -> Result<()> {
 
 /// Serves a method that reports each call when it begins, and returns whether the request was
 /// redelivered.
+///
+/// The window is 4. `mark` leaves the router as it is, or marks the method to run at most once.
 async fn serve_narrow(
     amqp: &Amqp,
     work: Duration,
@@ -143,6 +146,8 @@ const LONG_DELAY: Duration = Duration::from_secs(10);
 const SHORT_LEASE: Duration = Duration::from_secs(1);
 
 /// Prints and flushes a line: a kill afterwards does not take it back.
+///
+/// Blocks the thread while the pipe is full.
 fn print(line: &str) {
     let mut out = std::io::stdout().lock();
     // The reader is gone when the run has ended.

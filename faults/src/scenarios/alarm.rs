@@ -56,9 +56,11 @@ pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
 
 /// Sets the alarm, checks which operations go on, and clears the alarm.
 ///
-/// A memory limit near zero sets the alarm, and the limit 0.4 clears it. At least 20 calls must
-/// fail at their deadlines meanwhile, and 20 must be answered afterwards. The jobs must be
-/// acknowledged at the broker before the alarm ends.
+/// A memory limit near zero sets the alarm, and the limit 0.4 clears it. More than 20 calls must
+/// fail at their deadlines meanwhile, and more than 20 must be answered afterwards. The jobs must
+/// be acknowledged at the broker before the alarm ends.
+///
+/// The transports are new for each alarm, so that the one that closes has no calls.
 async fn alarm(broker: &Broker, url: &str, calling: &Amqp, recorder: &Recorder) -> Result<()> {
     let (working, leaving) = (Amqp::connect(url).await?, Amqp::connect(url).await?);
     let (_puller, held) = hold(&working).await?;

@@ -3,7 +3,7 @@
 
 mod authority;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,15 +35,16 @@ const USER: &str = "turing";
 ///
 /// If an invalid certificate is accepted, if an error has no reason, or if an operation is lost.
 pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
-    let folder = Folder::create()?;
+    let folder = tempfile::tempdir().context("cannot create a folder")?;
+    let folder = folder.path();
     let (known, unknown) = (Authority::new("known")?, Authority::new("unknown")?);
-    known.write(&folder.0, "ca")?;
-    unknown.write(&folder.0, "unknown-ca")?;
-    known.issue("localhost", Validity::Now)?.write(&folder.0, "server")?;
-    known.issue(USER, Validity::Now)?.write(&folder.0, "client")?;
-    unknown.issue(USER, Validity::Now)?.write(&folder.0, "impostor")?;
-    let broker = start(&folder).await?;
-    let test = TlsTest { plan, recorder, broker: &broker, folder: &folder };
+    known.write(folder, "ca")?;
+    unknown.write(folder, "unknown-ca")?;
+    known.issue("localhost", Validity::Now)?.write(folder, "server")?;
+    known.issue(USER, Validity::Now)?.write(folder, "client")?;
+    unknown.issue(USER, Validity::Now)?.write(folder, "impostor")?;
+    let broker = start(folder).await?;
+    let test = TlsTest { plan, recorder, broker: &broker, folder };
 
     test.works(&test.url("ca", "")).await.context("a valid certificate")?;
     test.is_refused("an unknown authority", &test.url("unknown-ca", "")).await?;
@@ -65,10 +66,10 @@ pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
 }
 
 /// Starts a node with the user, which accepts logins by password and by certificate.
-async fn start(folder: &Folder) -> Result<Broker> {
+async fn start(folder: &Path) -> Result<Broker> {
     let setup = Setup::new()
         .plugin("rabbitmq_auth_mechanism_ssl")
-        .certificates(&folder.0)
+        .certificates(folder)
         .config("ssl_options.fail_if_no_peer_cert = false")
         .config("auth_mechanisms.1 = PLAIN\nauth_mechanisms.2 = EXTERNAL\nssl_cert_login_from = common_name");
     let broker = Broker::start_with(setup).await?;
@@ -82,19 +83,21 @@ struct TlsTest<'a> {
     plan: &'a Plan,
     recorder: &'a Arc<Recorder>,
     broker: &'a Broker,
-    folder: &'a Folder,
+    folder: &'a Path,
 }
 
 impl TlsTest<'_> {
-    /// Returns a URL that trusts the authority in the file `AUTHORITY.pem`, with more parameters.
+    /// Returns a URL with the kind of the queues that trusts the authority in the file
+    /// `AUTHORITY.pem`, with more parameters.
     fn url(&self, authority: &str, more: &str) -> String {
-        let (port, at) = (self.broker.tls_port.unwrap_or_default(), self.folder.0.display());
-        format!("amqps://guest:guest@localhost:{port}?cacertfile={at}/{authority}.pem{more}")
+        let (port, at) = (self.broker.tls_port.unwrap_or_default(), self.folder.display());
+        let url = self.plan.url(&format!("amqps://guest:guest@localhost:{port}"));
+        format!("{url}&cacertfile={at}/{authority}.pem{more}")
     }
 
     /// Returns a URL for a login by certificate. The user of the URL does not exist.
     fn url_as(&self, name: &str) -> String {
-        let at = self.folder.0.display();
+        let at = self.folder.display();
         let more =
             format!("&auth_mechanism=external&certfile={at}/{name}.pem&keyfile={at}/{name}.key");
         self.url("ca", &more).replace("guest:guest", "unknown:nothing")
@@ -126,6 +129,9 @@ impl TlsTest<'_> {
     }
 
     /// Checks that connecting fails, with an error that names the certificate.
+    ///
+    /// An error without a reason leads to another attempt, and there are [`REFUSALS_MAX`] attempts
+    /// at most. Each refusal is recorded as a failure.
     async fn is_refused(&self, what: &'static str, url: &str) -> Result<()> {
         let mut last = String::new();
         for _ in 0..REFUSALS_MAX {
@@ -146,7 +152,7 @@ impl TlsTest<'_> {
     ///
     /// The node reads the file again, since its cache is cleared as well.
     async fn exchange(&self, certificate: &authority::Certificate) -> Result<()> {
-        certificate.write(&self.folder.0, "server")?;
+        certificate.write(self.folder, "server")?;
         self.broker.ctl(["eval", "ssl:clear_pem_cache()."]).await.map(drop)
     }
 }
@@ -156,29 +162,12 @@ impl TlsTest<'_> {
 const REFUSALS_MAX: usize = 20;
 
 /// Either side may name the reason: in its own words, or with an alert of TLS.
+///
+/// The text has to be in lower case.
 fn has_reason(text: &str) -> bool {
     ["certificate", "unknown ca", "unknownca"].iter().any(|word| text.contains(word))
 }
 
 fn kind(error: &Error) -> String {
     format!("{:?}", error.kind())
-}
-
-/// A folder of certificates, removed when dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn create() -> Result<Self> {
-        let name = format!("../target/faults/certificates-{}", std::process::id());
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name);
-        std::fs::create_dir_all(&path)?;
-        Ok(Self(path.canonicalize()?))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // A folder that stays is harmless below target/.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

@@ -38,7 +38,9 @@ const LOGINS_MAX: usize = 12;
 /// if an operation is lost.
 pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
     let broker = Broker::start().await?;
-    let _server = Peer::start(plan, PeerRole::Server, &broker.url, 0, recorder).await?;
+    // The queue of the service has the kind of the run; clients declare none.
+    let url = plan.url(&broker.url);
+    let _server = Peer::start(plan, PeerRole::Server, &url, 0, recorder).await?;
     let test = CredentialsTest { broker: &broker, recorder };
     let renewing = async {
         for _ in 0..plan.pick(1, 5) {
@@ -116,6 +118,8 @@ impl CredentialsTest<'_> {
     /// Changes a password under calls; the provider returns the new one from then on.
     ///
     /// Each of the two connections has to ask once more, and 50 more calls have to succeed then.
+    ///
+    /// The user is a new one in each call, and starts with the password `first`.
     async fn is_asked_again(&self) -> Result<()> {
         static LAST: AtomicU32 = AtomicU32::new(0);
         let user = format!("renewed-{}", LAST.fetch_add(1, Ordering::Relaxed));
@@ -167,11 +171,14 @@ impl CredentialsTest<'_> {
         self.broker.ctl(["set_permissions", user, ".*", ".*", ".*"]).await.map(drop)
     }
 
+    /// Returns a URL with the password from before the revocation.
     fn url(&self, user: &str) -> String {
         format!("amqp://{user}:first@127.0.0.1:{}", self.broker.port)
     }
 
     /// Returns the number of refused logins of a user, by the log of the node.
+    ///
+    /// Each line with `login refused: user 'NAME'` counts.
     async fn refused_logins(&self, user: &str) -> Result<usize> {
         let refused = format!("login refused: user '{user}'");
         let log = self.broker.with(|node| node.log()).await?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use futures_util::{StreamExt, stream};
 use polywire_amqp::Amqp;
-use polywire_conformance::Proxy;
+use polywire_conformance::FaultProxy;
 use tokio::time::Instant;
 
 use self::handle_kind::HandleKind;
@@ -28,7 +28,8 @@ use crate::traffic::Traffic;
 /// was noticed and until traffic flowed again.
 ///
 /// Six kinds of handles and five faults make 30 cases. Each case has a proxy, two transports and
-/// names of its own, so that cases do not disturb one another.
+/// names of its own, so that cases do not disturb one another. All cases share the node and the
+/// recorder. The first case that fails ends the others.
 ///
 /// # Errors
 ///
@@ -65,6 +66,7 @@ const AT_A_TIME: usize = 12;
 struct Times {
     /// `None` for a fault whose notice is not measured.
     noticed: Option<Duration>,
+    /// Time from the end of a fault until an operation was acknowledged and received.
     recovered: Duration,
     /// Faults that were injected.
     rounds: u32,
@@ -73,11 +75,13 @@ struct Times {
 }
 
 impl Times {
+    /// Creates the times of a single fault.
     fn of_round(noticed: Option<Duration>, recovered: Duration) -> Self {
         let slower = noticed.unwrap_or_default().max(recovered);
         Self { noticed, recovered, rounds: 1, in_time: u32::from(slower <= HEARTBEAT * 2) }
     }
 
+    /// Adds other faults: times become the longer ones, and counts are summed up.
     fn add(&mut self, other: Self) {
         self.rounds += other.rounds;
         self.in_time += other.in_time;
@@ -111,7 +115,7 @@ impl Case<'_> {
     /// Traffic has to flow before the first fault, and after each one. The handle under test
     /// connects through the proxy, and the other side directly.
     async fn run(&self, rounds: u32) -> Result<Times> {
-        let proxy = Proxy::start(format!("127.0.0.1:{}", self.broker.port)).await?;
+        let proxy = FaultProxy::start(format!("127.0.0.1:{}", self.broker.port)).await?;
         let near = self.connect(&format!("amqp://guest:guest@{}", proxy.address())).await?;
         let far = self.connect(&self.broker.url).await?;
         let (sending, receiving) =
@@ -131,6 +135,8 @@ impl Case<'_> {
         Ok(times)
     }
 
+    /// Connects a transport with the heartbeat of [`HEARTBEAT`], and with the kind of queues of the
+    /// plan.
     async fn connect(&self, url: &str) -> Result<Amqp> {
         Amqp::builder(&self.plan.url(url))?
             .heartbeat(HEARTBEAT)

@@ -25,7 +25,7 @@ use crate::flows::Flows;
 use crate::not_run::NotRun;
 use crate::peer::{Peer, PeerRole};
 use crate::recorder::Recorder;
-use crate::wait::until_some;
+use crate::wait::within_bound;
 
 /// The timeout of each call: shorter than a cut, so that callers reach it.
 const TIMEOUT: Duration = Duration::from_secs(8);
@@ -189,12 +189,14 @@ impl Cluster {
         Ok(())
     }
 
+    /// Cuts each direction. The other links stay as they are.
     async fn cut_links(&self, links: &[(Host, Host)]) -> Result<()> {
         let (network, links) = (self.network.clone(), links.to_owned());
         let cutting = move || links.iter().try_for_each(|(from, to)| network.cut(*from, *to));
         spawn_blocking(cutting).await?.context("cannot cut a link")
     }
 
+    /// Heals all links. The nodes may need some time to join again.
     async fn heal(&self) -> Result<()> {
         let network = self.network.clone();
         spawn_blocking(move || network.heal()).await?.context("cannot heal the links")
@@ -202,18 +204,28 @@ impl Cluster {
 
     /// Waits until each node serves clients.
     ///
-    /// Each node has two minutes.
+    /// All nodes together have [`JOIN_MAX`].
     async fn until_whole(&self) -> Result<()> {
-        for node in 0..NODES {
-            let serves = || async {
-                let serves = self.brokers.with(node, |node| Ok(node.answers())).await;
-                serves.is_ok_and(|serves| serves).then_some(())
-            };
-            until_some("each node serves clients", serves).await?;
-        }
-        Ok(())
+        let joining = async {
+            for node in 0..NODES {
+                while !self.serves(node).await {
+                    sleep(Duration::from_millis(50)).await;
+                }
+            }
+        };
+        within_bound("each node serves clients", JOIN_MAX, joining).await
+    }
+
+    /// Returns whether a node serves clients.
+    async fn serves(&self, node: usize) -> bool {
+        let serves = self.brokers.with(node, |node| Ok(node.answers())).await;
+        serves.is_ok_and(|serves| serves)
     }
 }
+
+/// Time that the nodes have to join again. A node that comes back from a pause waits for the tables
+/// of the others, by default ten times for 30 seconds, and gives up after that.
+const JOIN_MAX: Duration = Duration::from_mins(6);
 
 /// Time that traffic has to flow within a cut, where it need not.
 const BRIEF: Duration = Duration::from_secs(2);

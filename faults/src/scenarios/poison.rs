@@ -80,7 +80,7 @@ fn numbers(dead: &[DeadLetter]) -> BTreeSet<u64> {
 
 /// Runs a worker, and another one whenever the last has ended.
 ///
-/// Ends only with an error of a start.
+/// Ends only with an error. Each end of a worker counts as a crash.
 async fn keep_alive(
     plan: &Plan,
     url: &str,

@@ -1,11 +1,12 @@
 //! A whole system goes through the life of a production: each order that is answered is charged
 //! once, invoiced and mailed.
 
-mod ledger;
-mod program;
+pub(super) mod ledger;
+pub(super) mod log_lines;
+pub(super) mod program;
+pub(super) mod surroundings;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,14 +18,16 @@ use polywire_conformance::OperationOutcome;
 use tokio::time::Instant;
 
 use self::ledger::Ledger;
-use self::program::{Program, Shop};
+use self::program::Program;
+use self::surroundings::{Shop, USER};
 use crate::Plan;
 use crate::broker::Broker;
 use crate::recorder::Recorder;
 use crate::wait::until_some;
 
 /// The programs that serve.
-const PROGRAMS: [&str; 6] = ["inventory", "payments", "orders", "invoices", "mailer", "dashboard"];
+pub(super) const PROGRAMS: [&str; 6] =
+    ["inventory", "payments", "orders", "invoices", "mailer", "dashboard"];
 
 /// Orders that are answered between two disturbances.
 const ORDERS: usize = 20;
@@ -50,19 +53,11 @@ const ORDERS: usize = 20;
 pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
     let broker = Broker::start().await?;
     let folder = tempfile::tempdir().context("cannot create a folder")?;
-    let (books, password) = (folder.path().join("books"), folder.path().join("password"));
-    fs::create_dir(&books)?;
-    broker.ctl(["add_user", "shop", "password-0"]).await?;
-    broker.ctl(["set_permissions", "shop", ".*", ".*", ".*"]).await?;
-    set_secret(&password, "password-0")?;
-    let url = plan.url(&format!("amqp://shop@127.0.0.1:{}/", broker.port));
-    let url = format!("{url}&password=file:{}", password.display());
-    let shop = Shop { plan, url, books: &books };
-    let starting = PROGRAMS.map(|name| async { Program::start(&shop, name)?.ready().await });
-    let programs = try_join_all(starting).await?;
+    let shop = Shop::create(plan, &broker, folder.path()).await?;
+    let programs = start_programs(&shop).await?;
     let load = Program::start(&shop, "load")?.ready().await?;
     let rng = Rng::with_seed(plan.seed);
-    let mut run = Disturbances { shop: &shop, broker, password: &password, programs, load, rng };
+    let mut run = Disturbances { shop: &shop, broker, programs, load, rng };
 
     run.more_orders().await?;
     for _ in 0..plan.pick(6, 60) {
@@ -76,18 +71,31 @@ pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
     for change in 0..plan.pick(1, 3) {
         run.change_password(change + 1).await?;
     }
-    let Disturbances { mut programs, load, broker, .. } = run;
+    let Disturbances { programs, load, broker, .. } = run;
     load.finish().await?;
-    count(&books, recorder).await?;
-    // The caller first: an order that a lost connection has delivered again may still run, and
-    // needs the programs that it calls.
+    count(&shop.books, recorder).await?;
+    stop_programs(programs).await?;
+    drop(broker);
+    recorder.check_nothing_lost().await
+}
+
+/// Starts the programs that serve, in the order of [`PROGRAMS`], and waits until each is ready.
+pub(super) async fn start_programs(shop: &Shop<'_>) -> Result<Vec<Program>> {
+    let starting = PROGRAMS.map(|name| async move { Program::start(shop, name)?.ready().await });
+    try_join_all(starting).await
+}
+
+/// Stops the programs that serve, and fails unless each drains.
+///
+/// The caller first: an order that a lost connection has delivered again may still run, and needs
+/// the programs that it calls.
+pub(super) async fn stop_programs(mut programs: Vec<Program>) -> Result<()> {
     let orders = PROGRAMS.iter().position(|name| *name == "orders").context("orders is there")?;
     let orders = programs.remove(orders);
     orders.exports("polywire_server_answered_total{service=\"orders\"}").await?;
     orders.stop().await?;
     try_join_all(programs.into_iter().map(Program::stop)).await?;
-    drop(broker);
-    recorder.check_nothing_lost().await
+    Ok(())
 }
 
 /// The disturbances, one at a time. After each, orders must be answered.
@@ -95,8 +103,6 @@ struct Disturbances<'a> {
     /// Surroundings of all programs.
     shop: &'a Shop<'a>,
     broker: Broker,
-    /// File of the password, which the programs read for each connection.
-    password: &'a Path,
     /// The programs in the order of [`PROGRAMS`].
     programs: Vec<Program>,
     /// The program that places the orders, and ends with its standard input.
@@ -105,7 +111,7 @@ struct Disturbances<'a> {
 }
 
 impl Disturbances<'_> {
-    /// Kills a program without a word, and starts it again.
+    /// Kills a program with SIGKILL, and starts it again.
     ///
     /// The program is a random one, and keeps its place in the list.
     async fn kill_one(&mut self) -> Result<()> {
@@ -119,6 +125,8 @@ impl Disturbances<'_> {
     }
 
     /// Kills the broker, starts it again, and returns the time from there to the next orders.
+    ///
+    /// The broker writes its list of queues to disk before the kill.
     async fn restart_broker(&mut self) -> Result<Duration> {
         self.broker.with(|node| node.remember_queues()).await?;
         self.broker.kill().await?;
@@ -129,6 +137,9 @@ impl Disturbances<'_> {
     }
 
     /// Replaces each program, by turns before and after the new process is ready.
+    ///
+    /// The new process is started first in any case. At an even place, the old one stops when the
+    /// new one is ready; at an odd place, at once.
     async fn replace_all(&mut self) -> Result<()> {
         for (at, name) in PROGRAMS.into_iter().enumerate() {
             let new = Program::start(self.shop, name)?;
@@ -150,47 +161,42 @@ impl Disturbances<'_> {
     /// has the new password.
     async fn change_password(&mut self, number: usize) -> Result<()> {
         let new = format!("password-{number}");
-        self.broker.ctl(["change_password", "shop", &new]).await?;
-        self.broker.ctl(["close_all_user_connections", "shop", "a new password"]).await?;
+        self.broker.ctl(["change_password", USER, &new]).await?;
+        self.broker.ctl(["close_all_user_connections", USER, "a new password"]).await?;
         try_join_all(self.programs.iter().map(|program| program.readiness(false))).await?;
-        set_secret(self.password, &new)?;
+        self.shop.set_password(&new)?;
         try_join_all(self.programs.iter().map(|program| program.readiness(true))).await?;
         self.more_orders().await
     }
 
-    /// Waits until more orders are answered.
-    ///
-    /// # Errors
-    ///
-    /// If that takes longer than two minutes, or if the load has ended.
     async fn more_orders(&mut self) -> Result<()> {
-        let (books, load) = (self.shop.books, &mut self.load);
-        let enough = Ledger::count(books, "customers") + ORDERS;
-        let answered = until_some("more orders are answered", || async {
-            (Ledger::count(books, "customers") >= enough).then_some(())
-        });
-        let answered = answered.await;
-        // A load that has ended says why.
-        load.check().and(answered)
+        more_orders(&self.shop.books, &mut self.load).await
     }
 }
 
-/// Replaces the file of a password in one step. Other users cannot read it.
-fn set_secret(path: &Path, secret: &str) -> Result<()> {
-    let new = path.with_extension("new");
-    let mut options = fs::File::options();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    std::io::Write::write_all(&mut options.open(&new)?, secret.as_bytes())?;
-    Ok(fs::rename(new, path)?)
+/// Waits until more orders are answered.
+///
+/// # Errors
+///
+/// If that takes longer than two minutes, or if the load has ended.
+pub(super) async fn more_orders(books: &Path, load: &mut Program) -> Result<()> {
+    let enough = Ledger::count(books, "customers") + ORDERS;
+    let answered = until_some("more orders are answered", || async {
+        (Ledger::count(books, "customers") >= enough).then_some(())
+    });
+    let answered = answered.await;
+    // A load that has ended says why.
+    load.check().and(answered)
 }
 
 /// Waits until the books agree, and counts: an operation is an order, its effect is the charge.
 ///
 /// The amounts are compared once payments, invoices and mails have each answered order, within two
 /// minutes. The figures are recorded in any case, for the report of a failure.
-async fn count(books: &Path, recorder: &Recorder) -> Result<()> {
+///
+/// Orders are numbered from 0 without a gap, since the load ends only when each is answered. So the
+/// numbers of orders are also those of operations.
+pub(super) async fn count(books: &Path, recorder: &Recorder) -> Result<()> {
     let answered = Ledger::read(books, "customers")?;
     let agree = || async {
         let has_all = |name| {
@@ -224,10 +230,12 @@ async fn count(books: &Path, recorder: &Recorder) -> Result<()> {
     Ok(())
 }
 
+/// Returns true if two books have the same orders with the same amounts.
 fn is_same(one: &BTreeMap<u64, u64>, other: &BTreeMap<u64, u64>) -> bool {
     one.len() == other.len() && one.iter().all(|(number, cents)| other.get(number) == Some(cents))
 }
 
-fn seconds(time: Duration) -> String {
+/// Formats a duration for the report.
+pub(super) fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }

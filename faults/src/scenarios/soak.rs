@@ -30,7 +30,11 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The memory of the client, the server and the worker is sampled every second.
 ///
 /// The load is 20 callers, with a deadline of 30 seconds for each call, and 10 pushers. After a
-/// slow restart, operations have at least 5 seconds until the next kill.
+/// slow restart, operations have at least 5 seconds until the next kill. The last restart may end
+/// after the duration of the plan.
+///
+/// The recorder keeps totals only: the effects of each process would grow with the load, and count
+/// as growth of the client.
 ///
 /// # Errors
 ///

@@ -16,10 +16,10 @@ use crate::parse::{Argument, ArgumentDefault, Method};
 /// #[serde(crate = "…", expecting = "the arguments (words, limit)")]
 /// struct __search_arguments {
 ///     #[serde(alias = "0")] words: String,
-///     #[serde(default = "__search_default_limit")] #[serde(alias = "1")] limit: u32,
+///     #[serde(default = "__search_arguments::__default_limit")] #[serde(alias = "1")] limit: u32,
 /// }
 ///
-/// fn __search_default_limit() -> u32 { 10 }
+/// impl __search_arguments { fn __default_limit() -> u32 { 10 } }
 /// ```
 pub(super) fn definition(method: &Method) -> TokenStream {
     let struct_name = ident(method);
@@ -77,7 +77,8 @@ pub(super) fn taken(method: &Method) -> TokenStream {
 /// `None` if an argument is required, or if there is no argument. Otherwise:
 ///
 /// ```text
-/// let arguments = arguments.unwrap_or_else(|| __page_arguments { limit: __page_default_limit() });
+/// let arguments = arguments
+///     .unwrap_or_else(|| __page_arguments { limit: __page_arguments::__default_limit() });
 /// ```
 pub(super) fn filled_in(method: &Method) -> Option<TokenStream> {
     let struct_name = ident(method);
@@ -92,12 +93,13 @@ pub(super) fn filled_in(method: &Method) -> Option<TokenStream> {
 /// The field of an argument. `position` counts from 0, and is the other name of the field on the
 /// wire.
 fn field(method: &Method, argument: &Argument, position: usize) -> TokenStream {
+    let (struct_name, function) = (ident(method), default_name(argument));
     let (Argument { ident, ty, default }, position) = (argument, position.to_string());
     let serde = default.as_ref().map(|default| match default {
         ArgumentDefault::OfType => quote!(#[serde(default)]),
         ArgumentDefault::Value(_) => {
-            let function = default_name(method, argument).to_string();
-            quote!(#[serde(default = #function)])
+            let path = format!("{struct_name}::{function}");
+            quote!(#[serde(default = #path)])
         }
     });
     quote!(#serde #[serde(alias = #position)] #ident: #ty)
@@ -110,31 +112,35 @@ fn default(method: &Method, argument: &Argument) -> Option<TokenStream> {
     Some(match argument.default.as_ref()? {
         ArgumentDefault::OfType => quote!(::std::default::Default::default()),
         ArgumentDefault::Value(_) => {
-            let function = default_name(method, argument);
-            quote!(#function())
+            let (struct_name, function) = (ident(method), default_name(argument));
+            quote!(#struct_name::#function())
         }
     })
 }
 
 /// The function that returns a written default.
 ///
-/// serde takes the path of a function, not an expression. A string literal is converted by `Into`,
-/// so that it fits a `String`. `None` without a written default.
+/// serde takes the path of a function, not an expression. The function belongs to the struct: names
+/// joined from those of the method and the argument could be equal for two methods. A string
+/// literal is converted by `Into`, so that it fits a `String`. `None` without a written default.
 fn default_function(method: &Method, argument: &Argument) -> Option<TokenStream> {
     let default = argument.default.as_ref()?;
     let ArgumentDefault::Value(value) = default else { return None };
-    let (function, ty, cfgs) = (default_name(method, argument), &argument.ty, method.cfgs());
+    let (struct_name, function) = (ident(method), default_name(argument));
+    let (ty, cfgs) = (&argument.ty, method.cfgs());
     let value =
         if default.is_text() { quote!(::std::convert::Into::into(#value)) } else { quote!(#value) };
     Some(quote! {
         #(#cfgs)*
-        fn #function() -> #ty { #value }
+        impl #struct_name {
+            fn #function() -> #ty { #value }
+        }
     })
 }
 
-/// The name of the function for a written default, such as `__search_default_limit`.
-fn default_name(method: &Method, argument: &Argument) -> Ident {
-    format_ident!("__{}_default_{}", method.ident, argument.ident)
+/// The name of the function for a written default, such as `__default_limit`.
+fn default_name(argument: &Argument) -> Ident {
+    format_ident!("__default_{}", argument.ident)
 }
 
 /// The words of serde's error for a value that is neither a map nor an array.

@@ -8,8 +8,8 @@ use syn::Visibility;
 
 use super::arguments;
 use super::docs::{self, doc};
-use super::end::{End, attributes};
-use crate::parse::{Failure, Method, ServiceTrait};
+use super::end::End;
+use crate::parse::{FailureType, Method, ServiceTrait};
 
 /// The client as a typed handle.
 pub(super) const CLIENT: End =
@@ -47,6 +47,9 @@ fn with_timeout(service: &ServiceTrait) -> TokenStream {
 
 /// The client function of a method.
 ///
+/// Dropping the generated future cancels the call, as `CallBuilder::call` documents. The name was
+/// checked when the trait was parsed, so `from_static` does not fail.
+///
 /// For a method with an error type of its own, and a timeout:
 ///
 /// ```text
@@ -60,13 +63,11 @@ fn with_timeout(service: &ServiceTrait) -> TokenStream {
 /// ```
 fn function(method: &Method, vis: &Visibility) -> TokenStream {
     let ident = &method.ident;
-    let attrs = attributes(&method.attrs);
-    let doc = docs::of_call(method);
+    let attrs = docs::of_call(method);
     let parameters = arguments::parameters(method);
     let (value, error, call) = (&method.answer.value, error(method), call(method));
     quote! {
-        #(#attrs)*
-        #doc
+        #attrs
         #vis async fn #ident(&self, #(#parameters),*) -> ::std::result::Result<#value, #error> {
             #call
         }
@@ -76,7 +77,9 @@ fn function(method: &Method, vis: &Visibility) -> TokenStream {
 /// The error type of a call. A one-way call cannot return a declared error.
 fn error(method: &Method) -> TokenStream {
     match &method.answer.failure {
-        Failure::Declared(error) if !method.options.oneway => quote!(::polywire::CallError<#error>),
+        FailureType::Declared(error) if !method.options.oneway => {
+            quote!(::polywire::CallError<#error>)
+        }
         _ => quote!(::polywire::CallError),
     }
 }
@@ -84,7 +87,8 @@ fn error(method: &Method) -> TokenStream {
 /// The call, as one expression: a variable could collide with a parameter.
 ///
 /// The chain ends in `send` for a one-way method and in `call` for others. If the method has an
-/// error type of its own, `declares` precedes `call`.
+/// error type of its own, `declares` precedes `call`. `ttl` and `keep_expired` precede `send` only,
+/// since other methods cannot have these options.
 fn call(method: &Method) -> TokenStream {
     let (name, arguments) = (&method.options.name, arguments::together(method));
     let timeout = method.options.timeout.map(duration);
@@ -95,7 +99,7 @@ fn call(method: &Method) -> TokenStream {
     let once = method.options.at_most_once.then(|| quote!(.at_most_once()));
     let end = match &method.answer.failure {
         _ if method.options.oneway => quote!(.send(&#arguments)),
-        Failure::Declared(error) => quote!(.declares::<#error>().call(&#arguments)),
+        FailureType::Declared(error) => quote!(.declares::<#error>().call(&#arguments)),
         _ => quote!(.call(&#arguments)),
     };
     let request = quote!(self.0.request(::polywire::Address::from_static(#name)?));

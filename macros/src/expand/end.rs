@@ -2,7 +2,7 @@
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
-use syn::{Attribute, Visibility};
+use syn::Visibility;
 
 use super::docs::{self, doc};
 use super::send_options;
@@ -136,7 +136,8 @@ impl End {
 
     /// The function that returns the same handle with an id for what it sends.
     ///
-    /// Fails at once if the id is invalid, before anything is sent.
+    /// Fails at once if the id is invalid, before anything is sent. The type parameter `__Id` hides
+    /// no type of the user.
     fn with_message_id(&self, vis: &Visibility, names: &TypeParameters) -> TokenStream {
         let (inner, below) = (self.inner(), &names.service);
         let bound = self.layered.then(|| quote!(#below: ::std::clone::Clone,));
@@ -182,16 +183,14 @@ impl End {
         let (ident, name, end, parameters) =
             (&nested.ident, &nested.name, nested.end(self.suffix), self.parameters(names));
         let below = &names.service;
-        let attrs = attributes(&nested.attrs);
-        let doc = docs::of_nested(nested, self.suffix, self.names);
+        let attrs = docs::of_nested(nested, self.suffix, self.names);
         let inner = match self.names {
             true => quote!(self.0.nested(::polywire::Address::from_static(#name)?)?),
             false => quote!(::std::clone::Clone::clone(&self.0)),
         };
         let bounds = self.layered.then(|| quote!(where #below: ::std::clone::Clone,));
         quote! {
-            #(#attrs)*
-            #doc
+            #attrs
             #vis fn #ident(&self) -> ::polywire::Result<#end #parameters> #bounds {
                 ::std::result::Result::Ok(::std::convert::From::from(#inner))
             }
@@ -224,14 +223,4 @@ impl End {
             }
         }
     }
-}
-
-/// The attributes of a method or nested service that the generated function repeats.
-///
-/// The others, such as `#[must_use]` or `#[allow]`, belong to the method of the trait alone.
-pub(super) fn attributes(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
-    let carried_over = |attr: &&Attribute| {
-        ["cfg", "deprecated", "doc"].iter().any(|kept| attr.path().is_ident(kept))
-    };
-    attrs.iter().filter(carried_over)
 }

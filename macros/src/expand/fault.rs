@@ -4,7 +4,7 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote};
 use syn::{Field, Fields, Index, Member};
 
-use crate::parse::{Case, ErrorType, is_skipped};
+use crate::parse::{ErrorType, FaultCase, is_skipped};
 
 /// Generates both conversions.
 ///
@@ -18,7 +18,8 @@ use crate::parse::{Case, ErrorType, is_skipped};
 /// };
 /// ```
 ///
-/// A kind without an arm is no variant of this type, and `from_fault` returns `None`.
+/// A kind without an arm is no variant of this type, and `from_fault` returns `None`. An opaque
+/// variant has no arm there. `into_fault` writes the text of the error before the fields are moved.
 pub(crate) fn expand(error: &ErrorType) -> TokenStream {
     let ident = &error.ident;
     let details = error.cases.iter().filter_map(details);
@@ -55,7 +56,7 @@ pub(crate) fn expand(error: &ErrorType) -> TokenStream {
 /// The struct of the fields that are sent, if there are any.
 ///
 /// The fields keep their serde attributes, so renames and defaults work in the details.
-fn details(case: &Case) -> Option<TokenStream> {
+fn details(case: &FaultCase) -> Option<TokenStream> {
     let name = details_name(case)?;
     let cfgs = &case.cfgs;
     let fields = traveling(case).map(|(_, field)| {
@@ -76,8 +77,10 @@ fn details(case: &Case) -> Option<TokenStream> {
     })
 }
 
+/// The name of the struct for the details, such as `__Insufficient_details`.
+///
 /// `None` if no field is sent: the variant is opaque, or has no fields but skipped ones.
-fn details_name(case: &Case) -> Option<Ident> {
+fn details_name(case: &FaultCase) -> Option<Ident> {
     let travels = !case.opaque && traveling(case).next().is_some();
     travels.then(|| format_ident!("__{}_details", case.ident))
 }
@@ -90,8 +93,8 @@ fn details_name(case: &Case) -> Option<Ident> {
 ///     fault.with_kind("BankError.Insufficient").with_value(__Insufficient_details { missing })
 /// }
 /// ```
-fn to_fault(error: &ErrorType, case: &Case, fault: &Ident) -> TokenStream {
-    let Case { cfgs, code, kind, permanent, .. } = case;
+fn to_fault(error: &ErrorType, case: &FaultCase, fault: &Ident) -> TokenStream {
+    let FaultCase { cfgs, code, kind, permanent, .. } = case;
     let permanent = permanent.then(|| quote!(.permanent()));
     let path = path(error, case);
     let (pattern, value) = match details_name(case) {
@@ -122,8 +125,8 @@ fn to_fault(error: &ErrorType, case: &Case, fault: &Ident) -> TokenStream {
 ///     Some(Self::Insufficient { missing })
 /// }
 /// ```
-fn from_fault(error: &ErrorType, case: &Case, fault: &Ident) -> TokenStream {
-    let Case { cfgs, kind, .. } = case;
+fn from_fault(error: &ErrorType, case: &FaultCase, fault: &Ident) -> TokenStream {
+    let FaultCase { cfgs, kind, .. } = case;
     let path = path(error, case);
     let read = details_name(case).map(|details| {
         let whole = whole(case, &details);
@@ -143,7 +146,8 @@ fn from_fault(error: &ErrorType, case: &Case, fault: &Ident) -> TokenStream {
     }
 }
 
-fn path(error: &ErrorType, case: &Case) -> TokenStream {
+/// The path of a variant or of the struct, for a pattern and for an expression.
+fn path(error: &ErrorType, case: &FaultCase) -> TokenStream {
     let ident = &case.ident;
     if error.is_enum { quote!(Self::#ident) } else { quote!(Self) }
 }
@@ -152,7 +156,7 @@ fn path(error: &ErrorType, case: &Case) -> TokenStream {
 ///
 /// Unnamed fields are numbered anew in the details, and keep the variables of their places in the
 /// variant.
-fn whole(case: &Case, details: &Ident) -> TokenStream {
+fn whole(case: &FaultCase, details: &Ident) -> TokenStream {
     // Skipped fields are not in the details.
     let fields = traveling(case).enumerate().map(|(place, (member, _))| match member {
         Member::Named(_) => in_variable(&member),
@@ -165,7 +169,7 @@ fn whole(case: &Case, details: &Ident) -> TokenStream {
 }
 
 /// The fields that are sent, with their names.
-fn traveling(case: &Case) -> impl Iterator<Item = (Member, &Field)> {
+fn traveling(case: &FaultCase) -> impl Iterator<Item = (Member, &Field)> {
     case.fields.members().zip(&case.fields).filter(|(_, field)| !is_skipped(field))
 }
 

@@ -5,7 +5,7 @@ use quote::quote;
 
 use super::arguments;
 use super::docs;
-use super::end::{End, attributes};
+use super::end::End;
 use crate::parse::{Method, ServiceTrait};
 
 /// The publisher as a typed handle.
@@ -24,6 +24,8 @@ pub(super) fn impls(service: &ServiceTrait) -> TokenStream {
     PUBLISHER.impls(service, &quote!(#(#methods)* #nested))
 }
 
+/// The publisher function of a method.
+///
 /// The event has the topic of the method, and its arguments as the body:
 ///
 /// ```text
@@ -33,13 +35,11 @@ pub(super) fn impls(service: &ServiceTrait) -> TokenStream {
 /// ```
 fn function(method: &Method, service: &ServiceTrait) -> TokenStream {
     let (vis, ident, topic) = (&service.vis, &method.ident, &method.options.topic);
-    let attrs = attributes(&method.attrs);
-    let doc = docs::of_event(method);
+    let attrs = docs::of_event(method);
     let parameters = arguments::parameters(method);
     let arguments = arguments::together(method);
     quote! {
-        #(#attrs)*
-        #doc
+        #attrs
         #vis async fn #ident(&self, #(#parameters),*) -> ::polywire::Result<()> {
             self.0.publish(::polywire::Address::from_static(#topic)?, &#arguments).await
         }

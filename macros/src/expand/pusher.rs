@@ -5,7 +5,7 @@ use quote::quote;
 
 use super::arguments;
 use super::docs;
-use super::end::{End, attributes};
+use super::end::End;
 use crate::parse::{Method, ServiceTrait};
 
 /// The pusher as a typed handle.
@@ -19,6 +19,8 @@ pub(super) fn impls(service: &ServiceTrait) -> TokenStream {
     PUSHER.impls(service, &quote!(#(#methods)* #nested))
 }
 
+/// The pusher function of a method. `push_call` adds the prefix of a nested pusher.
+///
 /// ```text
 /// pub async fn resize(&self, name: String) -> Result<()> {
 ///     self.0.push_call(Address::from_static("resize")?, &__resize_arguments { name }).await
@@ -26,13 +28,11 @@ pub(super) fn impls(service: &ServiceTrait) -> TokenStream {
 /// ```
 fn function(method: &Method, service: &ServiceTrait) -> TokenStream {
     let (vis, ident, name) = (&service.vis, &method.ident, &method.options.name);
-    let attrs = attributes(&method.attrs);
-    let doc = docs::of_job(method);
+    let attrs = docs::of_job(method);
     let parameters = arguments::parameters(method);
     let arguments = arguments::together(method);
     quote! {
-        #(#attrs)*
-        #doc
+        #attrs
         #vis async fn #ident(&self, #(#parameters),*) -> ::polywire::Result<()> {
             self.0.push_call(::polywire::Address::from_static(#name)?, &#arguments).await
         }

@@ -32,6 +32,8 @@ pub(super) fn functions(inner: &Ident, vis: &Visibility) -> TokenStream {
     options(inner).iter().map(|option| function(option, inner, vis)).collect()
 }
 
+/// Returns the options of an untyped handle.
+///
 /// A new option needs a reserved name as well, in `parse/method.rs`: a method of that name would
 /// collide with the function.
 fn options(inner: &Ident) -> Vec<SendOption> {
@@ -65,7 +67,7 @@ fn options(inner: &Ident) -> Vec<SendOption> {
             arguments: TokenStream::new(),
         },
     ];
-    // Events that expire have no queue whose dead letters they could be.
+    // An event has no queue of its own whose dead letters it could join once it has expired.
     if inner == "Pusher" {
         options.push(SendOption {
             name: "with_keep_expired",
@@ -77,6 +79,7 @@ fn options(inner: &Ident) -> Vec<SendOption> {
     options
 }
 
+/// Generates the function of an option. The returned handle keeps the options that it had.
 fn function(option: &SendOption, inner: &Ident, vis: &Visibility) -> TokenStream {
     let SendOption { name, gives, parameters, arguments } = option;
     let ident = format_ident!("{name}");

@@ -6,7 +6,7 @@ use syn::spanned::Spanned;
 
 use super::arguments;
 use super::docs::doc;
-use crate::parse::{Failure, Method, Nested, ServiceTrait, TypeParameters};
+use crate::parse::{FailureType, Method, Nested, ServiceTrait, TypeParameters};
 
 /// The struct of the server.
 ///
@@ -63,9 +63,7 @@ pub(super) fn definition(service: &ServiceTrait) -> TokenStream {
 /// before the statement.
 pub(super) fn impls(service: &ServiceTrait) -> TokenStream {
     let (server, vis, ident) = (name(service), &service.vis, &service.ident);
-    let new = doc(&[
-        "Creates a server that calls the methods of `service` for clients that use `dialect`.",
-    ]);
+    let new = doc_of_new(service);
     let into_router = doc(&[
         "Returns the methods as a router, which can be [nested](::polywire::Router::nest) or extended.",
     ]);
@@ -96,6 +94,28 @@ pub(super) fn impls(service: &ServiceTrait) -> TokenStream {
     }
 }
 
+/// The documentation of the function that creates a server.
+///
+/// `Router` panics for a name that is in use, or is longer than 200 bytes. Only the names of nested
+/// methods and of methods under `cfg` were not compared when the trait was parsed.
+fn doc_of_new(service: &ServiceTrait) -> TokenStream {
+    let mut lines = vec![
+        "Creates a server that calls the methods of `service` for clients that use `dialect`.",
+    ];
+    let is_conditional = |method: &Method| method.cfgs().next().is_some();
+    if !service.nested.is_empty() || service.methods.iter().any(is_conditional) {
+        lines.extend([
+            "",
+            "# Panics",
+            "",
+            "If two methods have the same name, or if the full name of a nested method is longer than 200 bytes:",
+            "a bug in the program, found when it starts.",
+        ]);
+    }
+    doc(&lines)
+}
+
+/// The name of the server, such as `CalculatorServer`.
 fn name(service: &ServiceTrait) -> Ident {
     format_ident!("{}Server", service.ident)
 }
@@ -103,7 +123,7 @@ fn name(service: &ServiceTrait) -> Ident {
 /// The statement that adds a method to the router.
 ///
 /// In a service for calls or jobs, the name leads to the method; in a service for events, the topic
-/// does. A service for both has both:
+/// does. The mark `at_most_once` concerns the name only. A service for both has both:
 ///
 /// ```text
 /// let router = {
@@ -191,22 +211,23 @@ fn handler(service: &ServiceTrait, method: &Method) -> TokenStream {
 
 /// The handler's result, converted from the method's result.
 ///
-/// A method that returns nothing succeeds with `()`. A [`Fault`](Failure::Fault) is passed on, and
-/// a declared error is converted by `Declared::into_fault`.
+/// A method that returns nothing succeeds with `()`. A [`Fault`](FailureType::Fault) is passed on,
+/// and a declared error is converted by `Declared::into_fault`. `call` is the awaited call of the
+/// method.
 fn outcome(method: &Method, call: &TokenStream) -> TokenStream {
     match &method.answer.failure {
-        Failure::Never => quote! {
+        FailureType::Never => quote! {
             #call;
             ::std::result::Result::<(), ::polywire::Fault>::Ok(())
         },
         // With its own span, so that the compiler points at the user's code if the type is another
         // `Fault`.
-        Failure::Fault => {
+        FailureType::Fault => {
             let output = &method.answer.output;
             let here = Span::call_site().located_at(output.span());
             quote_spanned!(here=> { let outcome: ::std::result::Result<_, ::polywire::Fault> = #call; outcome })
         }
-        Failure::Declared(error) => {
+        FailureType::Declared(error) => {
             let here = Span::call_site().located_at(error.span());
             let into_fault = quote_spanned!(here=> <#error as ::polywire::Declared>::into_fault);
             quote!(::std::result::Result::map_err(#call, #into_fault))

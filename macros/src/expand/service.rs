@@ -3,8 +3,7 @@
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 
-use super::docs::doc;
-use super::{arguments, client, publisher, pusher};
+use super::{arguments, client, docs, publisher, pusher};
 use crate::parse::{Method, Nested, ServiceTrait};
 
 /// The trait, with futures that are `Send`.
@@ -22,7 +21,7 @@ use crate::parse::{Method, Nested, ServiceTrait};
 /// An implementation may still write `async fn add`.
 pub(super) fn definition(service: &ServiceTrait) -> TokenStream {
     let ServiceTrait { attrs, vis, ident, supertraits, methods, nested, .. } = service;
-    let doc = doc(&["", &others(service)]);
+    let doc = docs::continued(attrs, &others(service));
     let supertraits = supertraits.iter();
     let (methods, nested) = (methods.iter().map(method), nested.iter().map(accessor));
     quote! {

@@ -4,7 +4,8 @@ use syn::{Error, Result};
 
 /// Collects all values, or all errors as one.
 ///
-/// Every result is looked at, so a user sees all mistakes in one run of the compiler.
+/// Every result is looked at, so a user sees all mistakes in one run of the compiler. The values
+/// keep the order of the results.
 pub(super) fn all<T>(results: impl Iterator<Item = Result<T>>) -> Result<Vec<T>> {
     let mut values = Vec::new();
     let mut errors = None::<Error>;

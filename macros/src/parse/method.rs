@@ -9,21 +9,31 @@ use super::collected::all;
 use super::conditions::cfgs;
 use super::generics::check_not_generic;
 use super::options::{self, Options, Patterns};
-use super::types::Answer;
+use super::types::MethodResult;
 
 /// A method that clients can call.
+///
+/// Pushers send the method as a job, and publishers send it as an event.
 pub(crate) struct Method {
     /// The attributes, without `#[method]`.
     pub(crate) attrs: Vec<Attribute>,
+    /// The name of the function. The name on the wire is one of the options.
     pub(crate) ident: Ident,
+    /// The options of the method, merged with those of the service.
     pub(crate) options: Options,
+    /// The arguments after `&self`, in their order.
     pub(crate) arguments: Vec<Argument>,
-    pub(crate) answer: Answer,
+    pub(crate) answer: MethodResult,
 }
 
 impl Method {
     /// Parses a function of the trait, and rejects what cannot be called from elsewhere: default
     /// bodies, generics, receivers other than `&self`, arguments that are patterns.
+    ///
+    /// # Errors
+    ///
+    /// The first mistake of the method; or, if all else is valid, the first mistake of each
+    /// argument.
     pub(super) fn parse(function: TraitItemFn, patterns: Patterns) -> Result<Self> {
         let TraitItemFn { attrs, modifiers, sig, default, .. } = function;
         modifiers.require_empty()?;
@@ -35,7 +45,7 @@ impl Method {
             ));
         }
         let options = Options::parse(&attrs, &sig.ident, patterns)?;
-        let answer = Answer::parse(&sig, patterns.call, options.oneway)?;
+        let answer = MethodResult::parse(&sig, patterns.call, options.oneway)?;
         let arguments = all(sig.inputs.into_iter().filter_map(Argument::parse))?;
         let attrs = attrs.into_iter().filter(|attr| !options::is_ours(attr)).collect();
         Ok(Self { attrs, ident: sig.ident, options, arguments, answer })
@@ -52,6 +62,7 @@ impl Method {
     }
 }
 
+/// Rejects a signature without `async`, and all that `check_plain_signature` rejects.
 fn check_signature(sig: &Signature) -> Result<()> {
     if sig.asyncness.is_none() {
         return Err(Error::new_spanned(
@@ -62,7 +73,9 @@ fn check_signature(sig: &Signature) -> Result<()> {
     check_plain_signature(sig)
 }
 
-/// Checks that methods and nested services share.
+/// Rejects `const`, `extern`, `unsafe`, reserved names, generics, and receivers other than `&self`.
+///
+/// Methods and nested services share this check. `async` is left to the caller.
 pub(super) fn check_plain_signature(sig: &Signature) -> Result<()> {
     if sig.constness.is_some() || sig.abi.is_some() || !matches!(sig.safety, Safety::Default) {
         return Err(Error::new_spanned(
@@ -86,6 +99,7 @@ pub(super) fn check_plain_signature(sig: &Signature) -> Result<()> {
     }
 }
 
+/// Accepts a plain `&self`, and rejects `self`, `&mut self`, `&'a self` and `self: Arc<Self>`.
 fn check_receiver(receiver: &Receiver) -> Result<()> {
     match &receiver.kind {
         ReceiverKind::Reference(_, None, None) => Ok(()),
@@ -99,7 +113,8 @@ fn check_receiver(receiver: &Receiver) -> Result<()> {
 
 /// The names of the typed handles' own functions.
 ///
-/// The names are reserved in every service, also where its handles lack the function.
+/// The names are reserved in every service, also where its handles lack the function. The name on
+/// the wire may be one of these. A new function of the typed handles needs its name here.
 const RESERVED: [&str; 8] = [
     "connect",
     "with_header",

@@ -7,18 +7,23 @@ use syn::{
 };
 
 use super::conditions::cfgs;
+use super::groups::type_within;
 use super::method::check_plain_signature;
 use super::options::{self, Options, Patterns};
 
 /// A function of the trait that returns another service: `fn loans(&self) -> impl Loans;`. Its
 /// methods are prefixed by a word.
+///
+/// The nested trait is expanded by another run of the macro, so its methods are unknown here.
 pub(crate) struct Nested {
     /// The attributes, without `#[method]`.
     pub(crate) attrs: Vec<Attribute>,
     pub(crate) ident: Ident,
     /// The prefix of its methods.
+    ///
+    /// The default is the name of the function. A written name may have several dotted words.
     pub(crate) name: LitStr,
-    /// The path of the nested trait.
+    /// The path of the nested trait, without generic arguments.
     service: Path,
 }
 
@@ -30,6 +35,12 @@ impl Nested {
         function.sig.asyncness.is_none() && promised(&function.sig).is_some()
     }
 
+    /// Parses a function for which `is_one` is true.
+    ///
+    /// # Errors
+    ///
+    /// The first mistake: an invalid signature, a default body, an argument, an option but `name`,
+    /// or a return type that is not one plain trait.
     pub(super) fn parse(function: TraitItemFn, patterns: Patterns) -> Result<Self> {
         let TraitItemFn { attrs, modifiers, sig, default, .. } = function;
         modifiers.require_empty()?;
@@ -43,14 +54,14 @@ impl Nested {
         if let Some(argument) = sig.inputs.iter().nth(1) {
             return Err(Error::new_spanned(
                 argument,
-                "a nested service is there for all calls, made once: it takes no arguments",
+                "a nested service is created once, for all calls: it takes no arguments",
             ));
         }
         let options = Options::parse(&attrs, &sig.ident, patterns)?;
         if let Some(span) = options.of_methods() {
             return Err(Error::new(
                 span,
-                "this is about methods: say it of those of the nested service",
+                "a nested service has no such option: set it on the methods of its own trait",
             ));
         }
         let service = service(&sig)?;
@@ -64,6 +75,9 @@ impl Nested {
     }
 
     /// The path of an item generated for the nested trait, such as its client.
+    ///
+    /// The last segment gets the suffix: with `Client`, `office::Loans` becomes
+    /// `office::LoansClient`. The compiler rejects a path whose item does not exist.
     pub(crate) fn end(&self, suffix: &str) -> Path {
         let mut path = self.service.clone();
         if let Some(last) = path.segments.last_mut() {
@@ -88,7 +102,7 @@ impl Nested {
 /// `None` for any other return type.
 fn promised(sig: &Signature) -> Option<impl Iterator<Item = &TypeParamBound>> {
     match &sig.output {
-        ReturnType::Type(_, output) => match &**output {
+        ReturnType::Type(_, output) => match type_within(output) {
             Type::ImplTrait(output) => Some(output.bounds.iter()),
             _ => None,
         },

@@ -8,11 +8,18 @@ use syn::meta::ParseNestedMeta;
 use syn::parse::Parser;
 use syn::{Attribute, Error, Ident, LitStr, Result};
 
+use super::given_options::GivenOptions;
+
 /// The patterns of a service, and the options that hold for all its methods.
+///
+/// At least one pattern is set. Nested services have patterns and options of their own.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Patterns {
+    /// The service has a typed client.
     pub(crate) call: bool,
+    /// The service has a typed pusher.
     pub(crate) push: bool,
+    /// The service has a typed publisher, and a topic for each method.
     pub(crate) publish: bool,
     /// Calls run at most once, unless their methods are idempotent.
     at_most_once: bool,
@@ -26,7 +33,7 @@ impl Patterns {
     /// `at_most_once` and `uncancelled` need the pattern `call`. A repeated argument is an error.
     pub(super) fn parse(options: &TokenStream) -> Result<Self> {
         let mut patterns = Self::default();
-        let mut of_calls = None;
+        let (mut of_calls, mut given) = (None, GivenOptions::default());
         let parser = syn::meta::parser(|meta| {
             let pattern = match &meta.path {
                 path if path.is_ident("call") => &mut patterns.call,
@@ -46,10 +53,8 @@ impl Patterns {
                     ));
                 }
             };
-            match std::mem::replace(pattern, true) {
-                true => Err(meta.error("this is named twice: once will do")),
-                false => Ok(()),
-            }
+            *pattern = true;
+            given.add(&meta)
         });
         parser.parse2(options.clone())?;
         patterns.call |= !patterns.push && !patterns.publish;
@@ -69,25 +74,33 @@ pub(crate) struct Options {
     /// The default is the name on the wire.
     pub(crate) topic: LitStr,
     /// The timeout of a call, unless the client has one.
+    ///
+    /// From 1 ms to 30 days.
     pub(crate) timeout: Option<Duration>,
+    /// Running a call twice does no more than once. Excludes `at_most_once`.
     pub(crate) idempotent: bool,
+    /// No call is begun twice. Set by the method or by the service.
     pub(crate) at_most_once: bool,
+    /// A call has no reply.
     pub(crate) oneway: bool,
     /// The time within which a one-way call must begin.
+    ///
+    /// From 1 ms to 30 days; `None` is no limit. Always `None` without `oneway`.
     pub(crate) ttl: Option<Duration>,
     /// A one-way call that does not begin in time becomes a dead letter.
+    ///
+    /// Only set together with `ttl`.
     pub(crate) keep_expired: bool,
-    /// It runs to its end once it has begun.
+    /// A begun handler runs to its end. Set by the method or by the service.
     pub(crate) uncancelled: bool,
-    /// The span of an option that only a method may have.
+    /// The span of an option that only a method may have: of any option but `name`.
     of_methods: Option<Span>,
 }
 
-/// The options as they are parsed.
-///
-/// Nothing has a default yet, so that a repeated option is recognized.
+/// The options as they are parsed, without defaults.
 #[derive(Default)]
 struct Said {
+    given: GivenOptions,
     name: Option<LitStr>,
     topic: Option<LitStr>,
     timeout: Option<Duration>,
@@ -97,9 +110,9 @@ struct Said {
     ttl: Option<Duration>,
     keep_expired: bool,
     uncancelled: bool,
-    /// The span of an option that concerns calls.
+    /// The span of the last option that concerns calls: of any but `name` and `topic`.
     of_calls: Option<Span>,
-    /// The span of an option that concerns one-way calls.
+    /// The span of the last option that concerns one-way calls: `ttl` or `keep_expired`.
     of_oneway: Option<Span>,
 }
 
@@ -108,6 +121,11 @@ impl Options {
     ///
     /// Several attributes on one function add up. The options of the service are merged in here; a
     /// method that is `idempotent` keeps that mark in a service that is `at_most_once`.
+    ///
+    /// # Errors
+    ///
+    /// The first mistake. The default name is checked as well: a name of more than 200 bytes is no
+    /// address.
     pub(super) fn parse(attrs: &[Attribute], function: &Ident, patterns: Patterns) -> Result<Self> {
         let mut said = Said::default();
         for attr in attrs.iter().filter(|attr| is_ours(attr)) {
@@ -152,23 +170,23 @@ impl Said {
     /// Records one option, and rejects unknown, repeated and contradicting ones.
     fn note(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
         let option = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
-        let known = match option.as_str() {
-            "name" => self.name.replace(meta.value()?.parse()?).is_some(),
-            "topic" => self.topic.replace(meta.value()?.parse()?).is_some(),
-            "timeout" => self.timeout.replace(timeout(&meta.value()?.parse()?)?).is_some(),
-            "idempotent" => std::mem::replace(&mut self.idempotent, true),
-            "at_most_once" => std::mem::replace(&mut self.at_most_once, true),
-            "oneway" => std::mem::replace(&mut self.oneway, true),
-            "ttl" => self.ttl.replace(time_to_live(&meta.value()?.parse()?)?).is_some(),
-            "keep_expired" => std::mem::replace(&mut self.keep_expired, true),
-            "uncancelled" => std::mem::replace(&mut self.uncancelled, true),
+        match option.as_str() {
+            "name" => self.name = Some(meta.value()?.parse()?),
+            "topic" => self.topic = Some(meta.value()?.parse()?),
+            "timeout" => self.timeout = Some(time(&meta.value()?.parse()?)?),
+            "idempotent" => self.idempotent = true,
+            "at_most_once" => self.at_most_once = true,
+            "oneway" => self.oneway = true,
+            "ttl" => self.ttl = Some(time(&meta.value()?.parse()?)?),
+            "keep_expired" => self.keep_expired = true,
+            "uncancelled" => self.uncancelled = true,
             _ => {
                 return Err(meta.error(
                     "unknown argument: `#[method]` takes `name = \"…\"`, `topic = \"…\"`, `timeout = \"5s\"`, \
                      `idempotent`, `at_most_once`, `oneway`, `ttl = \"1h\"`, `keep_expired` and `uncancelled`",
                 ));
             }
-        };
+        }
         let span = meta.path.get_ident().map(Ident::span);
         if !matches!(option.as_str(), "name" | "topic") {
             self.of_calls = span;
@@ -181,13 +199,7 @@ impl Said {
                 "a method is either `idempotent`, and may run twice, or `at_most_once`: leave one of them out",
             ));
         }
-        match known {
-            true => {
-                Err(meta
-                    .error(format!("the method has a `{option}` already: leave one of them out")))
-            }
-            false => Ok(()),
-        }
+        self.given.add(meta)
     }
 
     /// Rejects options that concern none of the service's patterns.
@@ -216,54 +228,57 @@ impl Said {
 }
 
 /// Rejects an option that concerns calls, in a service that is for none.
+///
+/// `option` is the span of such an option, if there is one.
 fn check_calls(option: Option<Span>, patterns: Patterns) -> Result<()> {
     match option.filter(|_| !patterns.call) {
         Some(span) => Err(Error::new(
             span,
-            "this is about calls, and the service is for none: leave it out, or add `call` to `#[service(…)]`",
+            "the option is for calls, and the service has none: leave it out, or add `call` to `#[service(…)]`",
         )),
         None => Ok(()),
     }
 }
 
-/// Parses a duration such as `250ms`.
+/// The longest time of an option: that of `Deadline::MAX` in core, to which a call would cut a
+/// longer one.
+const TIME_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Parses a timeout or a time to live, such as `250ms`.
 ///
-/// The unit is `ms`, `s`, `m` or `h`, and the number whole and above zero.
-fn timeout(text: &LitStr) -> Result<Duration> {
+/// The unit is `ms`, `s`, `m` or `h`. The number has digits alone. The time is above zero, and at
+/// most `TIME_MAX`.
+fn time(text: &LitStr) -> Result<Duration> {
     let value = text.value();
-    let digits = value.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor = match &value[digits.len()..] {
+    let unit = value.trim_start_matches(|c: char| c.is_ascii_digit());
+    let digits = &value[..value.len() - unit.len()];
+    let factor = match unit {
         "ms" => Some(1),
         "s" => Some(1_000),
         "m" => Some(60_000),
         "h" => Some(3_600_000),
         _ => None,
     };
-    let millis = digits
-        .parse::<u64>()
-        .ok()
-        .zip(factor)
-        .and_then(|(number, factor)| number.checked_mul(factor));
-    match millis.filter(|millis| *millis > 0) {
-        Some(millis) => Ok(Duration::from_millis(millis)),
-        None => Err(Error::new(
+    let millis = factor.filter(|_| !digits.is_empty()).map(|factor| {
+        // Digits alone are no number only if there are too many of them.
+        digits.parse::<u64>().unwrap_or(u64::MAX).saturating_mul(factor)
+    });
+    match millis.map(Duration::from_millis) {
+        Some(time) if time > TIME_MAX => {
+            Err(Error::new(text.span(), "too long: a time is at most \"720h\""))
+        }
+        Some(time) if !time.is_zero() => Ok(time),
+        _ => Err(Error::new(
             text.span(),
             "not a time: write a whole number above zero and `ms`, `s`, `m` or `h`, such as \"250ms\"",
         )),
     }
 }
 
-/// Parses a time to live. Deadlines are at most 30 days away.
-fn time_to_live(text: &LitStr) -> Result<Duration> {
-    let ttl = timeout(text)?;
-    match ttl <= Duration::from_secs(30 * 24 * 60 * 60) {
-        true => Ok(ttl),
-        false => Err(Error::new(text.span(), "too long: a time to live is at most \"720h\"")),
-    }
-}
-
 /// Rejects a name that is not an address. The router would reject the name only when the program
 /// starts.
+///
+/// `what` is the noun of the error: `method` or `topic`.
 fn check_name(what: &str, name: &LitStr) -> Result<()> {
     match flaw(&name.value()) {
         Some(flaw) => Err(Error::new(

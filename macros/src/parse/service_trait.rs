@@ -17,20 +17,34 @@ use super::taken_names::TakenNames;
 use super::type_parameters::TypeParameters;
 
 /// A trait that can be a service.
+///
+/// The names of methods and nested services on the wire differ, unless both members are under
+/// `cfg`. In a service for events, the same holds for the topics of its methods.
 pub(crate) struct ServiceTrait {
+    /// The attributes, with documentation and `cfg`.
     pub(crate) attrs: Vec<Attribute>,
+    /// The visibility of the trait, which the generated items and their functions share.
     pub(crate) vis: Visibility,
     pub(crate) ident: Ident,
+    /// The written supertraits. `Send`, `Sync` and `'static` are added when the trait is generated.
     pub(crate) supertraits: Punctuated<TypeParamBound, Token![+]>,
+    /// The methods, in the order of the trait.
     pub(crate) methods: Vec<Method>,
+    /// The nested services, in the order of the trait.
     pub(crate) nested: Vec<Nested>,
     pub(crate) patterns: Patterns,
+    /// Names that the trait does not use.
     pub(crate) type_parameters: TypeParameters,
 }
 
 impl ServiceTrait {
-    /// Parses the annotated trait. The error lists every fault of the trait, not only
-    /// the first.
+    /// Parses the annotated trait.
+    ///
+    /// # Errors
+    ///
+    /// At least the first mistake of each member. A mistake in the options of the service, or in
+    /// the trait itself, is reported alone. Names are compared only once all members are valid, and
+    /// topics only once all names differ.
     pub(crate) fn parse(options: &TokenStream, item: TokenStream) -> Result<Self> {
         let patterns = Patterns::parse(options)?;
         let type_parameters = TypeParameters::beside(&item);
@@ -88,6 +102,8 @@ enum Member {
 }
 
 impl Member {
+    /// Parses a function of the trait, and rejects every other item.
+    ///
     /// A function that is not async and returns `impl Trait` is a nested service; any other
     /// function is a method.
     fn parse(item: TraitItem, patterns: Patterns) -> Result<Self> {
@@ -106,8 +122,13 @@ impl Member {
     }
 }
 
-/// Rejects two members with one name, unless both are under `cfg`. Each name comes with the answer
-/// whether its member is.
+/// Rejects two members with one name, unless both are under `cfg`.
+///
+/// `true` beside a name means that its member is under `cfg`. `message` is the error, without its
+/// advice.
+///
+/// The names of methods within nested services are not compared. If a method has the full name of
+/// such a method, `Router::nest` panics when the server is created; its panic has the name.
 fn check_names<'n>(names: impl Iterator<Item = (&'n LitStr, bool)>, message: &str) -> Result<()> {
     let mut taken = TakenNames::default();
     all(names.map(|(name, is_conditional)| match taken.take(name.value(), is_conditional) {

@@ -8,13 +8,13 @@ use tokio::time::sleep;
 ///
 /// Each task that retries owns one, so the tasks of a transport back off independently. The random
 /// part is not stored: [`pause`] adds it to each wait.
-pub(crate) struct Backoff {
+pub(crate) struct ReconnectBackoff {
     /// Length of the next wait, before the random part.
     pause: Duration,
     max: Duration,
 }
 
-impl Backoff {
+impl ReconnectBackoff {
     /// Creates a backoff with pauses up to 5 seconds.
     pub(crate) fn new() -> Self {
         Self::up_to(PAUSE_MAX)
@@ -61,7 +61,7 @@ mod tests {
 
     use super::*;
 
-    async fn waited(backoff: &mut Backoff) -> Duration {
+    async fn waited(backoff: &mut ReconnectBackoff) -> Duration {
         let start = Instant::now();
         backoff.wait().await;
         start.elapsed()
@@ -69,7 +69,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pauses_grow_up_to_a_bound_and_reset() {
-        let mut backoff = Backoff::up_to(Duration::from_secs(1));
+        let mut backoff = ReconnectBackoff::up_to(Duration::from_secs(1));
         for most in [100, 200, 400, 800, 1_000, 1_000] {
             let most = Duration::from_millis(most);
             let waited = waited(&mut backoff).await;

@@ -6,16 +6,16 @@
 
 use std::sync::Arc;
 
-use lapin::Connection;
 use polywire_core::Result;
 
+use crate::common_errors::closed;
 use crate::config::Config;
 use crate::connection::broker_version::CurrentVersion;
+use crate::connection::connection_source::{ConnectionSource, ended};
 use crate::connection::dial::connect;
-use crate::connection::inbound::fatal_search::FatalSearch;
-use crate::connection::source::{ConnectionSource, ended};
+use crate::connection::inbound_filter::fatal_message_search::FatalMessageSearch;
+use crate::connection::open_connection::OpenConnection;
 use crate::connection_events::ConnectionRole;
-use crate::error::closed;
 use crate::url::BrokerAddress;
 
 /// The broker addresses of the URL, and the index of the next one to try.
@@ -31,7 +31,7 @@ pub(super) struct Brokers {
     /// Version of the broker that was reached last.
     pub(super) version: CurrentVersion,
     /// Search for messages over which the engine fails.
-    pub(super) search: FatalSearch,
+    pub(super) search: FatalMessageSearch,
 }
 
 impl Brokers {
@@ -41,7 +41,7 @@ impl Brokers {
             None => config.url.brokers(),
             Some(name) => vec![BrokerAddress { host: name.to_owned(), port: 0 }],
         };
-        let (version, search) = (CurrentVersion::default(), FatalSearch::default());
+        let (version, search) = (CurrentVersion::default(), FatalMessageSearch::default());
         Self { all, next: 0, version, search }
     }
 
@@ -53,21 +53,24 @@ impl Brokers {
         &mut self,
         config: &Config,
         role: ConnectionRole,
-    ) -> Result<Arc<Connection>> {
+    ) -> Result<OpenConnection> {
         let connected = match &config.connections {
             ConnectionSource::Url => {
                 connect(config, self.current(), role, &self.version, &self.search).await
             }
-            ConnectionSource::Function(function) => function.connect(config.connect_timeout).await,
+            ConnectionSource::Function(function) => {
+                let connected = function.connect(config.connect_timeout).await;
+                connected.map(|connection| OpenConnection::of_program(Arc::new(connection)))
+            }
             ConnectionSource::Given(connection) if connection.status().connected() => {
-                return Ok(connection.clone());
+                return Ok(OpenConnection::of_program(connection.clone()));
             }
             ConnectionSource::Given(_) => Err(ended()),
         };
         if connected.is_err() {
             self.next = (self.next + 1) % self.all.len();
         }
-        connected.map(Arc::new)
+        connected
     }
 
     /// Tries each broker once.
@@ -82,7 +85,7 @@ impl Brokers {
         &mut self,
         config: &Config,
         role: ConnectionRole,
-    ) -> Result<Arc<Connection>> {
+    ) -> Result<OpenConnection> {
         let mut first = None;
         for _ in 0..self.all.len() {
             match self.connect(config, role).await {

@@ -7,10 +7,10 @@ use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use polywire_core::{Error, ErrorKind};
 
-use crate::connection::inbound::foreign_peer::SpeaksTls;
+use crate::connection::inbound_filter::unexpected_tls::UnexpectedTls;
 use crate::connection::tls_cause::tls_cause;
 use crate::engine_cause::EngineCause;
-use crate::error::{kind_of, reply_text};
+use crate::engine_error::{kind_of, reply_text};
 use crate::url::BrokerAddress;
 
 /// The part of an attempt that has begun.
@@ -106,7 +106,7 @@ fn handshake_cause(error: &lapin::Error, uri: &AMQPUri) -> String {
         },
         lapin::ErrorKind::IOError(failed) => {
             if let Some(inner) = failed.get_ref()
-                && inner.is::<SpeaksTls>()
+                && inner.is::<UnexpectedTls>()
             {
                 return "the port speaks TLS: use amqps://".to_owned();
             }

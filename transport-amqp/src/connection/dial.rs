@@ -19,15 +19,17 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::connection::broker_version::CurrentVersion;
+use crate::connection::confirm_listeners::ConfirmListeners;
 use crate::connection::connect_error::{
     Stage, cannot_connect, no_handshake, no_tls, timed_out, unreachable, unresolvable,
 };
 use crate::connection::engine_log_silencer::EngineLog;
-use crate::connection::inbound::fatal_search::FatalSearch;
-use crate::connection::inbound::filtered_stream::FilteredStream;
-use crate::connection::inbound::reactor::current_runtime;
+use crate::connection::inbound_filter::fatal_message_search::FatalMessageSearch;
+use crate::connection::inbound_filter::filtered_stream::FilteredStream;
+use crate::connection::inbound_filter::filtering_reactor::current_runtime;
+use crate::connection::open_connection::OpenConnection;
 use crate::connection_events::ConnectionRole;
-use crate::error::lock;
+use crate::lock::lock;
 use crate::url::BrokerAddress;
 
 /// Connects to a broker. The broker lists the connection under a name that contains the role.
@@ -47,8 +49,8 @@ pub(crate) async fn connect(
     broker: &BrokerAddress,
     role: ConnectionRole,
     version: &CurrentVersion,
-    search: &FatalSearch,
-) -> Result<Connection> {
+    search: &FatalMessageSearch,
+) -> Result<OpenConnection> {
     let name = match &config.connection_name {
         Some(name) => format!("{name} {role}"),
         None => format!("polywire {role}, process {}", std::process::id()),
@@ -66,9 +68,11 @@ pub(crate) async fn connect(
     uri.query.frame_max.get_or_insert(FRAME_MAX);
     let progress = Progress::default();
     let frame_max = uri.query.frame_max.unwrap_or_default();
+    let confirms = ConfirmListeners::default();
     let filter = |stream| {
         FilteredStream::new(stream, frame_max)
             .with_version(version.clone())
+            .with_confirms(confirms.clone())
             .with_search(search)
             .unchecked(config.unchecked_headers)
     };
@@ -77,7 +81,10 @@ pub(crate) async fn connect(
         Ok(connected) => connected,
         Err(_) => Err((ErrorKind::Disconnected, timed_out(progress.stage(), limit))),
     };
-    connected.map_err(|(kind, cause)| cannot_connect(broker, kind, cause))
+    match connected {
+        Ok(connection) => Ok(OpenConnection::filtered(connection, confirms)),
+        Err((kind, cause)) => Err(cannot_connect(broker, kind, cause)),
+    }
 }
 
 /// The kind and the description of a failed attempt.

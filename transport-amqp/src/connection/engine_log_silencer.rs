@@ -2,7 +2,8 @@
 //!
 //! The engine logs with `tracing`, too: an error for each channel and connection that ends, also if
 //! it ends as it should. Its errors reach the callers of this crate, and its events the lines of
-//! this crate, so nothing is lost. A program that enables the level `trace` sees its lines.
+//! this crate, so nothing is lost. A program that enables the level `trace` for the target `lapin`
+//! sees its lines.
 
 use std::cell::RefCell;
 
@@ -10,26 +11,28 @@ use async_rs::Tokio;
 use async_rs::traits::Executor;
 use async_rs::util::Task;
 use futures_util::future::Either;
+use tracing::Level;
 use tracing::dispatcher::{DefaultGuard, Dispatch, get_default, set_default};
 use tracing::instrument::WithSubscriber;
-use tracing::level_filters::LevelFilter;
 use tracing::subscriber::NoSubscriber;
 
 /// The log of the engine for one connection: dropped, or that of the program.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EngineLog {
-    /// Set if the program has a subscriber, and the most verbose level in use is below `trace`.
+    /// Set if the program has a subscriber, which does not enable the engine's target at `trace`.
     is_silent: bool,
 }
 
 impl EngineLog {
-    /// Decides by the subscriber and the level at this moment.
+    /// Decides by the subscriber and its filters at this moment. The level `trace` of another
+    /// target, such as the wire log, does not count.
     ///
     /// Without a subscriber there is nothing to drop, and setting one, even an empty one, would
     /// turn off the feature `log` of `tracing` for the process.
     pub(super) fn current() -> Self {
         let is_listening = get_default(|current| !current.is::<NoSubscriber>());
-        Self { is_silent: is_listening && LevelFilter::current() < LevelFilter::TRACE }
+        let is_traced = tracing::enabled!(target: ENGINE_TARGET, Level::TRACE);
+        Self { is_silent: is_listening && !is_traced }
     }
 
     /// Runs a future of the engine with this log.
@@ -53,6 +56,9 @@ impl EngineLog {
         }
     }
 }
+
+/// The target of the engine's lines: a filter for it holds for all modules of the engine.
+const ENGINE_TARGET: &str = "lapin";
 
 /// The name of the thread on which the engine reads and writes.
 const ENGINE_THREAD: &str = "lapin-io-loop";

@@ -4,7 +4,7 @@
 //! and a check once a second. The engine has no event for some of the ways in which a connection
 //! ends.
 //!
-//! [`SupervisedConnection`]: crate::connection::supervised::SupervisedConnection
+//! [`SupervisedConnection`]: crate::connection::supervised_connection::SupervisedConnection
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,21 +17,23 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::Config;
-use crate::connection::backoff::Backoff;
+use crate::connection::backoff::ReconnectBackoff;
 use crate::connection::brokers::Brokers;
-use crate::connection::inbound::fatal_search::FoundQueue;
-use crate::connection::monitor::ConnectionMonitor;
+use crate::connection::connection_log::ConnectionLog;
+use crate::connection::event_broadcast::ConnectionEventBroadcast;
+use crate::connection::inbound_filter::fatal_message_search::FoundQueue;
+use crate::connection::open_connection::OpenConnection;
 use crate::connection_events::{ConnectionChange, ConnectionRole};
 use crate::engine_cause::EngineCause;
-use crate::error::channel_error;
+use crate::engine_error::channel_error;
 use crate::url::BrokerAddress;
 
 /// State of a supervised connection.
 #[derive(Clone)]
-pub(super) enum ConnectionState {
+pub(super) enum SupervisedState {
     /// Connected, as far as is known. The status of the connection itself may already say
     /// otherwise.
-    Up(Arc<Connection>),
+    Up(OpenConnection),
     /// Lost, and reconnecting.
     Down,
     /// No more reconnects: the broker refused for too long. The state is final, and the supervisor
@@ -50,10 +52,12 @@ pub(super) struct Supervisor {
     pub(super) brokers: Brokers,
     /// Role for events, log and the connection's name.
     pub(super) role: ConnectionRole,
+    /// Log of the connection.
+    pub(super) log: ConnectionLog,
     /// Receiver of each change.
-    pub(super) monitor: ConnectionMonitor,
+    pub(super) broadcast: ConnectionEventBroadcast,
     /// State for the handle.
-    pub(super) state: watch::Sender<ConnectionState>,
+    pub(super) state: watch::Sender<SupervisedState>,
     /// True while the broker accepts messages.
     pub(super) flow: watch::Sender<bool>,
     /// Request of the handle for a check.
@@ -64,43 +68,43 @@ impl Supervisor {
     /// Watches the connection and reconnects, until the broker has refused for too long. The handle
     /// aborts the task on close and on drop.
     ///
-    /// The handle sees each new state before the monitor broadcasts the change. A connection that
+    /// The handle sees each new state before the change is broadcast. A connection that
     /// lasted less than 5 seconds is followed by a pause; after any other loss, the first attempt
     /// follows at once.
-    pub(super) async fn run(mut self, mut connection: Arc<Connection>) {
-        let mut backoff = Backoff::up_to(self.config.heartbeat().pause_max());
+    pub(super) async fn run(mut self, mut connection: OpenConnection) {
+        let mut backoff = ReconnectBackoff::up_to(self.config.heartbeat().pause_max());
         loop {
             let since = Instant::now();
             let reason = self.until_lost(&connection).await;
             drop(connection);
-            self.state.send_replace(ConnectionState::Down);
-            let outage = Outage::begin();
-            self.monitor.publish(self.role, ConnectionChange::Lost(reason));
+            self.state.send_replace(SupervisedState::Down);
+            self.log.lost(&reason);
+            self.broadcast.publish(self.role, ConnectionChange::Lost(reason));
             if since.elapsed() >= STABLE_AFTER || self.config.connections.is_given() {
                 backoff.reset();
             } else {
                 // A broker that accepts and disconnects at once must not be flooded with attempts.
                 backoff.wait().await;
             }
-            connection = match self.reconnect(&mut backoff, outage).await {
+            connection = match self.reconnect(&mut backoff).await {
                 Ok(connection) => connection,
                 Err(refusal) => {
-                    self.state.send_replace(ConnectionState::Refused(refusal.clone()));
-                    return self.monitor.publish(self.role, ConnectionChange::Refused(refusal));
+                    self.state.send_replace(SupervisedState::Refused(refusal.clone()));
+                    return self.broadcast.publish(self.role, ConnectionChange::Refused(refusal));
                 }
             };
-            self.state.send_replace(ConnectionState::Up(connection.clone()));
+            self.state.send_replace(SupervisedState::Up(connection.clone()));
             let BrokerAddress { host, port } = self.brokers.current().clone();
-            self.monitor.publish(self.role, ConnectionChange::Restored { host, port });
+            self.broadcast.publish(self.role, ConnectionChange::Restored { host, port });
         }
     }
 
     /// Waits until the connection is lost. Returns the cause, if the engine reported any.
     ///
     /// Alarms are published meanwhile. An end by the engine goes to the search for fatal messages.
-    async fn until_lost(&self, connection: &Connection) -> Error {
+    async fn until_lost(&mut self, connection: &Connection) -> Error {
         let mut events = Box::pin(connection.events_listener());
-        let (mut reason, mut alarm) = (None, AlarmLog::default());
+        let mut reason = None;
         // The broker may have blocked this connection before there was a listener, and the last
         // connection may have ended while blocked.
         self.set_flow(connection);
@@ -109,12 +113,14 @@ impl Supervisor {
                 biased;
                 Some(event) = events.next() => match event {
                     Event::ConnectionBlocked(why) => {
+                        self.log.blocked(&why);
                         self.flow.send_replace(false);
-                        self.monitor.publish(self.role, ConnectionChange::Blocked(why));
+                        self.broadcast.publish(self.role, ConnectionChange::Blocked(why));
                     }
                     Event::ConnectionUnblocked => {
+                        self.log.unblocked();
                         self.flow.send_replace(true);
-                        self.monitor.publish(self.role, ConnectionChange::Unblocked);
+                        self.broadcast.publish(self.role, ConnectionChange::Unblocked);
                     }
                     // Channel errors arrive as connection events too, so the loop checks the
                     // connection's status.
@@ -125,7 +131,7 @@ impl Supervisor {
                 // The engine sends no event for some ways in which a connection ends.
                 () = sleep(CHECK_INTERVAL) => {
                     self.set_flow(connection);
-                    alarm.log(self.role, connection.status().blocked());
+                    self.log.check_alarm();
                 }
             }
         }
@@ -167,18 +173,23 @@ impl Supervisor {
     }
 
     /// Notes whether the broker accepts messages. Does nothing if an event has said so.
-    fn set_flow(&self, connection: &Connection) {
+    fn set_flow(&mut self, connection: &Connection) {
         let flows = !connection.status().blocked();
         if !self.flow.send_if_modified(|flowed| std::mem::replace(flowed, flows) != flows) {
             return;
         }
-        self.monitor.publish(
-            self.role,
-            match flows {
-                true => ConnectionChange::Unblocked,
-                false => ConnectionChange::Blocked("the broker has an alarm".to_owned()),
-            },
-        );
+        let change = match flows {
+            true => {
+                self.log.unblocked();
+                ConnectionChange::Unblocked
+            }
+            false => {
+                let reason = "the broker has an alarm";
+                self.log.blocked(reason);
+                ConnectionChange::Blocked(reason.to_owned())
+            }
+        };
+        self.broadcast.publish(self.role, change);
     }
 
     /// Tries the brokers in turn at growing intervals, until one accepts or all have refused for
@@ -189,61 +200,36 @@ impl Supervisor {
     ///
     /// A failure that is no refusal starts the time of `give_up_after` anew. So with several
     /// brokers, a single unreachable broker keeps the transport trying.
-    async fn reconnect(
-        &mut self,
-        backoff: &mut Backoff,
-        mut outage: Outage,
-    ) -> Result<Arc<Connection>> {
+    async fn reconnect(&mut self, backoff: &mut ReconnectBackoff) -> Result<OpenConnection> {
         let mut refused_since = None;
         loop {
             match self.brokers.connect(&self.config, self.role).await {
                 Ok(connection) => {
                     let BrokerAddress { host, port } = self.brokers.current();
-                    tracing::info!(role = %self.role, host, port, outage_s = outage.seconds(), "reconnected");
+                    self.log.restored(host, *port);
                     return Ok(connection);
                 }
                 // The program has handed the connection in, and there is no other.
                 Err(error) if error.kind() == ErrorKind::Closed => return Err(error),
                 Err(error) if error.kind() == ErrorKind::Denied => {
-                    self.monitor.attempt_failed(self.role, &error);
+                    let is_first = self.broadcast.attempt_failed(self.role, &error);
                     if refused_since.get_or_insert_with(Instant::now).elapsed()
                         >= self.config.give_up_after
                     {
                         return Err(error);
                     }
-                    outage.log_refusal(self.role, &error, self.config.give_up_after);
+                    match is_first {
+                        true => self.log.refused(&error, self.config.give_up_after),
+                        false => self.log.attempt_failed(&error),
+                    }
                 }
                 Err(error) => {
                     refused_since = None;
-                    self.monitor.attempt_failed(self.role, &error);
-                    outage.log_attempt(self.role, &error);
+                    self.broadcast.attempt_failed(self.role, &error);
+                    self.log.attempt_failed(&error);
                 }
             }
             backoff.wait().await;
-        }
-    }
-}
-
-/// Log lines of an alarm that goes on.
-#[derive(Default)]
-struct AlarmLog {
-    /// The time of the first look, and of the last line.
-    since: Option<(Instant, Instant)>,
-}
-
-impl AlarmLog {
-    /// Logs a warning every 30 seconds while the broker accepts no messages.
-    fn log(&mut self, role: ConnectionRole, is_blocked: bool) {
-        if !is_blocked {
-            self.since = None;
-            return;
-        }
-        let now = Instant::now();
-        let (since, warned) = self.since.get_or_insert((now, now));
-        if warned.elapsed() >= WARN_INTERVAL {
-            *warned = now;
-            let blocked_s = since.elapsed().as_secs();
-            tracing::warn!(%role, blocked_s, "the broker still accepts no messages");
         }
     }
 }
@@ -259,54 +245,9 @@ async fn last_error(events: &mut (impl Stream<Item = Event> + Unpin)) -> Option<
     None
 }
 
-/// An interval without a connection, for the log.
-struct Outage {
-    since: Instant,
-    warned: Instant,
-    /// Failed attempts so far.
-    attempts: u64,
-    /// Set after the first refusal: each outage has one error for refusals.
-    is_refused: bool,
-}
-
-impl Outage {
-    fn begin() -> Self {
-        Self { since: Instant::now(), warned: Instant::now(), attempts: 0, is_refused: false }
-    }
-
-    /// Returns the length of the outage so far.
-    fn seconds(&self) -> u64 {
-        self.since.elapsed().as_secs()
-    }
-
-    /// Logs a failed attempt: a warning every 30 seconds, debug otherwise.
-    fn log_attempt(&mut self, role: ConnectionRole, error: &Error) {
-        self.attempts += 1;
-        if self.warned.elapsed() < WARN_INTERVAL {
-            return tracing::debug!(%role, ?error, "cannot reconnect yet");
-        }
-        self.warned = Instant::now();
-        let (outage_s, attempts) = (self.seconds(), self.attempts);
-        tracing::warn!(%role, outage_s, attempts, ?error, "still not connected");
-    }
-
-    /// Logs an attempt that the broker refused: an error for the first one, and as any other failed
-    /// attempt after that.
-    fn log_refusal(&mut self, role: ConnectionRole, error: &Error, give_up_after: Duration) {
-        if std::mem::replace(&mut self.is_refused, true) {
-            return self.log_attempt(role, error);
-        }
-        self.attempts += 1;
-        let give_up_after_s = give_up_after.as_secs();
-        tracing::error!(%role, ?error, give_up_after_s, "the broker refused the connection; retrying");
-    }
-}
-
 /// Age at which a connection counts as stable, so that the next reconnect starts without a pause.
 const STABLE_AFTER: Duration = Duration::from_secs(5);
 /// Interval of the regular check.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest wait for the event of a connection that has ended; there may be none.
 const EVENT_MAX: Duration = Duration::from_millis(100);
-/// Interval of the warnings during an outage or an alarm.
-const WARN_INTERVAL: Duration = Duration::from_secs(30);

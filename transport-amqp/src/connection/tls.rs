@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lapin::tcp::RustlsConnector;
+use polywire_core::secret::SecretSource;
 use polywire_core::{Error, ErrorKind, Result};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
@@ -47,24 +48,36 @@ pub(crate) fn connector(url: &ParsedUrl) -> Result<RustlsConnector> {
 
 /// Loads the client certificate and its key. Both may be in one file.
 ///
+/// The key is a secret: a warning is logged for a file of a key that other users can read.
+///
 /// `None` without a certificate. A key without a certificate is an error, since the user has most
 /// likely forgotten one of both.
 fn identity(
     url: &ParsedUrl,
 ) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>> {
     let Some(path) = &url.certificate_file else {
-        return match &url.key_file {
+        return match &url.key {
             None => Ok(None),
-            Some(path) => Err(config_error(
-                "cannot use a client key without a certificate: set certfile as well",
-            )
-            .with("file", path.display())),
+            Some(key) => {
+                let text = "cannot use a client key without a certificate: set certfile as well";
+                Err(naming(config_error(text), key))
+            }
         };
     };
-    let key_path = url.key_file.as_ref().unwrap_or(path);
-    let key = PrivateKeyDer::from_pem_file(key_path)
-        .map_err(|error| unreadable("the client's key", key_path).with_source(error))?;
+    let source = url.key.clone().unwrap_or_else(|| SecretSource::File(path.clone()));
+    let pem = source.read()?;
+    let key = PrivateKeyDer::from_pem_slice(pem.reveal().as_bytes()).map_err(|error| {
+        naming(config_error("cannot read the client's key of TLS"), &source).with_source(error)
+    })?;
     Ok(Some((certificates("the client's certificate", path)?, key)))
+}
+
+/// Adds the file or the variable of a key to an error.
+fn naming(error: Error, source: &SecretSource) -> Error {
+    match source {
+        SecretSource::File(path) => error.with("file", path.display()),
+        SecretSource::Env(name) => error.with("variable", name),
+    }
 }
 
 /// Loads the authorities of a PEM file, the only ones to be trusted.
@@ -131,5 +144,28 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Config);
             assert_eq!(error.detail("file"), Some(path));
         }
+    }
+
+    #[test]
+    fn key_is_read_from_each_source() {
+        let path = std::env::temp_dir().join(format!("polywire-key-{}.pem", std::process::id()));
+        let pem = |label: &str| format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n");
+        std::fs::write(&path, pem("CERTIFICATE") + &pem("PRIVATE KEY")).unwrap();
+        let at = path.display();
+        let identity_of = |options: &str| {
+            identity(
+                &ParsedUrl::parse(&format!("amqps://localhost?certfile={at}{options}")).unwrap(),
+            )
+        };
+        for options in [String::new(), format!("&keyfile={at}"), format!("&keyfile=file:{at}")] {
+            let (certificates, key) = identity_of(&options).unwrap().unwrap();
+            assert_eq!((certificates.len(), key.secret_der()), (1, &[0, 0, 0][..]), "{options}");
+        }
+        let error = identity_of("&keyfile=env:POLYWIRE_NO_SUCH_KEY").err().unwrap();
+        assert_eq!(error.detail("variable"), Some("POLYWIRE_NO_SUCH_KEY"), "{error}");
+        // A variable without a key.
+        let error = identity_of("&keyfile=env:PATH").err().unwrap();
+        assert_eq!(error.detail("variable"), Some("PATH"), "{error}");
+        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -9,8 +9,8 @@ use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use polywire_core::Result;
 
-use crate::error::failed;
-use crate::topology::queue::QueueSpec;
+use crate::engine_error::failed;
+use crate::topology::queue_spec::QueueSpec;
 
 /// A consumer of a queue, and one of its suspects, on the same channel.
 ///

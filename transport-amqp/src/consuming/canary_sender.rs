@@ -21,10 +21,10 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::control_queue;
-use crate::connection::channel_guard::ChannelGuard;
-use crate::error::failed;
-use crate::shared::Shared;
-use crate::topology::queue::QueueSpec;
+use crate::connection::channel_setup_guard::ChannelSetupGuard;
+use crate::engine_error::failed;
+use crate::shared::AmqpShared;
+use crate::topology::queue_spec::QueueSpec;
 use crate::unique_number::unique;
 use crate::wire::native::{self, Canary};
 
@@ -32,7 +32,7 @@ use crate::wire::native::{self, Canary};
 ///
 /// The health of the endpoint handle owns the sender, and core starts each probe.
 pub(super) struct QueueProbe {
-    shared: Arc<Shared>,
+    shared: Arc<AmqpShared>,
     queue: ShortString,
     /// True if the broker dead-letters what expires in the queue. Canaries do not expire there.
     is_dead_lettering: bool,
@@ -56,12 +56,16 @@ struct SentCanary {
 struct AnswerQueue {
     name: ShortString,
     answers: Consumer,
-    _channel: ChannelGuard,
+    _channel: ChannelSetupGuard,
 }
 
 impl QueueProbe {
     /// Creates the sender of canaries to a queue, whose consumer completes `pending` ones.
-    pub(super) fn new(shared: Arc<Shared>, queue: &QueueSpec, pending: PendingCanaries) -> Self {
+    pub(super) fn new(
+        shared: Arc<AmqpShared>,
+        queue: &QueueSpec,
+        pending: PendingCanaries,
+    ) -> Self {
         let is_dead_lettering = queue.options.is_dead_lettering();
         let (queue, latest) = (queue.name.clone(), Mutex::default());
         Self { shared, queue, is_dead_lettering, pending, latest }
@@ -72,12 +76,12 @@ impl QueueProbe {
     /// Each probe has a new queue, which the broker deletes with the channel.
     async fn answer_queue(&self) -> Result<Option<AnswerQueue>> {
         let connection = &self.shared.consuming_connection;
-        let channel = ChannelGuard::new(connection.channel().await?);
+        let channel = ChannelSetupGuard::new(connection.channel().await?);
         let cannot = |error: lapin::Error| failed("cannot declare the queue for canaries", &error);
         let name = match control_queue::declare(channel.channel(), None).await.map_err(cannot) {
             Ok(name) => name,
             Err(error) if error.kind() == ErrorKind::Denied => {
-                tracing::debug!(?error, "no answers to canaries");
+                tracing::debug!(?error, "cannot receive answers to canaries");
                 return Ok(None);
             }
             Err(error) => return Err(error),
@@ -93,7 +97,7 @@ impl QueueProbe {
         match consuming.await.map_err(cannot) {
             Ok(answers) => Ok(Some(AnswerQueue { name, answers, _channel: channel })),
             Err(error) if error.kind() == ErrorKind::Denied => {
-                tracing::debug!(?error, "no answers to canaries");
+                tracing::debug!(?error, "cannot receive answers to canaries");
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -121,7 +125,7 @@ impl QueueProbe {
             canary.is_confirmed = true;
         }
         let Some(SentCanary { number, sent, pending, .. }) = &mut *latest else {
-            return Err(Error::new(ErrorKind::Closed, "the canary was lost"));
+            return Err(Error::new(ErrorKind::Closed, "cannot receive the canary: it was lost"));
         };
         tokio::select! {
             biased;

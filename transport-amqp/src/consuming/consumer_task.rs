@@ -8,31 +8,32 @@ use std::sync::Arc;
 
 use futures_util::{FutureExt, StreamExt};
 use polywire_core::health::EndpointReporter;
-use polywire_core::transport::{Outcome, Settle, WaitingTimes};
+use polywire_core::transport::{Outcome, Settle};
 use polywire_core::{Error, ErrorKind, Result, Window};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::coop::consume_budget;
-use tokio::time::Instant;
 
-use crate::connection::backoff::Backoff;
-use crate::connection::channel_guard::ChannelGuard;
+use crate::connection::backoff::ReconnectBackoff;
+use crate::connection::channel_setup_guard::ChannelSetupGuard;
 use crate::consuming::acker::ChannelAcker;
 use crate::consuming::active_consumer::{ActiveConsumer, Lane, consume};
 use crate::consuming::buffered_delivery::{BufferedDelivery, FetchedReceiver};
 use crate::consuming::consume_log::ConsumeLog;
-use crate::consuming::consumer_source::ConsumerSource;
+use crate::consuming::consumed_queue::ConsumedQueue;
+use crate::consuming::refusal_timer::RefusalTimer;
 use crate::consuming::republisher::Republisher;
 use crate::consuming::requeue_mode::RequeueMode;
-use crate::shared::Shared;
+use crate::engine_error::is_refusal;
+use crate::shared::AmqpShared;
 use crate::topology::declare_queue::declare;
 
 /// Consumer of one queue. Ends when its receiving half stops, when the broker refuses for good, or
 /// when the transport closes.
 pub(super) struct ConsumerTask<S> {
     /// Connections and settings.
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<AmqpShared>,
     /// Queue, bindings and codec.
-    pub(super) source: Arc<S>,
+    pub(super) consumed: Arc<S>,
     /// Settlement, which gets each new channel.
     pub(super) acker: Arc<ChannelAcker>,
     /// Republishing of deliveries that are declined, uncounted or undecodable.
@@ -41,8 +42,6 @@ pub(super) struct ConsumerTask<S> {
     pub(super) window: Window,
     /// Health of the handle.
     pub(super) health: EndpointReporter,
-    /// Estimates of the time that messages with a deadline waited in the queue.
-    pub(super) waiting_times: WaitingTimes,
     /// Sending side of the buffer.
     pub(super) sender: mpsc::Sender<Result<BufferedDelivery>>,
 }
@@ -61,34 +60,35 @@ enum End {
     Refused(Error),
 }
 
-impl<S: ConsumerSource> ConsumerTask<S> {
+impl<S: ConsumedQueue> ConsumerTask<S> {
     /// Consumes until stopped. Reports over `ready` the first registration, or its failure.
     ///
     /// A failure of the first registration ends the task. Later failures are retried with growing
-    /// pauses. A queue that the broker denies for longer than `give_up_after` ends the task with an
-    /// error for the receiver.
+    /// pauses. A queue that the broker refuses for longer than `give_up_after` ends the task with
+    /// an error for the receiver.
     pub(super) async fn run(
         self,
         ready: oneshot::Sender<Result<()>>,
         mut stopped: oneshot::Receiver<FetchedReceiver>,
     ) {
         let mut ready = Some(ready);
-        let mut backoff = Backoff::new();
+        let mut backoff = ReconnectBackoff::new();
         let mut missed = false;
-        let (mut denied_since, mut log) = (None, ConsumeLog::new());
+        let mut refusals = RefusalTimer::new(self.shared.config.give_up_after);
+        let mut log = ConsumeLog::new();
         let connection = &self.shared.consuming_connection;
         loop {
             let registered = tokio::select! {
                 biased;
                 // Waiting for a connection has no limit.
-                _ = &mut stopped => return self.source.close(&self.shared).await,
-                registered = self.register(&mut missed, ready.is_none()) => registered,
+                _ = &mut stopped => return self.consumed.close(&self.shared).await,
+                registered = self.register(&mut missed, &mut log, ready.is_none()) => registered,
             };
             match registered {
                 Ok(mut active) => {
                     backoff.reset();
-                    denied_since = None;
-                    log.registered(&self.source.queue().name);
+                    refusals.reset();
+                    log.registered(&self.consumed.queue().name, active.suspects.is_some());
                     self.health.set_consuming(true);
                     if let Some(ready) = ready.take() {
                         // If the opening future was dropped, so was the receiving half, and
@@ -98,7 +98,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
                     match self.forward(&mut active, &mut missed, &mut stopped).await {
                         End::Stopped(buffer) => {
                             self.cancel(active, buffer).await;
-                            return self.source.close(&self.shared).await;
+                            return self.consumed.close(&self.shared).await;
                         }
                         End::Refused(refusal) => {
                             self.cancel(active, None).await;
@@ -108,7 +108,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
                             self.health.set_consuming(false);
                             let is_cancelled = active.channel.status().connected();
                             if connection.is_up() && !self.shared.tasks.is_closed() {
-                                log.ended(&self.source.queue().name, is_cancelled);
+                                log.ended(&self.consumed.queue().name, is_cancelled);
                             }
                             // Otherwise the next channel takes the place of this one.
                             if is_cancelled {
@@ -117,37 +117,39 @@ impl<S: ConsumerSource> ConsumerTask<S> {
                             self.republisher.set_isolating(true);
                         }
                     }
-                    tracing::debug!(queue = %self.source.queue().name, "the consumer's channel has ended");
+                    tracing::debug!(queue = %self.consumed.queue().name, "the consumer's channel has ended");
                 }
-                Err(error) => match ready.take() {
-                    Some(ready) => {
+                Err(error) => match (ready.take(), connection.refusal()) {
+                    (Some(ready), _) => {
                         // The opening future may have been dropped.
                         let _ = ready.send(Err(error));
-                        return self.source.close(&self.shared).await;
+                        return self.consumed.close(&self.shared).await;
                     }
-                    None if let Some(refusal) = connection.refusal() => {
+                    (None, Some(refusal)) => {
                         return self.refuse(refusal, &mut stopped).await;
                     }
-                    None if error.is_transient() => {
-                        denied_since = None;
+                    (None, None) if error.is_transient() => {
+                        refusals.reset();
                         // This attempt was not refused, so an earlier refusal may be over.
                         self.health.set_consuming(false);
                         tracing::debug!(?error, "cannot consume yet");
                     }
-                    // The user has lost the rights to the queue.
-                    None if self.is_denied(&error)
-                        && denied_since.get_or_insert_with(Instant::now).elapsed()
-                            >= self.shared.config.give_up_after =>
-                    {
+                    // The user has lost the rights to the queue, or it has other options now.
+                    (None, None) if refusals.is_over(&error) => {
                         return self.refuse(error, &mut stopped).await;
                     }
-                    None => log.refused(&self.source.queue().name, &error),
+                    (None, None) => {
+                        if is_refusal(&error) {
+                            self.health.refuse(error.clone());
+                        }
+                        log.refused(&self.consumed.queue().name, &error);
+                    }
                 },
             }
             connection.check_now();
             tokio::select! {
                 () = backoff.wait() => {}
-                _ = &mut stopped => return self.source.close(&self.shared).await,
+                _ = &mut stopped => return self.consumed.close(&self.shared).await,
             }
         }
     }
@@ -156,26 +158,21 @@ impl<S: ConsumerSource> ConsumerTask<S> {
     async fn refuse(&self, refusal: Error, stopped: &mut oneshot::Receiver<FetchedReceiver>) {
         self.health.fail(refusal.clone());
         self.send(Err(refusal.fatal()), stopped).await;
-        self.source.close(&self.shared).await;
-    }
-
-    /// Returns whether the broker refuses the queue, which is a change of the health at once.
-    fn is_denied(&self, error: &Error) -> bool {
-        let is_denied = error.kind() == ErrorKind::Denied;
-        if is_denied {
-            self.health.refuse(error.clone());
-        }
-        is_denied
+        self.consumed.close(&self.shared).await;
     }
 
     /// Registers a consumer on a new channel, without suspects if their queue cannot be used. Sets
     /// `missed` if the queue was lost in between.
-    async fn register(&self, missed: &mut bool, again: bool) -> Result<ActiveConsumer> {
+    async fn register(
+        &self,
+        missed: &mut bool,
+        log: &mut ConsumeLog,
+        again: bool,
+    ) -> Result<ActiveConsumer> {
         let connection = &self.shared.consuming_connection;
         match connection.unless_lost(self.register_once(missed, again)).await {
             Err(error) if error.detail(LANE).is_some() && !error.is_transient() => {
-                let queue = &self.source.queue().name;
-                tracing::warn!(%queue, ?error, "messages that end their processes are not isolated");
+                log.not_isolated(&self.consumed.queue().name, &error);
                 self.republisher.set_isolating(false);
                 connection.unless_lost(self.register_once(missed, again)).await
             }
@@ -186,12 +183,12 @@ impl<S: ConsumerSource> ConsumerTask<S> {
     /// Declares the queue, binds it, and registers its consumers on a new channel. `again` is unset
     /// for the first registration. Errors of the queue of suspects have the detail `LANE`.
     async fn register_once(&self, missed: &mut bool, again: bool) -> Result<ActiveConsumer> {
-        let (queue, connection) = (self.source.queue(), &self.shared.consuming_connection);
+        let (queue, connection) = (self.consumed.queue(), &self.shared.consuming_connection);
         *missed |= again && S::REPORTS_LOSS && !queue.exists(&connection.channel().await?).await?;
-        let setup = ChannelGuard::new(connection.channel().await?);
+        let setup = ChannelSetupGuard::new(connection.channel().await?);
         let channel = setup.channel();
         declare(connection, queue).await?;
-        self.source.bind(connection, !again || *missed).await?;
+        self.consumed.bind(connection, !again || *missed).await?;
         let of_suspects = |error: Error| error.with(LANE, "suspects");
         let suspects = self.republisher.suspects();
         if let Some(suspects) = suspects {
@@ -222,7 +219,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
     ) -> End {
         if *missed {
             // One loss, and one error: the queue was lost with its bindings.
-            let _ = self.source.bindings_lost().now_or_never();
+            let _ = self.consumed.bindings_lost().now_or_never();
             if let Some(end) = self.send(Err(self.missed()), stopped).await {
                 return end;
             }
@@ -236,7 +233,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
             let next = tokio::select! {
                 biased;
                 buffer = &mut *stopped => return End::Stopped(buffer.ok()),
-                () = self.source.bindings_lost() => {
+                () = self.consumed.bindings_lost() => {
                     if let Some(end) = self.send(Err(self.missed()), stopped).await {
                         return end;
                     }
@@ -251,13 +248,13 @@ impl<S: ConsumerSource> ConsumerTask<S> {
                 // of one that has held a delivery too long, and leaves its channel open. The queue
                 // of one subscriber is the exception, since the broker cancels its consumer only
                 // when it deletes the queue.
-                let is_shared = self.source.requeue_mode() != RequeueMode::Broker;
+                let is_shared = self.consumed.requeue_mode() != RequeueMode::Broker;
                 if is_shared || !active.channel.status().connected() {
                     self.acker.mark_lost(active.generation);
                 }
                 return End::Lost;
             };
-            if self.source.takes_notice(&raw) {
+            if self.consumed.takes_notice(&raw) {
                 let tag = ChannelAcker::receipt_tag(active.generation, raw.delivery_tag);
                 self.acker.settle(tag, Outcome::Ack);
                 continue;
@@ -285,7 +282,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
     /// Returns the error for a receiver whose queue or bindings were lost.
     fn missed(&self) -> Error {
         let error = Error::new(ErrorKind::Disconnected, "events may have been missed");
-        error.with("queue", &self.source.queue().name)
+        error.with("queue", &self.consumed.queue().name)
     }
 
     /// Sends an item to the receiving half, or requeues it if that has stopped. Waits for room: a

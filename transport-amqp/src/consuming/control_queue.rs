@@ -4,7 +4,7 @@ use lapin::Channel;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
-use crate::topology::queue::UNCONSUMED_MS;
+use crate::topology::queue_spec::UNCONSUMED_MS;
 use crate::unique_number::unique;
 
 /// Declares a queue for at most `length_max` messages, if there is a bound, and returns its name.

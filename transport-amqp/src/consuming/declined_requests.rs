@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use polywire_core::transport::{OnSettled, Outcome, Settle, Settled};
+use polywire_core::transport::{OnSettled, Settled};
 use polywire_core::{Deadline, ErrorKind, Fault, Message, Result};
 
 use crate::consuming::buffered_delivery::BufferedDelivery;
@@ -89,18 +89,18 @@ impl Republisher {
                     && error.kind() == ErrorKind::DeadlineExceeded
                     && is_expired => {}
             Err(error) if is_final(&error) => {
-                tracing::error!(?error, queue = %self.queue.name, "the broker takes no copy of a declined request; dead-lettering it");
                 let attempts = request.attempts_made();
+                self.log.uncopied(&request, attempts, &error);
                 return self.dead_letter_unkeepable(request, tag, attempts, &error).await;
             }
             Err(error) => {
                 tracing::debug!(?error, queue = %self.queue.name, "cannot pass a declined request on; requeuing it");
-                self.pause_before_retry(&error).await;
+                self.pause_before_retry(&request, request.attempts_made(), &error).await;
                 self.acker.release(tag);
                 return Settled::Requeued;
             }
         }
-        self.acker.settle(tag, Outcome::Ack);
+        self.acker.acknowledge_now(tag);
         Settled::Done
     }
 
@@ -130,9 +130,7 @@ impl Republisher {
     /// every 10 seconds at most.
     pub(super) async fn answer(&self, request: &Republish, fault: Fault) -> Result<()> {
         let Some(reply_to) = native::reply_address(&request.properties) else {
-            if let Some(count) = self.declined.note() {
-                tracing::warn!(queue = %self.queue.name, %fault, count, "no server runs one-way calls");
-            }
+            self.log.declined(request, &fault);
             return Ok(());
         };
         let mut reply = Message::failed(fault);

@@ -8,13 +8,13 @@ use polywire_core::{Address, Result};
 use crate::consuming::acker::ChannelAcker;
 use crate::consuming::active_consumer::Lane;
 use crate::consuming::buffered_delivery::BufferedDelivery;
-use crate::consuming::consumer_source::ConsumerSource;
+use crate::consuming::consumed_queue::ConsumedQueue;
 use crate::consuming::consumer_task::ConsumerTask;
 use crate::consuming::republishing_settle::{dead_letter_crashed, dead_letter_undecodable};
 use crate::consuming::requeue_mode::RequeueMode;
 use crate::wire::{Republish, native, sent_at};
 
-impl<S: ConsumerSource> ConsumerTask<S> {
+impl<S: ConsumedQueue> ConsumerTask<S> {
     /// Isolates or counts a delivery that the broker redelivers. Returns the delivery if neither
     /// is needed.
     ///
@@ -31,7 +31,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         }
         let republisher = &self.republisher;
         let mode = republisher.requeue_mode(fetched.is_counted);
-        let deliveries_max = self.source.queue().options.deliveries_max();
+        let deliveries_max = self.consumed.queue().options.deliveries_max();
         match lane {
             Lane::Ordinary if republisher.suspects().is_none() => {
                 if mode != RequeueMode::Counted {
@@ -58,7 +58,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
     ///
     /// The decoded deadline is shorter by the time that the message has waited. A redelivered
     /// message is a suspect, if suspects are isolated. A canary is decoded first, before the codec
-    /// of the source sees it.
+    /// of the queue sees it.
     pub(super) fn decode(
         &self,
         generation: u64,
@@ -69,7 +69,7 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         if let Some(canary) = native::decode_canary(&raw.properties) {
             return Ok(BufferedDelivery::canary(canary, tag));
         }
-        let mode = self.source.requeue_mode();
+        let mode = self.consumed.requeue_mode();
         let isolates = self.republisher.suspects().is_some();
         let suspect = match lane {
             Lane::Ordinary => (isolates && raw.redelivered).then(Suspect::redelivered),
@@ -80,11 +80,12 @@ impl<S: ConsumerSource> ConsumerTask<S> {
         };
         let attempt = if isolates { native::counted_attempt(&raw) } else { native::attempt(&raw) };
         let is_counted = native::is_counted(&raw);
-        let decoded = self.source.decode(&mut raw, &self.shared.config.limits);
-        match decoded.map_err(|error| error.with("queue", &self.source.queue().name)) {
+        let decoded = self.consumed.decode(&mut raw, &self.shared.config.limits);
+        match decoded.map_err(|error| error.with("queue", &self.consumed.queue().name)) {
             Ok(mut message) => {
                 if message.deadline.is_some() {
-                    self.waiting_times.shorten(&mut message, sent_at(&raw.properties));
+                    let waiting_times = &self.shared.waiting_times;
+                    waiting_times.shorten(&mut message, sent_at(&raw.properties));
                 }
                 let properties = mode.may_republish().then(|| Box::new(raw.properties));
                 let canary = None;

@@ -15,7 +15,7 @@ use crate::consuming::buffered_delivery::{BufferedDelivery, FetchedReceiver};
 use crate::consuming::cancellation::listener::Control;
 use crate::consuming::republisher::Republisher;
 use crate::consuming::republishing_settle::RepublishingSettle;
-use crate::shared::Shared;
+use crate::shared::AmqpShared;
 use crate::wire::native::{self, Canary};
 
 /// Stream of deliveries from a [`ConsumerTask`]. Dropping the stream stops the task, which cancels
@@ -27,7 +27,7 @@ use crate::wire::native::{self, Canary};
 /// [`ConsumerTask`]: crate::consuming::consumer_task::ConsumerTask
 pub(super) struct Deliveries {
     /// The transport, which ends the stream on close.
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<AmqpShared>,
     /// The buffer, and the channel over which it returns to the task; `None` once stopped.
     pub(super) fetched: Option<(FetchedReceiver, oneshot::Sender<FetchedReceiver>)>,
     /// Settlement of deliveries that are never republished.

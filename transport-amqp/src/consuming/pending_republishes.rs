@@ -1,4 +1,8 @@
-//! Count of copies that are being republished.
+//! Republishes under way: the number of copies whose originals are not acknowledged yet.
+//!
+//! The attempts at a message are counted elsewhere. `transport-amqp/src/consuming/requeue_mode.rs`
+//! says by whom, `transport-amqp/src/consuming/delivery_intake.rs` takes the count from a delivery,
+//! and `transport-amqp/src/consuming/republisher.rs` adds to it.
 
 use std::sync::Arc;
 use std::time::Duration;

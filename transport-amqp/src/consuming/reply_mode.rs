@@ -57,7 +57,7 @@ impl FromStr for ReplyMode {
             _ => {
                 let error = Error::new(
                     ErrorKind::Config,
-                    "invalid reply mode: expected `queue` or `direct`",
+                    "cannot read the reply mode: expected `queue` or `direct`",
                 );
                 Err(error.with("value", text))
             }

@@ -1,5 +1,6 @@
 //! The queue of replies: with a random name, or with the name that its client keeps.
 
+use std::error::Error as StdError;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
@@ -12,9 +13,9 @@ use tokio::task::coop::consume_budget;
 
 use crate::config::Config;
 use crate::consuming::acker::acknowledge;
-use crate::error::failed;
-use crate::topology::queue::QueueSpec;
+use crate::engine_error::failed;
 use crate::topology::queue_kind::QueueKind;
+use crate::topology::queue_spec::QueueSpec;
 use crate::unique_number::unique;
 use crate::wire::native;
 
@@ -51,16 +52,29 @@ pub(super) async fn consume(
     let cannot = |error| failed("cannot consume the reply queue", &error).with("queue", name);
     channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.map_err(cannot)?;
     let options = BasicConsumeOptions { exclusive: is_named, ..BasicConsumeOptions::default() };
-    // The name as the tag tells the filter in front of the engine which queue a delivery is of.
+    // With the name as the tag, the filter in front of the engine finds the queue of a delivery.
     let tag = name.clone();
     let consuming = channel.basic_consume(name.clone(), tag, options, FieldTable::default());
     consuming.await.map_err(cannot).map_err(|error| match error.kind() {
-        ErrorKind::Denied if is_named => {
+        ErrorKind::Denied if is_named && is_in_use(&error) => {
             let text = "cannot use the client name: another client has it";
             Error::new(ErrorKind::Denied, text).with("queue", name).with_source(error)
         }
         _ => error,
     })
+}
+
+/// Returns whether another consumer has the queue. That may be a consumer of this client itself, on
+/// a connection that the broker does not know to be lost.
+pub(super) fn is_in_use(error: &Error) -> bool {
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.to_string().contains("exclusive use") {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Passes replies to `route` until the channel is lost, and acknowledges them in batches.

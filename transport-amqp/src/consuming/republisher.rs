@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lapin::types::ShortString;
-use polywire_core::transport::{LogThrottle, Outcome, Settle, Settled};
+use polywire_core::transport::Settled;
 use polywire_core::{Deadline, Error, ErrorKind, Result};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -20,16 +20,17 @@ use crate::connection::backoff::{PAUSE_MAX, pause};
 use crate::consuming::acker::ChannelAcker;
 use crate::consuming::buffered_delivery::BufferedDelivery;
 use crate::consuming::pending_republishes::{PendingRepublishes, REPUBLISH_MAX};
+use crate::consuming::republish_log::RepublishLog;
 use crate::consuming::requeue_mode::RequeueMode;
-use crate::shared::Shared;
-use crate::topology::queue::QueueSpec;
+use crate::shared::AmqpShared;
+use crate::topology::queue_spec::QueueSpec;
 use crate::unique_number::unique;
 use crate::wire::{Republish, native};
 
 /// Everything that the deliveries of one consumer need to be republished.
 pub(super) struct Republisher {
     /// Publisher, connections and the cache of declared queues.
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<AmqpShared>,
     /// Settlement of the originals.
     pub(super) acker: Arc<ChannelAcker>,
     /// Queue of the originals.
@@ -46,12 +47,8 @@ pub(super) struct Republisher {
     pending: PendingRepublishes,
     /// Name of this consumer in the list of servers that have declined a request.
     pub(super) consumer_name: String,
-    /// Throttle for the log line of retries that cannot wait.
-    unkept: LogThrottle,
-    /// Throttle for the log line of deliveries that cannot be republished.
-    unpublished: LogThrottle,
-    /// Throttle for the log line of one-way calls that all servers have declined.
-    pub(super) declined: LogThrottle,
+    /// Log of what cannot be republished.
+    pub(super) log: RepublishLog,
     /// Runtime for the copies, since a receipt may be settled outside of any runtime.
     runtime: Handle,
 }
@@ -72,14 +69,14 @@ pub(super) enum RepublishTarget {
 impl Republisher {
     /// Creates the state for deliveries from `queue`. Panics outside of a runtime.
     pub(super) fn new(
-        shared: Arc<Shared>,
+        shared: Arc<AmqpShared>,
         acker: Arc<ChannelAcker>,
         queue: QueueSpec,
         suspects: Option<QueueSpec>,
         requeue_mode: RequeueMode,
     ) -> Arc<Self> {
         let consumer_name = format!("{:x}", unique() >> 64);
-        let runtime = Handle::current();
+        let (runtime, log) = (Handle::current(), RepublishLog::new(queue.name.clone()));
         Arc::new(Self {
             shared,
             acker,
@@ -90,9 +87,7 @@ impl Republisher {
             is_isolating: AtomicBool::new(true),
             pending: PendingRepublishes::default(),
             consumer_name,
-            unkept: LogThrottle::new(),
-            unpublished: LogThrottle::new(),
-            declined: LogThrottle::new(),
+            log,
             runtime,
         })
     }
@@ -137,7 +132,7 @@ impl Republisher {
     /// their copies.
     pub(super) async fn wait_idle(&self) {
         if timeout(REPUBLISH_MAX, self.pending.wait_idle()).await.is_err() {
-            tracing::warn!(queue = %self.queue.name, "lost a channel during a redelivery: the broker may hold the message twice");
+            self.log.held_twice();
         }
     }
 
@@ -153,7 +148,7 @@ impl Republisher {
         let (republisher, tag) = (self.clone(), fetched.tag);
         self.spawn(async move {
             match republisher.republish(RepublishTarget::Origin, copy).await {
-                Ok(()) => republisher.acker.settle(tag, Outcome::Ack),
+                Ok(()) => republisher.acker.acknowledge_now(tag),
                 Err(error) => {
                     tracing::debug!(?error, queue = %republisher.queue.name, "cannot count a redelivery");
                     if sender.send(Ok(fetched)).await.is_err() {
@@ -208,29 +203,27 @@ impl Republisher {
         }
         let error = match self.republish(target, copy.clone()).await {
             Ok(()) => {
-                self.acker.settle(tag, Outcome::Ack);
+                self.acker.acknowledge_now(tag);
                 return Settled::Done;
             }
             Err(error) => error,
         };
-        let queue = &self.queue.name;
         match target {
             RepublishTarget::Suspects if is_expired_call => {}
             // Each further attempt would fail in the same way.
             _ if is_final(&error) => {
-                tracing::error!(?error, %queue, "the broker takes no copy of the delivery; dead-lettering it");
+                self.log.uncopied(&copy, attempts, &error);
                 return self.dead_letter_unkeepable(copy, tag, attempts, &error).await;
             }
             RepublishTarget::Origin => {
+                let queue = &self.queue.name;
                 tracing::debug!(?error, %queue, "requeued without the count of attempts");
             }
             RepublishTarget::Retry(_) if is_lasting(&error) => {
-                if let Some(count) = self.unkept.note() {
-                    tracing::error!(?error, %queue, count, "cannot keep deliveries for their retries; dead-lettering them");
-                }
+                self.log.unkept(&copy, attempts, &error);
                 return self.dead_letter_unkeepable(copy, tag, attempts, &error).await;
             }
-            _ => self.pause_before_retry(&error).await,
+            _ => self.pause_before_retry(&copy, attempts, &error).await,
         }
         self.acker.release(tag);
         Settled::Requeued
@@ -239,21 +232,10 @@ impl Republisher {
     /// Logs a delivery that cannot be kept elsewhere, and waits: the next attempt follows, or a
     /// requeue, which would redeliver in a tight loop without a pause. Only an operator can remove
     /// a lasting reason.
-    pub(super) async fn pause_before_retry(&self, error: &Error) {
-        let limit = if is_lasting(error) { LASTING_PAUSE } else { PAUSE_MAX };
-        let pause_s = limit.as_secs();
-        if let Some(count) = self.unpublished.note() {
-            let queue = &self.queue.name;
-            match is_lasting(error) {
-                true => {
-                    tracing::error!(?error, %queue, pause_s, count, "cannot republish deliveries; trying again after a pause");
-                }
-                // The connection is lost, or the broker is slow.
-                false => {
-                    tracing::warn!(?error, %queue, pause_s, count, "cannot republish deliveries yet; trying again after a pause");
-                }
-            }
-        }
+    pub(super) async fn pause_before_retry(&self, copy: &Republish, attempts: u32, error: &Error) {
+        let is_lasting = is_lasting(error);
+        let limit = if is_lasting { LASTING_PAUSE } else { PAUSE_MAX };
+        self.log.unpublished(copy, attempts, error, (is_lasting, limit.as_secs()));
         let _paused = (self.shared.republishing.pause(), self.pending.pause());
         tokio::select! {
             () = pause(limit) => {}
@@ -308,7 +290,7 @@ impl Republisher {
 
     /// Declares a queue over the consuming connection, unless that happened recently.
     async fn declare(&self, queue: &QueueSpec) -> Result<()> {
-        let Shared { declared_queues, consuming_connection, .. } = &*self.shared;
+        let AmqpShared { declared_queues, consuming_connection, .. } = &*self.shared;
         // The broker blocks the publishing connection under an alarm, and not this one.
         let declaring = declared_queues.ensure(consuming_connection, queue);
         self.shared.within_connect_timeout(declaring).await
@@ -322,7 +304,7 @@ impl Republisher {
     }
 }
 
-/// Returns whether an error stays until somebody changes the names or the broker.
+/// Returns whether an error stays until the names or the broker are changed.
 pub(super) fn is_lasting(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::TooLarge | ErrorKind::Config | ErrorKind::Denied)
 }

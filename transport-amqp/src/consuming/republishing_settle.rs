@@ -76,8 +76,8 @@ impl RepublishingSettle {
                 return Some((RepublishTarget::DeadLetters, copy));
             }
             _ if self.is_over_limit(copy.attempt) => {
-                let (queue, attempts) = (&self.republisher.queue.name, self.copy.attempts_made());
-                tracing::error!(%queue, attempt = attempts, "delivery limit exceeded by a requeue; dead-lettering the delivery");
+                let attempts = self.copy.attempts_made();
+                self.republisher.log.over_limit(&self.copy, attempts);
                 let error = format!("delivered {attempts} times").into();
                 let reason = DeadLetterReason::Crashed;
                 history.get_or_insert_default().dead_lettered(reason, attempts, &error);

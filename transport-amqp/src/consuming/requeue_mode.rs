@@ -26,8 +26,8 @@ pub(crate) enum RequeueMode {
 impl RequeueMode {
     /// Returns the mode in which attempts on a queue with these options are counted.
     ///
-    /// The broker's count does not tell a requeue from the end of a consumer. So the count is used
-    /// only where suspects are not isolated.
+    /// The broker's count does not distinguish a requeue from the end of a consumer. So the count
+    /// is used only where suspects are not isolated.
     pub(crate) fn counting(options: &QueueOptions) -> Self {
         match options.queue_kind() {
             QueueKind::Quorum if options.is_passive() => Self::BrokerCounts,

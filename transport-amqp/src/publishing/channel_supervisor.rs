@@ -10,12 +10,13 @@ use tokio::task::coop::consume_budget;
 
 use super::confirm_channel::ConfirmChannel;
 use super::publish_queue::PublishQueue;
+use super::size_limits::SizeLimits;
 use super::verified_user_id::VerifiedUserId;
-use crate::buffer_bounds::Bounds;
-use crate::connection::backoff::Backoff;
-use crate::connection::supervised::SupervisedConnection;
-use crate::consuming::replies::ReplyConsumer;
-use crate::error::closed;
+use crate::buffer_bounds::BufferBounds;
+use crate::common_errors::closed;
+use crate::connection::backoff::ReconnectBackoff;
+use crate::connection::supervised_connection::SupervisedConnection;
+use crate::consuming::reply_consumer::ReplyConsumer;
 
 /// Keeps a channel open for the queue, until the broker refuses the connection for good.
 ///
@@ -33,7 +34,11 @@ pub(super) struct ChannelSupervisor {
     /// Time that the broker has to validate the user id; `None` if messages do not name a user.
     pub(super) verify_user_id: Option<Duration>,
     /// Limit on unconfirmed messages.
-    pub(super) unconfirmed: Bounds,
+    pub(super) unconfirmed: BufferBounds,
+    /// Limit of the wait for a confirm.
+    pub(super) confirm_timeout: Duration,
+    /// Sizes that the broker accepts, as its confirms and refusals show.
+    pub(super) sizes: Arc<SizeLimits>,
 }
 
 /// Closes the queue, unless it is closed, when the task is dropped: its runtime has ended.
@@ -81,7 +86,7 @@ impl ChannelSupervisor {
                 drop(channel);
                 self.connection.check_now();
             }
-            let mut backoff = Backoff::new();
+            let mut backoff = ReconnectBackoff::new();
             let opened = loop {
                 match self.connection.unless_lost(self.open()).await {
                     Ok(channel) => break channel,
@@ -116,8 +121,16 @@ impl ChannelSupervisor {
     pub(super) async fn open(&self) -> Result<Arc<ConfirmChannel>> {
         let room = self.queue.room();
         let (exchange, unconfirmed) = (self.exchange.clone(), self.unconfirmed);
-        let channel =
-            ConfirmChannel::open(&self.connection, exchange, unconfirmed, room.clone()).await?;
+        let (sizes, timeout) = (self.sizes.clone(), self.confirm_timeout);
+        let opening = ConfirmChannel::open(
+            &self.connection,
+            exchange,
+            unconfirmed,
+            timeout,
+            room.clone(),
+            sizes,
+        );
+        let channel = opening.await?;
         if let Some(replies) = &self.direct_replies {
             let reading = replies.consume_direct(channel.channel()).await?;
             let served = Arc::downgrade(&channel);

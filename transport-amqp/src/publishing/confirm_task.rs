@@ -3,24 +3,24 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use lapin::message::BasicReturnMessage;
 use lapin::types::ShortString;
 use lapin::{Channel, Confirmation};
-use polywire_core::{Error, ErrorKind, Result};
 use tokio::sync::{Notify, watch};
 use tokio::task::coop::consume_budget;
 use tokio::time::Instant;
 
+use super::confirm_outcome::NACK_GRACE;
 use super::publish_request::ConfirmWaiter;
-use super::refusal::Refused;
-use super::return_matcher::{Confirm, PublishOutcome, ReturnKey, ReturnMatcher, Verdict};
-use super::submitted_queue::{SubmittedQueue, UnconfirmedPublish};
+use super::refused_message::Refused;
+use super::return_matcher::{Confirm, ReturnKey, ReturnMatcher, Verdict};
+use super::size_limits::SizeLimits;
 use super::unconfirmed_limit::UnconfirmedLimit;
-use crate::error::unroutable;
+use super::unconfirmed_queue::{UnconfirmedPublish, UnconfirmedQueue};
 
-/// The task that reads the confirms of a channel and resolves the waiting senders.
+/// The task that reads the confirms of a channel and resolves the waiting senders, on a connection
+/// of the program: no filter reads the confirms there.
 ///
 /// Each confirmation is polled to its end, even if its sender no longer waits: the engine keeps a
 /// dropped one until the connection closes.
@@ -38,10 +38,12 @@ pub(super) struct ConfirmTask {
     /// Exchange of all messages, for errors.
     exchange: ShortString,
     /// Source of written messages and of wake-ups.
-    submitted: Arc<SubmittedQueue>,
+    submitted: Arc<UnconfirmedQueue>,
     unconfirmed: Arc<UnconfirmedLimit>,
     /// Signal that fewer messages are unconfirmed.
     room: Arc<Notify>,
+    /// Sizes that the broker confirms or refuses.
+    sizes: Arc<SizeLimits>,
     /// Unconfirmed messages in the order of writing, with their wakers. A confirmed message leaves
     /// an empty slot until all earlier ones are confirmed.
     waiting: VecDeque<Option<(UnconfirmedPublish, Waker)>>,
@@ -57,9 +59,10 @@ impl ConfirmTask {
     pub(super) fn new(
         channel: Arc<Channel>,
         exchange: ShortString,
-        submitted: Arc<SubmittedQueue>,
+        submitted: Arc<UnconfirmedQueue>,
         unconfirmed: Arc<UnconfirmedLimit>,
         room: Arc<Notify>,
+        sizes: Arc<SizeLimits>,
     ) -> Self {
         Self {
             _channel: channel,
@@ -68,6 +71,7 @@ impl ConfirmTask {
             submitted,
             unconfirmed,
             room,
+            sizes,
             waiting: VecDeque::new(),
             first: 0,
             waiting_count: 0,
@@ -92,12 +96,15 @@ impl ConfirmTask {
             if batch.iter().any(|confirm| self.ends_channel(&confirm.verdict)) {
                 lost.send_replace(true);
             }
+            let mut is_wanted = false;
             for (waiter, outcome) in self.matcher.next(batch, self.waiting_count) {
-                self.unconfirmed.leave(waiter.size);
-                let outcome = result(outcome, &waiter.routing_key);
+                is_wanted |= self.unconfirmed.leave(waiter.size);
+                let outcome = outcome.result(&waiter.routing_key);
                 waiter.resolve(outcome);
             }
-            self.room.notify_one();
+            if is_wanted {
+                self.room.notify_one();
+            }
         }
     }
 
@@ -144,6 +151,11 @@ impl ConfirmTask {
         self.waiting_count -= 1;
         let (exchange, routing_key) = (self.exchange.as_str(), waiter.routing_key.as_str());
         let (verdict, returned) = read(confirmation, &Refused { exchange, routing_key, body_len });
+        match &verdict {
+            Verdict::Acked => self.sizes.note_confirmed(body_len),
+            Verdict::Nacked => {}
+            Verdict::Lost(error) => self.sizes.note_refused(error),
+        }
         Some(Confirm { return_key, verdict, returned: returned.map(key_of), waiter })
     }
 }
@@ -166,22 +178,3 @@ fn key_of(message: BasicReturnMessage) -> ReturnKey {
     let BasicReturnMessage { delivery: message, .. } = message;
     ReturnKey::new(message.routing_key, &message.properties)
 }
-
-/// Converts an outcome to the result of the sender.
-fn result(outcome: PublishOutcome, routing_key: &ShortString) -> Result<()> {
-    match outcome {
-        PublishOutcome::Accepted => Ok(()),
-        PublishOutcome::Returned => Err(unroutable(routing_key.as_str())),
-        PublishOutcome::Rejected => {
-            let error = Error::new(
-                ErrorKind::Rejected,
-                "cannot publish the message: the broker rejected it",
-            );
-            Err(error.with("routing key", routing_key))
-        }
-        PublishOutcome::Unknown(error) => Err(error),
-    }
-}
-
-/// Age from which on a channel is replaced when it rejects messages.
-const NACK_GRACE: Duration = Duration::from_secs(1);

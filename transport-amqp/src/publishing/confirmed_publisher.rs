@@ -7,20 +7,22 @@ use std::task::Poll;
 use std::time::Duration;
 
 use lapin::types::ShortString;
-use polywire_core::transport::Sending;
-use polywire_core::{Deadline, Error, ErrorKind, Result};
+use polywire_core::transport::{GetOnSent, Sending};
+use polywire_core::{Deadline, Result};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::channel_supervisor::ChannelSupervisor;
 use super::confirm_channel::ConfirmChannel;
-use super::publish_queue::{BufferGuard, BufferState, PublishQueue};
-use super::publish_request::{OutcomeReceiver, PublishRequest};
-use super::unproven_size::LargeMessages;
+use super::confirm_outcome::unconfirmed;
+use super::large_messages::LargeMessages;
+use super::outcome_slot::OutcomeReceiver;
+use super::publish_queue::{BufferGuard, BufferState, PublishQueue, Submitted};
+use super::size_limits::SizeLimits;
+use crate::common_errors::closed;
 use crate::config::Config;
-use crate::connection::supervised::SupervisedConnection;
-use crate::consuming::replies::ReplyConsumer;
-use crate::error::{closed, lost_unconfirmed};
+use crate::connection::supervised_connection::SupervisedConnection;
+use crate::consuming::reply_consumer::ReplyConsumer;
 use crate::wire::OutgoingMessage;
 
 /// Publishes messages and waits for their confirms.
@@ -89,6 +91,8 @@ impl ConfirmedPublisher {
             direct_replies,
             verify_user_id: config.sends_user_id().then_some(config.confirm_timeout),
             unconfirmed: config.unconfirmed_max,
+            confirm_timeout: config.confirm_timeout,
+            sizes: Arc::new(SizeLimits::new()),
         }
     }
 
@@ -113,9 +117,11 @@ impl ConfirmedPublisher {
     /// deadline, or for the confirm timeout if it has none; without a connection, at most for the
     /// connect timeout.
     ///
-    /// A message that is larger than 1 MiB and than all confirmed ones is published alone, on
-    /// another channel, so that later messages may overtake it. It waits in a buffer of its own,
-    /// with the same bounds.
+    /// A message that is larger than 1 MiB and than all confirmed ones, or than the limit that the
+    /// broker has named, is published alone, on another channel. So later messages may overtake it.
+    /// It waits in a buffer of its own, with the same bounds. A request with direct replies goes
+    /// over the channel of the others, and is refused at once over a limit that the broker has
+    /// named in the last ten minutes.
     ///
     /// If the future is dropped while the message is buffered, it is not sent. If the future is
     /// dropped later, the message is sent and its outcome discarded.
@@ -124,43 +130,72 @@ impl ConfirmedPublisher {
     ///
     /// Unsent:
     ///
-    /// - [`ErrorKind::Disconnected`]: there was no connection.
-    /// - [`ErrorKind::DeadlineExceeded`]: the broker accepted no messages in time.
-    /// - [`ErrorKind::Unroutable`]: the broker returned the message.
-    /// - [`ErrorKind::TooLarge`]: the header does not fit into a frame.
-    /// - [`ErrorKind::Closed`] or [`ErrorKind::Denied`]: nothing more is published.
+    /// - `ErrorKind::Disconnected`: there was no connection.
+    /// - `ErrorKind::DeadlineExceeded`: the broker accepted no messages in time.
+    /// - `ErrorKind::Unroutable`: the broker returned the message.
+    /// - `ErrorKind::TooLarge`: the header does not fit into a frame, or the broker has refused
+    ///   the size of the body.
+    /// - `ErrorKind::Closed` or `ErrorKind::Denied`: nothing more is published.
     ///
     /// With an unknown outcome:
     ///
-    /// - [`ErrorKind::Disconnected`]: the connection was lost before the confirm.
-    /// - [`ErrorKind::DeadlineExceeded`]: no confirm arrived in time.
-    /// - [`ErrorKind::Rejected`]: a queue rejected the message. Others may have accepted it.
+    /// - `ErrorKind::Disconnected`: the connection was lost before the confirm.
+    /// - `ErrorKind::DeadlineExceeded`: no confirm arrived in time.
+    /// - `ErrorKind::Rejected`: a queue rejected the message. Others may have accepted it.
     pub(crate) fn publish(&self, message: OutgoingMessage) -> Sending<'_> {
-        let Some(queue) = self.large.queue_for(&message) else {
-            return self.publish_in(&self.queue, message);
-        };
-        let size = message.body.len();
-        let sending = self.publish_in(queue, message);
-        Sending::later(async move {
-            let published = sending.await;
-            if published.is_ok() {
-                self.large.prove(size);
-            }
-            published
-        })
+        self.submit(message, false, None)
+    }
+
+    /// Publishes a message like [`publish`](Self::publish), whose sender waits for more than the
+    /// confirm: a success does not wake its task.
+    pub(crate) fn publish_quietly(&self, message: OutgoingMessage) -> Sending<'_> {
+        self.submit(message, true, None)
+    }
+
+    /// Publishes a message like [`publish`](Self::publish). If the message is written at once,
+    /// calls the function of `then` with the outcome, on any thread; the future is ready then.
+    pub(crate) fn publish_then<'a>(
+        &'a self,
+        message: OutgoingMessage,
+        then: GetOnSent<'_>,
+    ) -> Sending<'a> {
+        self.submit(message, false, Some(then))
+    }
+
+    /// Returns whether a message of `bytes`, which is not too large for the channel, would be
+    /// published at once.
+    ///
+    /// The answer may be outdated in the next moment: the message is buffered then.
+    pub(crate) fn is_ready(&self, bytes: usize) -> bool {
+        self.queue.is_ready(bytes)
     }
 
     /// Submits a message to one of the two queues before the returned future is polled.
-    fn publish_in<'a>(&'a self, queue: &'a PublishQueue, message: OutgoingMessage) -> Sending<'a> {
-        let deadline = message.deadline;
-        let (request, outcome) = PublishRequest::new(message);
-        match queue.submit(request) {
-            Ok(guard) => Sending::later(self.outcome(guard, outcome, deadline, Instant::now())),
-            Err(error) => Sending::ready(Err(error)),
+    fn submit<'a>(
+        &'a self,
+        message: OutgoingMessage,
+        is_quiet: bool,
+        then: Option<GetOnSent<'_>>,
+    ) -> Sending<'a> {
+        let queue = match self.large.queue_for(&message) {
+            Ok(queue) => queue.unwrap_or(&self.queue),
+            Err(error) => return Sending::ready(Err(error)),
+        };
+        let (deadline, since) = (message.deadline, Instant::now());
+        match queue.submit(message, is_quiet, then) {
+            Submitted::Taken => Sending::ready(Ok(())),
+            Submitted::Written { outcome, is_limited: true } => Sending::later(outcome),
+            Submitted::Written { outcome, is_limited: false } => {
+                Sending::later(self.confirmed(outcome, since))
+            }
+            Submitted::Buffered { guard, outcome } => {
+                Sending::later(self.outcome(guard, outcome, deadline, since))
+            }
+            Submitted::Refused(error) => Sending::ready(Err(error)),
         }
     }
 
-    /// Fails all buffered and later messages as [`ErrorKind::Closed`]. Messages on their way may
+    /// Fails all buffered and later messages as `ErrorKind::Closed`. Messages on their way may
     /// still be confirmed.
     pub(crate) fn close(&self) {
         self.supervisor.abort();
@@ -168,29 +203,28 @@ impl ConfirmedPublisher {
         self.large.close();
     }
 
-    /// Waits for the outcome of a message that was submitted at `since`.
+    /// Waits for the outcome of a message that was buffered at `since`.
     ///
-    /// The confirm timeout begins when the message is submitted. For a message that was buffered
-    /// until its limit, the timeout begins at that limit.
+    /// If it is buffered until its limit, the confirm timeout begins at that limit.
     async fn outcome(
         &self,
-        guard: Option<BufferGuard<'_>>,
+        guard: BufferGuard<'_>,
         mut outcome: OutcomeReceiver,
         deadline: Option<Deadline>,
-        mut since: Instant,
+        since: Instant,
     ) -> Result<()> {
-        if let Some(guard) = guard {
-            let buffered = self.while_buffered(&guard, &mut outcome, deadline, since).await;
-            if let Some(outcome) = buffered {
-                return outcome;
-            }
-            since = Instant::now();
+        let buffered = self.while_buffered(&guard, &mut outcome, deadline, since).await;
+        match buffered {
+            Some(outcome) => outcome,
+            None => self.confirmed(outcome, Instant::now()).await,
         }
+    }
+
+    /// Waits for the outcome of a message. The confirm timeout begins at `since`.
+    async fn confirmed(&self, outcome: OutcomeReceiver, since: Instant) -> Result<()> {
         let limit = Deadline::since(since, self.confirm_timeout).instant();
-        match before(limit, &mut outcome).await {
-            Some(outcome) => outcome.unwrap_or_else(|_| Err(lost_unconfirmed())),
-            None => Err(unconfirmed().with("seconds", self.confirm_timeout.as_secs())),
-        }
+        let outcome = before(limit, outcome).await;
+        outcome.unwrap_or_else(|| Err(unconfirmed(self.confirm_timeout)))
     }
 
     /// Waits while the message is buffered. Returns `None` once it is published and unconfirmed.
@@ -209,7 +243,7 @@ impl ConfirmedPublisher {
         let end = end.instant();
         for limit in [end.min(connected.instant()), end] {
             if let Some(outcome) = before(limit, &mut *outcome).await {
-                return Some(outcome.unwrap_or_else(|_| Err(lost_unconfirmed())));
+                return Some(outcome);
             }
             match guard.check(limit == end) {
                 BufferState::Buffered => {}
@@ -225,14 +259,6 @@ impl Drop for ConfirmedPublisher {
     fn drop(&mut self) {
         self.supervisor.abort();
     }
-}
-
-/// Returns the error for a message without a confirm, whose outcome is unknown.
-fn unconfirmed() -> Error {
-    Error::new(
-        ErrorKind::DeadlineExceeded,
-        "cannot confirm the message: the broker did not answer in time",
-    )
 }
 
 /// Returns the output of `future`, or `None` from `limit` on.

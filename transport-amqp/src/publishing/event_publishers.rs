@@ -15,11 +15,11 @@ use tokio::time::{Instant, sleep};
 
 use super::confirmed_publisher::ConfirmedPublisher;
 use crate::config::Config;
-use crate::connection::supervised::SupervisedConnection;
-use crate::error::lock;
-use crate::publishing::refusal::is_neighbor;
-use crate::topology::exchange_mark::ExchangeMark;
-use crate::topology::{declare_exchange, lost_exchange};
+use crate::connection::supervised_connection::SupervisedConnection;
+use crate::lock::lock;
+use crate::publishing::refused_message::is_neighbor;
+use crate::topology::exchange_deletion_mark::ExchangeDeletionMark;
+use crate::topology::{declare_exchange, lost_exchange_notice};
 use crate::wire::OutgoingMessage;
 
 /// The open publishers of events.
@@ -149,7 +149,7 @@ impl EventPublisher {
     /// Restores an exchange that is missing.
     ///
     /// Bindings are deleted with their exchange. An exchange without bindings would accept events
-    /// that nobody receives. So the subscribers are given the time in which they notice: each of
+    /// that no subscriber receives. So the subscribers get the time in which they notice: each of
     /// them declares the exchange together with its bindings. If none does, there is none.
     ///
     /// Events that waited for an attempt share its failure. Otherwise each would wait for the
@@ -191,7 +191,7 @@ impl EventPublisher {
         }
         // All subscribers have the notice, and one of them was first. The others bind meanwhile.
         sleep(SETTLE_TIME).await;
-        if !ExchangeMark::new(self.exchange.clone()).is_set(&self.connection).await? {
+        if !ExchangeDeletionMark::new(self.exchange.clone()).is_set(&self.connection).await? {
             tracing::error!(
                 exchange = %self.exchange,
                 "the exchange was missing, and no subscriber has bound its queue again: events do not reach the queues of the channel until a subscriber is opened"
@@ -203,10 +203,16 @@ impl EventPublisher {
     /// Notifies the subscribers of all programs that the exchange is missing. Returns whether a
     /// queue has taken the notice.
     async fn tell(&self) -> bool {
-        lost_exchange::tell(&self.publishing, &self.exchange, 0).await.unwrap_or_else(|error| {
-            tracing::debug!(?error, exchange = %self.exchange, "cannot tell of a lost exchange");
-            false
-        })
+        lost_exchange_notice::tell(&self.publishing, &self.exchange, 0).await.unwrap_or_else(
+            |error| {
+                tracing::debug!(
+                    ?error,
+                    exchange = %self.exchange,
+                    "cannot send the notice of a lost exchange"
+                );
+                false
+            },
+        )
     }
 }
 

@@ -2,14 +2,17 @@
 
 use std::sync::{Arc, Mutex};
 
-use polywire_core::{Error, ErrorKind, Result};
+use polywire_core::transport::GetOnSent;
+use polywire_core::{Error, ErrorKind};
 use tokio::sync::Notify;
 
-use super::buffer::{BufferSlot, PublishBuffer};
 use super::confirm_channel::{ConfirmChannel, Readiness};
+use super::outcome_slot::{OutcomeReceiver, OutcomeSender, outcome_slot};
+use super::publish_buffer::{BufferSlot, PublishBuffer};
 use super::publish_request::PublishRequest;
-use crate::buffer_bounds::Bounds;
-use crate::error::lock;
+use crate::buffer_bounds::BufferBounds;
+use crate::lock::lock;
+use crate::wire::OutgoingMessage;
 
 /// The channel to publish on, and the buffer for the times without one.
 ///
@@ -36,7 +39,7 @@ struct State {
 
 impl PublishQueue {
     /// Creates a queue without a channel.
-    pub(super) fn new(bounds: Bounds) -> Self {
+    pub(super) fn new(bounds: BufferBounds) -> Self {
         let state = State { channel: None, buffer: PublishBuffer::new(bounds), closed: None };
         Self { state: Mutex::new(state), room: Arc::default() }
     }
@@ -46,27 +49,48 @@ impl PublishQueue {
         &self.room
     }
 
-    /// Publishes a message, or buffers it. Returns a guard if it is buffered.
+    /// Publishes a message, or buffers it.
     ///
     /// A message is published at once only if no other message is buffered and the channel accepts
-    /// it.
+    /// it. Fails with the error of [`close`](Self::close) after that was called.
     ///
-    /// # Errors
-    ///
-    /// The error of [`close`](Self::close) after that was called.
-    pub(super) fn submit(&self, request: PublishRequest) -> Result<Option<BufferGuard<'_>>> {
+    /// A message that is published at once, on a channel that limits the wait for the confirm, has
+    /// its outcome reported to the function of `then`. Otherwise `then` is not called.
+    pub(super) fn submit<'a>(
+        &'a self,
+        message: OutgoingMessage,
+        is_quiet: bool,
+        then: Option<GetOnSent<'_>>,
+    ) -> Submitted<'a> {
+        let size = PublishRequest::size_of(&message);
         let mut state = lock(&self.state);
         if let Some(error) = &state.closed {
-            return Err(error.clone());
+            return Submitted::Refused(error.clone());
         }
         if state.buffer.is_empty()
-            && let Some(channel) = state.ready_channel(request.size())
+            && let Some(channel) = state.ready_channel(size)
         {
-            channel.publish(request);
-            return Ok(None);
+            let is_limited = channel.limits_confirms();
+            if let Some(then) = then.filter(|_| is_limited) {
+                let outcome = OutcomeSender::function(then());
+                channel.publish(PublishRequest::new(message, size, outcome));
+                return Submitted::Taken;
+            }
+            let (sender, outcome) = outcome_slot(is_quiet);
+            channel.publish(PublishRequest::new(message, size, sender));
+            return Submitted::Written { outcome, is_limited };
         }
-        let slot = state.buffer.push(request);
-        Ok(Some(BufferGuard { queue: self, slot }))
+        let (sender, outcome) = outcome_slot(is_quiet);
+        let slot = state.buffer.push(PublishRequest::new(message, size, sender));
+        Submitted::Buffered { guard: BufferGuard { queue: self, slot }, outcome }
+    }
+
+    /// Returns whether a message of `bytes` would be published at once.
+    ///
+    /// The answer may be outdated in the next moment.
+    pub(super) fn is_ready(&self, bytes: usize) -> bool {
+        let state = lock(&self.state);
+        state.closed.is_none() && state.buffer.is_empty() && state.ready_channel(bytes).is_some()
     }
 
     /// Publishes buffered messages, as far as the channel accepts them.
@@ -144,6 +168,18 @@ impl State {
         );
         error.with("because", because).unsent()
     }
+}
+
+/// The state of a message after [`PublishQueue::submit`].
+pub(super) enum Submitted<'a> {
+    /// The message was written, and its outcome goes to the function of the sender.
+    Taken,
+    /// The message was written. If the wait `is_limited`, the outcome arrives in time.
+    Written { outcome: OutcomeReceiver, is_limited: bool },
+    /// The message waits to be written.
+    Buffered { guard: BufferGuard<'a>, outcome: OutcomeReceiver },
+    /// Nothing more is published.
+    Refused(Error),
 }
 
 /// A sender's guard for a buffered message.

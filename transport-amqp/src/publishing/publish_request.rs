@@ -2,8 +2,8 @@
 
 use lapin::types::ShortString;
 use polywire_core::{Deadline, Error, Result};
-use tokio::sync::oneshot;
 
+use super::outcome_slot::OutcomeSender;
 use crate::wire::OutgoingMessage;
 
 /// A message to publish, with the sender that waits for its outcome.
@@ -21,22 +21,21 @@ pub(super) struct ConfirmWaiter {
     pub(super) routing_key: ShortString,
     /// Bytes that the message counts for: its body, and its header without the stamped properties.
     pub(super) size: usize,
-    /// Dropped without an outcome if the channel's task ends first.
-    outcome: oneshot::Sender<Result<()>>,
+    /// Dropped without an outcome if the channel's task ends first. `None` once the sender has
+    /// waited for too long.
+    outcome: Option<OutcomeSender>,
 }
 
-/// The sender's end of a [`ConfirmWaiter`].
-///
-/// It fails without an outcome if the channel is dropped before the message is confirmed.
-pub(super) type OutcomeReceiver = oneshot::Receiver<Result<()>>;
-
 impl PublishRequest {
-    /// Creates a request, and the receiver of its outcome.
-    pub(super) fn new(message: OutgoingMessage) -> (Self, OutcomeReceiver) {
-        let (outcome, receiver) = oneshot::channel();
-        let size = message.header_len() + message.body.len();
-        let waiter = ConfirmWaiter { routing_key: message.routing_key.clone(), size, outcome };
-        (Self { message, waiter }, receiver)
+    /// Creates a request of [`size_of`](Self::size_of) bytes, whose outcome goes to `outcome`.
+    pub(super) fn new(message: OutgoingMessage, size: usize, outcome: OutcomeSender) -> Self {
+        let (routing_key, outcome) = (message.routing_key.clone(), Some(outcome));
+        Self { message, waiter: ConfirmWaiter { routing_key, size, outcome } }
+    }
+
+    /// Returns the bytes that a message counts for.
+    pub(super) fn size_of(message: &OutgoingMessage) -> usize {
+        message.header_len() + message.body.len()
     }
 
     /// Returns the bytes that the message counts for.
@@ -58,6 +57,13 @@ impl PublishRequest {
 impl ConfirmWaiter {
     /// Reports the outcome to the sender. A sender that no longer waits does not receive it.
     pub(super) fn resolve(self, outcome: Result<()>) {
-        let _ = self.outcome.send(outcome);
+        if let Some(sender) = self.outcome {
+            sender.send(outcome);
+        }
+    }
+
+    /// Takes the sender out, which waits no longer; `None` after the first call.
+    pub(super) fn give_up(&mut self) -> Option<OutcomeSender> {
+        self.outcome.take()
     }
 }

@@ -15,15 +15,16 @@ use lapin::types::ShortString;
 use polywire_core::Error;
 use rustc_hash::FxHashMap;
 
+use super::confirm_outcome::PublishOutcome;
 use crate::wire::OutgoingMessage;
 
 /// The key that distinguishes a mandatory message from the others of its channel.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ReturnKey {
-    routing_key: ShortString,
+    pub(super) routing_key: ShortString,
     /// Correlation id of a request, and else the message id, which stamping sets on every mandatory
     /// message.
-    id: ShortString,
+    pub(super) id: ShortString,
 }
 
 impl ReturnKey {
@@ -32,14 +33,19 @@ impl ReturnKey {
     /// Two messages have the same key only if another program gave both the same id, and both go to
     /// the same queue. Then the one stands for the other.
     pub(super) fn of(message: &OutgoingMessage) -> Option<Self> {
-        let id = id_in(&message.properties).filter(|_| message.mandatory)?;
-        Some(Self { routing_key: message.routing_key.clone(), id })
+        Some(Self { routing_key: message.routing_key.clone(), id: return_id(message)? })
     }
 
     /// Returns the key of a returned message.
     pub(super) fn new(routing_key: ShortString, properties: &BasicProperties) -> Self {
         Self { routing_key, id: id_in(properties).unwrap_or_default() }
     }
+}
+
+/// Returns the id of a stamped message by which a return is recognized, if the broker may return
+/// the message.
+pub(super) fn return_id(message: &OutgoingMessage) -> Option<ShortString> {
+    id_in(&message.properties).filter(|_| message.mandatory)
 }
 
 /// Returns the id that distinguishes a message. Callers may give several calls one message id.
@@ -71,19 +77,6 @@ pub(super) enum Verdict {
     Nacked,
     /// The channel is lost, with all its unconfirmed messages.
     Lost(Error),
-}
-
-/// The outcome of a published message.
-#[derive(Clone, Debug)]
-pub(super) enum PublishOutcome {
-    /// The broker routed the message to its queues, or to none if that is allowed.
-    Accepted,
-    /// No queue took the mandatory message.
-    Returned,
-    /// A queue rejected the message.
-    Rejected,
-    /// The channel was lost before the outcome was certain.
-    Unknown(Error),
 }
 
 /// Matches returned messages to the confirms of a channel.

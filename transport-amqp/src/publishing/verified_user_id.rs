@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use crate::connection::supervised::SupervisedConnection;
-use crate::error::{channel_error, failed};
+use crate::connection::supervised_connection::SupervisedConnection;
+use crate::engine_error::{channel_error, failed};
 
 /// The user id of a connection, once the broker has validated it.
 ///
@@ -97,7 +97,7 @@ async fn validated_name(
     session: &SupervisedConnection,
     limit: Duration,
 ) -> Result<Option<ShortString>> {
-    let (channel, connection) = session.channel_with_status().await?;
+    let (channel, connection, _) = session.channel_with_status().await?;
     let Ok(name) = ShortString::try_new(connection.username()) else { return Ok(None) };
     let mut publishing = pin!(publish_as(&channel, name.clone()));
     let answer = loop {

@@ -7,17 +7,17 @@ use polywire_core::transport::{FilterControl, async_trait};
 use polywire_core::{Error, ErrorKind, Filter, Result};
 use tokio::time::timeout;
 
-use super::event_source::EventSource;
+use super::event_queue::EventQueue;
 use crate::connection::backoff::{PAUSE_MIN, pause};
-use crate::shared::Shared;
+use crate::shared::AmqpShared;
 
 /// Filters of an open subscriber, as bindings at the broker.
 ///
 /// The value keeps the transport alive, but not the subscriber: changes fail as closed after the
 /// subscriber has stopped.
 pub(super) struct Bindings {
-    pub(super) shared: Arc<Shared>,
-    pub(super) source: Arc<EventSource>,
+    pub(super) shared: Arc<AmqpShared>,
+    pub(super) event_queue: Arc<EventQueue>,
 }
 
 /// A change to the filters of a subscriber.
@@ -36,7 +36,8 @@ impl FilterControl for Bindings {
     }
 
     /// Removes the binding, in a group for all members. The members note that in a
-    /// [mark](crate::topology::removal_mark::RemovalMark), so that no check adds the binding again.
+    /// [mark](crate::topology::filter_removal_mark::FilterRemovalMark), so that no check adds the
+    /// binding again.
     async fn remove(&self, filter: Filter) -> Result<()> {
         self.change(FilterChange::Remove, filter).await
     }
@@ -49,23 +50,38 @@ impl Bindings {
     /// # Errors
     ///
     /// [`ErrorKind::Disconnected`] after the connect timeout, [`ErrorKind::Closed`] on a closed
-    /// subscriber or transport, and the broker's refusal.
+    /// subscriber or transport, and the broker's refusal. A queue or an exchange that is missing is
+    /// waited for; after the connect timeout, that refusal is the error.
     async fn change(&self, change: FilterChange, filter: Filter) -> Result<()> {
         let limit = self.shared.config.connect_timeout;
-        timeout(limit, self.apply_with_retries(change, &filter)).await.unwrap_or_else(|_| {
-            let error = Error::new(
-                ErrorKind::Disconnected,
-                "cannot change the filters: the broker did not answer within the connect timeout",
-            );
-            Err(error.with("filter", &filter))
+        let mut latest = None;
+        let changing = self.apply_with_retries(change, &filter, &mut latest);
+        if let Ok(changed) = timeout(limit, changing).await {
+            return changed;
+        }
+        if let Some(refusal) = latest.take_if(|error| error.kind() == ErrorKind::Config) {
+            return Err(refusal);
+        }
+        let text =
+            "cannot change the filters: the broker did not answer within the connect timeout";
+        let error = Error::new(ErrorKind::Disconnected, text).with("filter", &filter);
+        Err(match latest {
+            Some(cause) => error.with_source(cause),
+            None => error,
         })
     }
 
-    /// Applies a change, and retries while the connection is lost or the queue is missing.
-    async fn apply_with_retries(&self, change: FilterChange, filter: &Filter) -> Result<()> {
+    /// Applies a change, and retries while the connection is lost or the queue is missing. `latest`
+    /// is the error of the latest attempt.
+    async fn apply_with_retries(
+        &self,
+        change: FilterChange,
+        filter: &Filter,
+        latest: &mut Option<Error>,
+    ) -> Result<()> {
         loop {
             self.shared.tasks.check_open()?;
-            if self.source.is_closed.load(Ordering::Acquire) {
+            if self.event_queue.is_closed.load(Ordering::Acquire) {
                 let error = Error::new(
                     ErrorKind::Closed,
                     "cannot change the filters: the subscriber is closed",
@@ -78,6 +94,7 @@ impl Bindings {
                     if matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Config) =>
                 {
                     tracing::debug!(?error, "cannot change the filters yet");
+                    *latest = Some(error);
                 }
                 outcome => return outcome,
             }
@@ -89,11 +106,11 @@ impl Bindings {
     ///
     /// The list is locked until the broker has answered, so that changes take effect in order.
     async fn apply(&self, change: FilterChange, filter: &Filter) -> Result<()> {
-        let mut filters = self.source.filters.lock().await;
+        let mut filters = self.event_queue.filters.lock().await;
         let connection = &self.shared.consuming_connection;
         match change {
             FilterChange::Add => {
-                self.source.add_binding(&connection.channel().await?, filter).await?;
+                self.event_queue.add_binding(&connection.channel().await?, filter).await?;
                 if !filters.contains(filter) {
                     filters.push(filter.clone());
                 }
@@ -103,8 +120,8 @@ impl Bindings {
                 // Removed from the list first: if the broker cannot be reached now, the filter is
                 // not bound to the next queue either.
                 filters.retain(|other| other != filter);
-                self.source.note_removal(connection).await?;
-                self.source.remove_binding(&connection.channel().await?, filter).await
+                self.event_queue.note_removal(connection).await?;
+                self.event_queue.remove_binding(&connection.channel().await?, filter).await
             }
         }
     }

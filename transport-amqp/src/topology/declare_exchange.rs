@@ -5,8 +5,8 @@ use lapin::options::ExchangeDeclareOptions;
 use lapin::types::{FieldTable, ShortString};
 use polywire_core::{ErrorKind, Result};
 
-use crate::connection::supervised::SupervisedConnection;
-use crate::error::failed;
+use crate::connection::supervised_connection::SupervisedConnection;
+use crate::engine_error::failed;
 use crate::wire::native;
 
 /// Declares the durable topic exchange of a channel. An exchange that exists with the same

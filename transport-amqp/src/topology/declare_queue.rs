@@ -2,12 +2,12 @@
 
 use polywire_core::{ErrorKind, Result};
 
-use crate::connection::supervised::SupervisedConnection;
-use crate::topology::queue::QueueSpec;
+use crate::connection::supervised_connection::SupervisedConnection;
+use crate::topology::queue_spec::QueueSpec;
 
 /// Declares a queue on a channel of its own. For a user that may not declare the queue, the queue
-/// has to exist, with any arguments. A queue that [may differ](QueueSpec::may_differ) is used as it
-/// is, with a line in the log.
+/// has to exist, with any arguments. A queue that [may differ](QueueSpec::difference_log) is used
+/// as it is, with a line in the log.
 ///
 /// # Errors
 ///
@@ -28,10 +28,17 @@ pub(crate) async fn declare(connection: &SupervisedConnection, queue: &QueueSpec
                 found => found.map(drop),
             }
         }
-        Err(differs) if queue.may_differ && differs.detail("argument").is_some() => {
-            tracing::warn!(error = ?differs, queue = %queue.name, "the queue has other options than asked for; using it as it is");
+        Err(differs) if queue.difference_log.is_some() && differs.detail("argument").is_some() => {
+            if let Some(log) = &queue.difference_log {
+                log.differs(&queue.name, &differs);
+            }
             Ok(())
         }
-        declared => declared,
+        declared => {
+            if let (Ok(()), Some(log)) = (&declared, &queue.difference_log) {
+                log.agrees();
+            }
+            declared
+        }
     }
 }

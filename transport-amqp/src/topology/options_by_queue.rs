@@ -8,9 +8,9 @@ use lapin::types::ShortString;
 use polywire_core::{Error, ErrorKind, Result};
 use rustc_hash::FxHashMap;
 
-use crate::error::lock;
-use crate::topology::queue::QueueSpec;
+use crate::lock::lock;
 use crate::topology::queue_options::QueueOptions;
+use crate::topology::queue_spec::QueueSpec;
 use crate::wire::native;
 
 /// Options of the service, job and group queues: a default, and exceptions by name.
@@ -51,7 +51,7 @@ impl QueueSettings {
         }
         self.default.validate()?;
         if let Some(name) = &self.default.name {
-            let text = "invalid queue option named: it names one queue, and not all of them";
+            let text = "cannot use the queue option named: it names one queue, and not all of them";
             let error = Error::new(ErrorKind::Config, text).with("setting", "named");
             return Err(error.with("value", name).unsent());
         }

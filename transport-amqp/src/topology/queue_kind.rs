@@ -64,7 +64,7 @@ impl FromStr for QueueKind {
             _ => {
                 let error = Error::new(
                     ErrorKind::Config,
-                    "invalid queue kind: expected `classic` or `quorum`",
+                    "cannot read the queue kind: expected `classic` or `quorum`",
                 );
                 Err(error.with("value", text))
             }

@@ -144,7 +144,7 @@ impl QueueOptions {
     /// priority counts as `highest`. Each level costs the broker memory, and a few suffice. The
     /// default is none.
     ///
-    /// A quorum queue has its own levels, whatever `highest` says, and has none before RabbitMQ
+    /// A quorum queue has its own levels, independent of `highest`, and has none before RabbitMQ
     /// 4.0: opening an endpoint handle then fails with [`ErrorKind::Config`]. RabbitMQ 4.0 to 4.2
     /// know two levels, 0 to 4 and above, and deliver two urgent messages for each other one.
     /// From 4.3 on there are 32 levels, and a higher one goes first. Jobs and requests without a
@@ -266,6 +266,17 @@ impl QueueOptions {
         Self { delivery_limit: None, ..unlimited }.without_delivery_limit()
     }
 
+    /// Returns whether the options are a name and a kind at most.
+    pub(super) fn has_no_limits(&self) -> bool {
+        *self == Self { name: self.name.clone(), kind: self.kind, ..Self::new() }
+    }
+
+    /// Returns the options of the queue of batches for a queue with these options.
+    pub(super) fn for_batches(&self) -> Self {
+        let options = Self::new().kind(self.queue_kind()).expires(BATCHES_EXPIRE);
+        options.without_delivery_limit()
+    }
+
     /// Lifts the delivery limit, including the broker's default.
     fn without_delivery_limit(self) -> Self {
         match self.queue_kind() {
@@ -280,3 +291,7 @@ impl QueueOptions {
         Self { expires: self.expires.or(Some(unused)), ..self }
     }
 }
+
+/// Expiry of a queue of batches without a consumer. Calls that may wait for more than four minutes
+/// join no batch.
+const BATCHES_EXPIRE: Duration = Duration::from_mins(5);

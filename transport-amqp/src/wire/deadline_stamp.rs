@@ -8,6 +8,8 @@ use lapin::types::{AMQPValue, ShortString};
 use polywire_core::Deadline;
 use polywire_core::message::SentAt;
 
+use super::digits::{decimal, push_decimal, push_hexadecimal};
+
 /// Header with the milliseconds that remain until the deadline of a request which the broker must
 /// not remove: one that waits in a retry queue, or is kept after its deadline.
 pub(crate) const REMAINING: &str = "polywire.left";
@@ -15,6 +17,9 @@ pub(crate) const REMAINING: &str = "polywire.left";
 pub(crate) const KEEP_EXPIRED: &str = "polywire.keep.expired";
 /// Header with the moment at which the remaining time was written: a [`SentAt`] as text.
 const SENT: &str = "polywire.sent";
+
+/// Bytes of a stamp.
+const SENT_MAX: usize = 16 + 1 + 20;
 
 /// The fields of a header table.
 type Fields = BTreeMap<ShortString, AMQPValue>;
@@ -31,7 +36,7 @@ pub(super) fn stamp(
     let headers = properties.headers().as_ref();
     let mut headers = headers.map(|table| table.inner().clone()).unwrap_or_default();
     write_sent(&mut headers, SentAt::now());
-    let remaining = deadline.remaining_ms().to_string();
+    let remaining = decimal(deadline.remaining_ms());
     if keep_expired {
         headers.insert(REMAINING.into(), AMQPValue::LongString(remaining.into()));
     } else if let Ok(remaining) = ShortString::try_new(remaining) {
@@ -74,7 +79,12 @@ pub(super) fn remove(headers: &mut Fields) {
 }
 
 fn write_sent(headers: &mut Fields, sent: SentAt) {
-    headers.insert(SENT.into(), AMQPValue::LongString(sent.to_string().into()));
+    // As `SentAt` writes itself.
+    let mut text = String::with_capacity(SENT_MAX);
+    push_hexadecimal(&mut text, sent.clock);
+    text.push('-');
+    push_decimal(&mut text, sent.ms);
+    headers.insert(SENT.into(), AMQPValue::LongString(text.into()));
 }
 
 #[cfg(test)]
@@ -92,6 +102,8 @@ mod tests {
         for properties in [&removed, &kept] {
             let sent = sent_at(properties).unwrap();
             assert!(sent.clock == before.clock && sent.ms >= before.ms, "{sent}");
+            let text = properties.headers().as_ref().unwrap().inner().get(SENT).unwrap();
+            assert_eq!(*text, AMQPValue::LongString(sent.to_string().into()));
         }
         assert!(removed.expiration().is_some() && kept.expiration().is_none());
         assert!(kept.headers().as_ref().unwrap().inner().contains_key(REMAINING));

@@ -37,28 +37,36 @@
 //! - `polywire.malformed` stays: it holds the cause for which a delivery cannot be decoded, if its
 //!   properties were rewritten on arrival.
 //! - The headers of `history_headers.rs` hold errors and dead-letter records, those of
-//!   `declined_by.rs` the servers that declined a request.
+//!   `declined_by_headers.rs` the servers that declined a request.
 //!
 //! A message with a deadline has the header `polywire.sent`, the moment at which the remaining time
 //! was written. A message that the broker must not remove has the remaining time in
 //! `polywire.left`, in place of `expiration`. `polywire.keep.expired` marks a message that is kept
 //! after its deadline.
 
+mod batch;
+mod batch_entry;
 mod begin_permission;
 mod canary;
-mod declined_by;
+mod declined_by_headers;
 mod decode;
+mod delivery_span;
 mod encode;
 mod headers;
 mod history_headers;
 mod properties;
-mod queue_names;
+mod queue_and_exchange_names;
 mod reply_address;
 mod short_string;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::batch::{
+    BATCH_MAX, BatchWriter, CallBatch, ENTRIES_MAX, ENTRY_MAX, announce, announced, decode_replies,
+    mark_redelivered,
+};
+pub(crate) use self::batch_entry::entry_len;
 pub(crate) use self::begin_permission::{
     can_be_asked, decode_answer, decode_question, encode_answer, encode_check, encode_question,
     is_check,
@@ -70,14 +78,15 @@ pub(crate) use self::decode::{
     attempt, counted_attempt, crashes, decode_cancel, decode_dead_letter, decode_declines,
     decode_event, decode_job, decode_reply, decode_request, is_counted,
 };
+pub(crate) use self::delivery_span::delivery_span;
 pub(crate) use self::encode::{
     encode_cancel, encode_event, encode_job, encode_redriven, encode_reply, encode_republished,
     encode_request,
 };
 pub(crate) use self::headers::MALFORMED;
-pub(crate) use self::queue_names::{
-    CANCEL_EXCHANGE, LOST_EXCHANGE, NOTICE_EXCHANGE, cancel_key, dead_letter_queue, event_exchange,
-    group_queue, is_own, job_queue, mark_of_exchange, named_reply_queue, own_name, removal_mark,
-    reply_queue, request_queue, retry_queue, subscriber_queue, suspects_queue,
+pub(crate) use self::queue_and_exchange_names::{
+    CANCEL_EXCHANGE, LOST_EXCHANGE, NOTICE_EXCHANGE, batches_queue, cancel_key, dead_letter_queue,
+    event_exchange, group_queue, is_own, job_queue, mark_of_exchange, named_reply_queue, own_name,
+    removal_mark, reply_queue, request_queue, retry_queue, subscriber_queue, suspects_queue,
 };
-pub(crate) use self::reply_address::reply_address;
+pub(crate) use self::reply_address::{reply_address, requester_part, split_reply_address};

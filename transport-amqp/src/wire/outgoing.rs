@@ -6,6 +6,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use polywire_core::Deadline;
 
 use super::deadline_stamp;
+use super::digits::push_decimal;
 
 /// An AMQP message to publish: target, flags, properties and body.
 ///
@@ -93,7 +94,7 @@ impl OutgoingMessage {
         }
         if self.mandatory
             && properties.message_id().is_none()
-            && let Ok(id) = ShortString::try_new(format!("line-{}", next_number()))
+            && let Ok(id) = ShortString::try_new(line_id(next_number()))
         {
             properties = properties.with_message_id(id);
         }
@@ -122,6 +123,14 @@ impl OutgoingMessage {
         let headers = properties.headers().iter().map(table_len);
         HEADER_FIXED + texts.chain(headers).sum::<usize>()
     }
+}
+
+/// Returns `line-NUMBER`.
+fn line_id(number: u64) -> String {
+    let mut id = String::with_capacity("line-".len() + 20);
+    id.push_str("line-");
+    push_decimal(&mut id, number);
+    id
 }
 
 /// The 8 bytes of the frame itself, the 14 of every content header, the delivery mode, the

@@ -12,13 +12,14 @@ use polywire_core::{Address, Router, Server, at_most_once};
 use tokio::sync::Semaphore;
 
 use crate::context::{PATIENCE, restored, through_proxy, until};
-use crate::endpoints::client;
+use crate::endpoints::{builder, client};
 use crate::engine::{channel, publish};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
         broker caller_with_direct_replies_is_not_asked_and_gets_its_reply,
         broker request_of_a_caller_that_is_gone_does_not_begin,
+        broker request_of_an_earlier_process_of_a_client_does_not_begin,
         broker permitted_call_of_a_caller_that_reconnects_is_answered,
     ]
 }
@@ -64,6 +65,27 @@ async fn request_of_a_caller_that_is_gone_does_not_begin(url: String) {
     publish(&channel(&url).await, "polywire.once.gone", request).await;
     until(|| server.stats().refused == 1 || server.stats().answered == 1).await;
     assert_eq!((server.stats().refused, gate.available_permits()), (1, 1));
+}
+
+/// The next process of the client has the reply queue, and denies at once.
+async fn request_of_an_earlier_process_of_a_client_does_not_begin(url: String) {
+    let amqp = Amqp::connect(&url).await.unwrap();
+    let gate = Arc::new(Semaphore::new(1));
+    let server = serve_once(&amqp, "once.earlier", &gate).await;
+    let calling = builder(&url).client_name("restarted").build().await.unwrap();
+    let client = client(&calling, "once.earlier").await;
+    let request = BasicProperties::default()
+        .with_type("wait".into())
+        .with_content_type("application/msgpack".into())
+        .with_correlation_id("0-1".into())
+        .with_reply_to("polywire.reply.ask..restarted".into());
+    let start = Instant::now();
+    publish(&channel(&url).await, "polywire.once.earlier", request).await;
+    until(|| server.stats().refused == 1 || server.stats().answered == 1).await;
+    assert_eq!((server.stats().refused, gate.available_permits()), (1, 1));
+    // A question without an answer ends after 10 seconds.
+    assert!(start.elapsed() < Duration::from_secs(8), "after {:?}", start.elapsed());
+    assert_eq!(client.call::<u32>("wait", &2).await.unwrap(), 2);
 }
 
 async fn permitted_call_of_a_caller_that_reconnects_is_answered(url: String) {

@@ -10,6 +10,7 @@ use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use libtest_mimic::Trial;
 use polywire_amqp::Amqp;
+use polywire_core::message::SentAt;
 use polywire_core::{CallError, ErrorKind, Reply, Server, service_fn};
 use polywire_rabbitmq_node::Node;
 use tokio::sync::Semaphore;
@@ -24,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         broker unroutable_calls_fail_and_no_others,
         broker returned_reply_fails_no_own_call,
         broker requests_are_persistent_and_expire,
+        broker clock_that_one_server_knows_is_known_to_all_of_the_transport,
         broker mismatched_request_queue_is_named,
         broker deleted_request_queue_is_declared_again,
         broker deleted_reply_queue_fails_its_calls_at_once,
@@ -115,6 +117,34 @@ async fn requests_are_persistent_and_expire(url: String) {
     let headers = properties.headers().as_ref().unwrap();
     assert_eq!(headers.inner().get("größe"), Some(&AMQPValue::LongString("目".into())));
     drop(call);
+}
+
+/// A client on another machine calls one service, and then another one, whose queue holds its
+/// request for longer than that may wait.
+async fn clock_that_one_server_knows_is_known_to_all_of_the_transport(url: String) {
+    let (amqp, channel) = (Amqp::connect(&url).await.unwrap(), channel(&url).await);
+    let first = serve(&amqp, "clock.first").await;
+    let second = serve(&amqp, "clock.second").await;
+    let _answers = consume(&channel, "clock.answers").await;
+    let now = SentAt::now();
+    let request = |waited: u64| {
+        // The first half of the number stands for the machine.
+        let sent = SentAt { clock: now.clock ^ (1 << 40), ms: now.ms - waited };
+        let mut headers = FieldTable::default();
+        headers.insert("polywire.sent".into(), AMQPValue::LongString(sent.to_string().into()));
+        BasicProperties::default()
+            .with_type("double".into())
+            .with_content_type("application/msgpack".into())
+            .with_correlation_id("x".into())
+            .with_reply_to("clock.answers".into())
+            .with_expiration("60000".into())
+            .with_headers(headers)
+    };
+    publish(&channel, "polywire.clock.first", request(0)).await;
+    until(|| first.stats().answered == 1).await;
+    publish(&channel, "polywire.clock.second", request(90_000)).await;
+    until(|| second.stats().expired + second.stats().answered == 1).await;
+    assert_eq!(second.stats().expired, 1);
 }
 
 async fn mismatched_request_queue_is_named(url: String) {

@@ -74,7 +74,8 @@ async fn cancels_arrive_again_after_a_restart_of_the_broker() {
             let mut call = request.start::<u32>(&1_u32).unwrap();
             call.sent().await;
             drop(call);
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            let cancelled = until(|| server.stats().cancelled > 0);
+            let _ = timeout(Duration::from_millis(100), cancelled).await;
         }
     };
     timeout(2 * PATIENCE, cancelling).await.expect("a cancel arrives in the end");

@@ -135,7 +135,7 @@ async fn certificates_are_verified() {
     let strict_url = format!("amqps://guest:guest@localhost:{strict_port}?cacertfile={at}/ca.pem");
     let error = Amqp::connect(&strict_url).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Disconnected, "{error:?}");
-    let with_ours = format!("{strict_url}&certfile={at}/server.pem&keyfile={at}/server.key");
+    let with_ours = format!("{strict_url}&certfile={at}/server.pem&keyfile=file:{at}/server.key");
     Amqp::connect(&with_ours).await.unwrap().close().await.unwrap();
     drop(strict);
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use polywire_amqp::{Amqp, AmqpBuilder, ConnectionChange, ConnectionEvents, ConnectionRole};
-use polywire_conformance::Proxy;
+use polywire_conformance::FaultProxy;
 use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
 
@@ -49,9 +49,9 @@ pub(crate) fn clear_alarm(node: &Node) {
 }
 
 /// Returns a proxy before the broker, and a builder that connects through it.
-pub(crate) async fn through_proxy(url: &str) -> (Proxy, AmqpBuilder) {
+pub(crate) async fn through_proxy(url: &str) -> (FaultProxy, AmqpBuilder) {
     let (before, port) = url.trim_end_matches("/%2f").rsplit_once(':').unwrap();
-    let proxy = Proxy::start(format!("127.0.0.1:{port}")).await.unwrap();
+    let proxy = FaultProxy::start(format!("127.0.0.1:{port}")).await.unwrap();
     let url = format!("{}@{}", before.rsplit_once('@').unwrap().0, proxy.address());
     (proxy, Amqp::builder(&url).unwrap())
 }

@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 use futures_util::StreamExt;
 use libtest_mimic::Trial;
 use polywire_amqp::{Amqp, ConnectionChange, ConnectionRole};
-use polywire_core::ErrorKind;
+use polywire_codec::MessagePack;
+use polywire_core::{ErrorKind, Group, Subscriber};
 use tokio::time::timeout;
 
 use crate::context::PATIENCE;
 use crate::endpoints::{
-    KINDS, acked_job, builder, client, dead_letters, eventually_answered, puller, push, serve,
+    KINDS, acked_job, builder, client, dead_letters, eventually_answered, next_event, publisher,
+    puller, push, serve,
 };
 use crate::engine::{channel, consume};
 use crate::raw::{CONTENT_TYPE, CORRELATION_ID, REPLY_TO, RawPublisher, TYPE, short};
@@ -19,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials![
         broker job_that_ends_connections_becomes_a_dead_letter,
         broker request_that_ends_connections_is_answered,
+        broker event_that_ends_connections_is_an_error,
     ]
 }
 
@@ -99,4 +102,44 @@ async fn request_that_ends_connections_is_answered(url: String) {
     let client = client(&amqp, "fatal.requests").await;
     assert_eq!(client.call::<u32>("double", &2).await.unwrap(), 4);
     assert_eq!(handle.stats().rejected, 0);
+}
+
+/// For a subscriber with a queue of its own, and for a member of a group.
+async fn event_that_ends_connections_is_an_error(url: String) {
+    for group in [None, Some(Group::new("readers").unwrap().durable())] {
+        let name = format!("fatal.events.{}", group.as_ref().map_or("own", |_| "group"));
+        let amqp = unchecked(&url, polywire_amqp::QueueKind::Classic).await;
+        let opening = Subscriber::<u32>::bind(&amqp, &*name, MessagePack).filter("#");
+        let opening = match group {
+            Some(group) => opening.group(group),
+            None => opening,
+        };
+        let mut events = opening.await.unwrap();
+        let publisher = publisher(&amqp, &name).await;
+        publisher.publish("a", &1).await.unwrap();
+        let mut raw = RawPublisher::connect(&url);
+        let properties = [short(b"application/msgpack"), short(LATIN_1)].concat();
+        let exchange = format!("polywire.events.{name}");
+        raw.publish(&exchange, b"a", CONTENT_TYPE | TYPE, &properties, b"\x01");
+        publisher.publish("a", &2).await.unwrap();
+        let (mut good, mut is_told) = (BTreeSet::new(), false);
+        while good.len() < 2 || !is_told {
+            match timeout(PATIENCE, events.next()).await.expect("an event arrives").unwrap() {
+                Ok(event) => {
+                    // One whose acknowledgement was lost comes twice.
+                    good.insert(*event);
+                    event.ack();
+                }
+                Err(error) => is_told |= error.to_string().contains("the AMQP engine failed at it"),
+            }
+        }
+        assert_eq!(good, BTreeSet::from([1, 2]));
+        publisher.publish("a", &3).await.unwrap();
+        let mut last = 0;
+        while last != 3 {
+            let event = next_event(&mut events).await;
+            last = *event;
+            event.ack();
+        }
+    }
 }

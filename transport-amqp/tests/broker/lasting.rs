@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use lapin::BasicProperties;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{BasicProperties, Channel};
 use libtest_mimic::Trial;
 use polywire_amqp::{Amqp, QueueKind, QueueOptions};
 use polywire_codec::MessagePack;
@@ -31,6 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         broker crashes_of_a_suspect_that_cannot_wait_for_its_retry_are_counted,
         broker dead_letter_is_counted_once_it_is_kept,
         broker dead_letter_queue_with_other_options_is_refused_at_bind,
+        broker worker_whose_queue_has_other_options_ends_with_the_refusal,
         node job_of_which_the_broker_takes_no_copy_ends,
         broker dead_letter_without_room_for_its_errors_is_kept_without_them,
         broker requeue_over_the_limit_is_counted_as_a_dead_letter,
@@ -51,11 +52,35 @@ async fn group_whose_dead_letters_cannot_be_named_is_refused(url: String) {
 
 /// Declares a queue with an argument that polywire does not set.
 async fn declare_differently(url: &str, queue: &str) {
+    try_declare_differently(&channel(url).await, queue).await.unwrap();
+}
+
+async fn try_declare_differently(channel: &Channel, queue: &str) -> lapin::Result<lapin::Queue> {
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let mut arguments = FieldTable::default();
     arguments.insert("x-max-length".into(), AMQPValue::LongInt(7));
-    let channel = channel(url).await;
-    channel.queue_declare(ShortString::from(queue), durable, arguments).await.unwrap();
+    channel.queue_declare(ShortString::from(queue), durable, arguments).await
+}
+
+async fn worker_whose_queue_has_other_options_ends_with_the_refusal(url: String) {
+    const QUEUE: &str = "polywire.jobs.redeclared";
+    let amqp = builder(&url).give_up_after(Duration::from_millis(100)).build().await.unwrap();
+    let worker = Worker::bind(&amqp, "redeclared", MessagePack).await.unwrap();
+    let working = tokio::spawn(worker.work(async |_: u32| Ok(())));
+    // The worker may be faster, and declare its queue again.
+    loop {
+        // Opened before. A refused declaration closes the channel.
+        let channel = channel(&url).await;
+        delete_queue(&url, QUEUE).await;
+        if try_declare_differently(&channel, QUEUE).await.is_ok() {
+            break;
+        }
+    }
+    let ended = timeout(PATIENCE, working).await.expect("the worker ends").unwrap();
+    let error = ended.expect_err("the worker ends with the refusal");
+    assert_eq!((error.kind(), error.is_fatal()), (ErrorKind::Config, true), "{error:?}");
+    assert_eq!(error.detail("argument"), Some("x-max-length"), "{error:?}");
+    delete_queue(&url, QUEUE).await;
 }
 
 async fn job_that_cannot_wait_for_its_retry_is_a_dead_letter(url: String) {
@@ -146,7 +171,7 @@ async fn job_of_which_the_broker_takes_no_copy_ends() {
         pushing.close().await.unwrap();
         // Its own messages have not proved any size.
         let amqp = connect().await;
-        node.ctl(&["eval", "application:set_env(rabbit, max_message_size, 1500000)."]).unwrap();
+        set_size_limit(&node, 1500000);
         let worker = Worker::bind(&amqp, queue, MessagePack).attempts(2).await.unwrap();
         let handle = worker.handle();
         let fail = |_: String| async { Err::<(), _>(Fault::new(Code::Application, "no")) };
@@ -162,8 +187,17 @@ async fn job_of_which_the_broker_takes_no_copy_ends() {
         assert!(dead.iter().all(|dead| dead.reason() == DeadLetterReason::Refused), "{dead:?}");
         let counting = channel(&node.url()).await;
         assert_eq!(ready_count(&counting, &format!("polywire.jobs.{queue}")).await, 0);
-        node.ctl(&["eval", "application:set_env(rabbit, max_message_size, 134217728)."]).unwrap();
+        set_size_limit(&node, 134217728);
     }
+}
+
+/// Changes the size limit of a running node. Newer brokers read it from a persistent term.
+fn set_size_limit(node: &Node, bytes: u32) {
+    let set = format!(
+        "application:set_env(rabbit, max_message_size, {bytes}), \
+         persistent_term:put(max_message_size, {bytes})."
+    );
+    node.ctl(&["eval", &set]).unwrap();
 }
 
 /// The header of a message has to fit into one frame.

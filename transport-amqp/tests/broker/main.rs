@@ -16,6 +16,9 @@ macro_rules! trials {
 
 mod alarms;
 mod at_most_once;
+mod batch_peer;
+mod batched_servers;
+mod batches;
 mod calls;
 mod cancellation;
 #[cfg(feature = "tls")]
@@ -80,6 +83,8 @@ fn main() {
         calls::trials(),
         client_names::trials(),
         at_most_once::trials(),
+        batches::trials(),
+        batched_servers::trials(),
         malformed::trials(),
         unparsable::trials(),
         fatal_messages::trials(),

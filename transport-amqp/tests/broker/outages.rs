@@ -25,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         node server_that_cannot_reply_ends_with_the_refusal,
         node worker_without_rights_to_its_queue_ends_with_the_refusal,
         node calls_fail_at_once_when_their_replies_are_refused,
+        node calls_fail_when_their_reply_queue_is_refused,
     ]
 }
 
@@ -236,6 +237,28 @@ async fn calls_fail_at_once_when_their_replies_are_refused() {
     assert_eq!((error.kind(), error.is_unsent()), (ErrorKind::Denied, true), "{error:?}");
     let error = Client::connect(&amqp, "late", MessagePack).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
+}
+
+/// A client that loses the right to read its reply queue, and then the connection.
+async fn calls_fail_when_their_reply_queue_is_refused() {
+    let node = Node::start().unwrap();
+    node.ctl(&["add_user", "alice", "secret"]).unwrap();
+    node.ctl(&["set_permissions", "alice", ".*", ".*", ".*"]).unwrap();
+    let url = format!("amqp://alice:secret@127.0.0.1:{}", node.port());
+    let builder = Amqp::builder(&url).unwrap().give_up_after(Duration::from_millis(100));
+    let amqp = builder.build().await.unwrap();
+    let servers = Amqp::connect(&node.url()).await.unwrap();
+    let _server = serve_gated(&servers, "unread", &Arc::new(Semaphore::new(0))).await;
+    let client = client(&amqp, "unread").await;
+    let mut begun = client.request("wait").timeout(2 * PATIENCE).start::<u32>(&1).unwrap();
+    begun.sent().await;
+    node.ctl(&["set_permissions", "alice", ".*", ".*", "none"]).unwrap();
+    node.ctl(&["close_connection", &reply_connection(&node), "rotation"]).unwrap();
+    let ended = timeout(PATIENCE, begun).await.expect("the call ends").unwrap_err();
+    assert_eq!(ended.kind(), Some(ErrorKind::RepliesLost), "{ended:?}");
+    let outcome = client.request("double").timeout(PATIENCE).call::<u32>(&2).await;
+    let Err(CallError::Failed(error)) = outcome else { panic!("the call ended with {outcome:?}") };
+    assert_eq!((error.kind(), error.is_unsent()), (ErrorKind::Denied, true), "{error:?}");
 }
 
 /// Returns the pid of the connection that consumes a reply queue.

@@ -8,7 +8,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use libtest_mimic::Trial;
 use polywire_amqp::{Amqp, ConnectionChange, ConnectionEvents, ConnectionRole};
 use polywire_codec::MessagePack;
-use polywire_conformance::{Direction, Proxy};
+use polywire_conformance::{Direction, FaultProxy};
 use polywire_core::message::CallId;
 use polywire_core::transport::Sender;
 use polywire_core::{Address, CallError, Deadline, ErrorKind, Message, Puller, Server, Transport};
@@ -218,7 +218,7 @@ async fn message_that_a_queue_rejects_is_rejected(url: String) {
 }
 
 /// Cuts all connections, and refuses new ones. Returns when the transport has noticed.
-async fn cut(proxy: &Proxy, events: &mut ConnectionEvents) {
+async fn cut(proxy: &FaultProxy, events: &mut ConnectionEvents) {
     proxy.refuse(true);
     proxy.sever();
     loop {

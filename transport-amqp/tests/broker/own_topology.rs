@@ -24,6 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         broker topology_of_a_file_is_declared_and_used,
         broker each_kind_of_exchange_routes_by_its_rule,
         broker what_is_missing_or_differs_is_named,
+        node options_of_declarations_reach_the_broker,
         node topology_is_declared_again,
         alone invalid_topologies_are_refused_by_name,
         broker names_that_polywire_uses_are_refused,
@@ -168,6 +169,36 @@ async fn what_is_missing_or_differs_is_named(url: String) {
         .exchange(exchange(ExchangeKind::Fanout).passive())
         .queue(queue(6).passive());
     builder(&url).topology(passive).build().await.unwrap();
+}
+
+async fn options_of_declarations_reach_the_broker() {
+    let node = Node::start().unwrap();
+    let exchange = |name| ExchangeDeclaration::new(name, ExchangeKind::Topic);
+    let mut topology = Topology::new()
+        .exchange(exchange("lasting"))
+        .exchange(exchange("brief").durable(false).auto_delete())
+        .queue(QueueDeclaration::new("lasting").argument("x-max-length", 5))
+        .queue(QueueDeclaration::new("brief").auto_delete());
+    // Later versions may deny queues that are neither durable nor exclusive.
+    let is_permitted = node.ctl(&["version"]).unwrap().starts_with("3.");
+    if is_permitted {
+        topology = topology.queue(QueueDeclaration::new("transient").durable(false));
+    }
+    let amqp = builder(&node.url()).topology(topology).build().await.unwrap();
+    let list = node.ctl(&["list_exchanges", "name", "durable", "auto_delete"]).unwrap();
+    for line in ["lasting\ttrue\tfalse", "brief\tfalse\ttrue"] {
+        assert!(list.lines().any(|listed| listed == line), "{line}: {list}");
+    }
+    let list = node.ctl(&["list_queues", "name", "durable", "auto_delete", "arguments"]).unwrap();
+    let mut expected = vec!["lasting\ttrue\tfalse\t", "brief\ttrue\ttrue\t"];
+    if is_permitted {
+        expected.push("transient\tfalse\tfalse\t");
+    }
+    for beginning in expected {
+        assert!(list.lines().any(|line| line.starts_with(beginning)), "{beginning}: {list}");
+    }
+    assert!(list.contains("{\"x-max-length\",5}"), "{list}");
+    amqp.close().await.unwrap();
 }
 
 async fn topology_is_declared_again() {

@@ -3,7 +3,7 @@
 
 use futures_util::future::join_all;
 use libtest_mimic::Trial;
-use polywire_amqp::Amqp;
+use polywire_amqp::{Amqp, ReplyMode};
 use polywire_codec::MessagePack;
 use polywire_core::{ErrorKind, Group, Publisher, Puller, Router, Server, Subscriber};
 use polywire_rabbitmq_node::Node;
@@ -19,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         node refused_exchange_fails_no_other_message,
         node refused_topic_fails_no_other_event,
         node oversized_message_fails_no_other_message,
+        node named_size_limit_is_learned,
         node user_without_configure_uses_what_exists,
         node worker_that_could_keep_no_dead_letters_is_refused,
         node more_exchanges_than_channels_are_refused,
@@ -103,6 +104,37 @@ async fn oversized_message_fails_no_other_message() {
     }
     let fits = "x".repeat(1_000_000);
     assert_eq!(client.call::<usize>("measure", &fits).await.unwrap(), 1_000_000);
+}
+
+/// A broker with a limit below 1 MiB, under both modes of replies.
+async fn named_size_limit_is_learned() {
+    let node = Node::start_with("max_message_size = 262144").unwrap();
+    let servers = Amqp::connect(&node.url()).await.unwrap();
+    let _server = serve(&servers, "learned").await;
+    let numbers: Vec<u32> = (0..50).collect();
+    let large = "x".repeat(300_000);
+    for mode in [ReplyMode::Queue, ReplyMode::Direct] {
+        let amqp = Amqp::builder(&node.url()).unwrap().reply_mode(mode).build().await.unwrap();
+        let client = client(&amqp, "learned").await;
+        let too_large = || client.request("double").timeout(PATIENCE).call::<u32>(&large);
+        // The broker names its limit, and closes the channel of all: with direct replies, the call
+        // may fail by the lost channel first.
+        while too_large().await.unwrap_err().kind() != Some(ErrorKind::TooLarge) {
+            assert_eq!(mode, ReplyMode::Direct);
+        }
+        // An answer proves that no loss of the channel is left to be reported.
+        while client.call::<u32>("double", &1).await.is_err() {}
+        for _ in 0..5 {
+            let calls = numbers.iter().map(|n| client.call::<u32>("double", n));
+            let (calls, refused) = tokio::join!(join_all(calls.collect::<Vec<_>>()), too_large());
+            for call in calls {
+                call.unwrap();
+            }
+            let error = refused.unwrap_err();
+            assert_eq!(error.kind(), Some(ErrorKind::TooLarge), "{mode:?}: {error:?}");
+            assert!(error.to_string().contains("262144"), "{error}");
+        }
+    }
 }
 
 async fn user_without_configure_uses_what_exists() {

@@ -7,13 +7,15 @@ use polywire_amqp::{Amqp, QueueKind, QueueOptions, QueueOverflow};
 use polywire_codec::MessagePack;
 use polywire_core::message::DeadLetterReason;
 use polywire_core::{
-    Address, DeadLetters, Deadline, ErrorKind, Message, Pusher, Server, Transport,
+    Address, DeadLetters, Deadline, ErrorKind, Message, Puller, Pusher, Server, Transport,
 };
 use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
 
 use crate::context::PATIENCE;
-use crate::endpoints::{KINDS, acked_job, builder, dead_letters, next_job, puller};
+use crate::endpoints::{
+    KINDS, acked_job, builder, connected, dead_letters, next_job, puller, push,
+};
 use crate::engine::{channel, consume, ready_count, until_delivered};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -24,6 +26,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         broker latest_dead_letters_are_kept,
         broker job_over_the_delivery_limit_is_dead_lettered_by_the_broker,
         broker expired_job_is_dead_lettered_on_request,
+        broker dead_letter_stays_however_often_it_is_looked_at,
+        broker largest_body_arrives_and_a_larger_one_is_refused,
     ]
 }
 
@@ -196,4 +200,34 @@ async fn expired_job_is_dead_lettered_on_request(url: String) {
     until_delivered(&channel, "polywire.jobs.gone.short").await;
     dead_letters(&amqp, "gone.short", 0).await;
     let _ = consume(&channel, "polywire.dead.jobs.gone.short").await;
+}
+
+/// Recent versions have a delivery limit of 20 where a queue names none, and a look is a delivery.
+async fn dead_letter_stays_however_often_it_is_looked_at(url: String) {
+    for (name, kind) in KINDS {
+        let (amqp, queue) = (connected(&url, kind).await, format!("looked.{name}"));
+        let mut jobs = puller(&amqp, &queue, 1).await;
+        push(&amqp, &queue, [1]).await;
+        next_job(&mut jobs).await.dead_letter("no").unwrap();
+        for _ in 0..25 {
+            let found = dead_letters(&amqp, &queue, 1).await;
+            assert_eq!(found[0].attempts(), 1, "{name}");
+        }
+    }
+}
+
+/// The default is the largest message that recent versions accept without a setting.
+async fn largest_body_arrives_and_a_larger_one_is_refused(url: String) {
+    const BODY_MAX: usize = 16 << 20;
+    let amqp = Amqp::connect(&url).await.unwrap();
+    let mut jobs: Puller<String> = Puller::bind(&amqp, "largest", MessagePack).await.unwrap();
+    let pusher = Pusher::connect(&amqp, "largest", MessagePack).timeout(PATIENCE).await.unwrap();
+    // A long text has a head of 5 bytes.
+    let largest = "x".repeat(BODY_MAX - 5);
+    pusher.push(&largest).await.unwrap();
+    let job = timeout(PATIENCE, jobs.next()).await.expect("the job arrives").unwrap().unwrap();
+    assert_eq!(job.len(), largest.len());
+    job.ack();
+    let error = pusher.push(&format!("{largest}x")).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_unsent()), (ErrorKind::TooLarge, true), "{error:?}");
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use polywire_amqp::{Amqp, QueueKind, QueueOptions, QueueOverflow};
+use polywire_amqp::{Amqp, QueueDeclaration, QueueKind, QueueOptions, QueueOverflow, Topology};
 use polywire_codec::MessagePack;
 use polywire_core::{
     Address, Client, ErrorKind, Group, Puller, Pusher, Server, Subscriber, Transport, Window,
@@ -84,7 +84,9 @@ async fn classic_queues_stay_classic_where_quorum_is_the_default() {
     }
     node.ctl(&["set_permissions", "--vhost", "quorum", "guest", ".*", ".*", ".*"]).unwrap();
     let builder = Amqp::builder(&node.url_of("quorum")).unwrap();
-    let amqp = builder.queue_options(QueueOptions::new().priorities(5)).build().await.unwrap();
+    let own = Topology::new().queue(QueueDeclaration::new("polywire.own"));
+    let options = QueueOptions::new().priorities(5);
+    let amqp = builder.topology(own).queue_options(options).build().await.unwrap();
     let _server = serve(&amqp, "typed").await;
     assert_eq!(client(&amqp, "typed").await.call::<u32>("double", &4).await.unwrap(), 8);
     push(&amqp, "typed", [1]).await;
@@ -93,7 +95,8 @@ async fn classic_queues_stay_classic_where_quorum_is_the_default() {
     let _subscriber = subscriber(&amqp, "typed", &["#"]).await;
     let queues = node.ctl(&["list_queues", "--vhost", "quorum", "name", "type"]).unwrap();
     let kinds: Vec<_> = queues.lines().filter(|line| line.starts_with("polywire.")).collect();
-    assert!(kinds.len() >= 5, "{queues}");
+    assert!(kinds.len() >= 6, "{queues}");
+    assert!(queues.contains("polywire.own"), "{queues}");
     assert!(kinds.iter().all(|line| line.ends_with("classic")), "{queues}");
 }
 

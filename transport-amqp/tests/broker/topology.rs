@@ -190,6 +190,10 @@ async fn exchange_that_stays_missing_is_no_loss_until_it_is_declared() {
     }
     assert!(begun.elapsed() < INTERVAL * 10, "{:?}", begun.elapsed());
     assert!(missed.is_err(), "nothing can be published, and the subscriber got {missed:?}");
+    // After the connect timeout, a change of the filters fails with its cause.
+    let refused = events.filters().add("b").await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Config, "{refused:?}");
+    assert!(format!("{refused:?}").contains("polywire.events.absent"), "{refused:?}");
     // A lost connection changes nothing.
     let mut changes = alice.events();
     node.ctl(&["close_all_connections", "maintenance"]).unwrap();

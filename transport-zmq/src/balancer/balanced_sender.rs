@@ -1,5 +1,6 @@
 //! Sending half of a requester or pusher: checks, encodes and sends messages of one role.
 
+use std::borrow::BorrowMut;
 use std::sync::Arc;
 
 use polywire_core::message::CallId;
@@ -8,8 +9,8 @@ use polywire_core::{Deadline, Limits, Message};
 
 use super::balancer::Balancer;
 use super::in_flight_call::InFlightCall;
-use crate::error::closed;
-use crate::wire::{self, Frames, Role};
+use crate::common_errors::closed;
+use crate::wire::{self, Frames, MessageRole};
 
 /// A sender of messages of one role, over the connections of a balancer.
 ///
@@ -21,16 +22,44 @@ pub(crate) struct BalancedSender {
     /// weak reference.
     balancer: Arc<Balancer>,
     /// The role of all messages: requests to a service, or jobs of a queue.
-    role: Role,
+    role: MessageRole,
     /// Limits on message sizes, checked before encoding.
     limits: Limits,
 }
 
 impl BalancedSender {
     /// Creates a sender over the connections of a balancer.
-    pub(crate) fn new(balancer: Arc<Balancer>, role: Role) -> Self {
+    pub(crate) fn new(balancer: Arc<Balancer>, role: MessageRole) -> Self {
         let limits = *balancer.limits();
         Self { balancer, role, limits }
+    }
+
+    /// Checks, encodes and sends a message, boxed or not.
+    fn send_any(&self, message: impl BorrowMut<Message>) -> Sending<'_> {
+        if self.balancer.is_closed() {
+            return Sending::ready(Err(closed()));
+        }
+        let (is_one_way, call) = {
+            let message: &Message = message.borrow();
+            if let Err(error) = self.limits.check(message) {
+                return Sending::ready(Err(error));
+            }
+            let call = InFlightCall::new(message.id, message.deadline, message.idempotent)
+                .at_most_once(message.at_most_once);
+            (message.id.is_none(), call)
+        };
+        // A job, or a one-way call.
+        if is_one_way {
+            self.balancer.note_one_way();
+        }
+        let frames = match wire::encode(&self.role, message, &self.limits) {
+            Ok(frames) => frames,
+            Err(error) => return Sending::ready(Err(error)),
+        };
+        match self.balancer.send_now(&call, frames) {
+            Ok(()) => Sending::ready(Ok(())),
+            Err(frames) => Sending::later(self.balancer.send(call, frames)),
+        }
     }
 
     /// Encodes the cancellation of a call. `None` if the role is not that of requests: jobs cannot
@@ -39,11 +68,11 @@ impl BalancedSender {
     /// If the call `is_expired`, the cancel has a deadline of 0 ms. The server then counts the call
     /// as expired, see "Behavior" in `docs/wire-native.md`.
     fn cancellation(&self, id: CallId, is_expired: bool) -> Option<Frames> {
-        let Role::Request(service) = &self.role else { return None };
+        let MessageRole::Request(service) = &self.role else { return None };
         let mut message = Message::default();
         message.id = Some(id);
         message.deadline = is_expired.then(|| Deadline::after_ms(0));
-        wire::encode(&Role::Cancel(service.clone()), message, &self.limits).ok()
+        wire::encode(&MessageRole::Cancel(service.clone()), message, &self.limits).ok()
     }
 }
 
@@ -61,25 +90,12 @@ impl Outbound for BalancedSender {
     ///
     /// - the errors of [`Balancer::send`].
     fn send(&self, message: Message) -> Sending<'_> {
-        if self.balancer.is_closed() {
-            return Sending::ready(Err(closed()));
-        }
-        if let Err(error) = self.limits.check(&message) {
-            return Sending::ready(Err(error));
-        }
-        if let Role::Job(_) = self.role {
-            self.balancer.note_job();
-        }
-        let call = InFlightCall::new(message.id, message.deadline, message.idempotent)
-            .at_most_once(message.at_most_once);
-        let frames = match wire::encode(&self.role, message, &self.limits) {
-            Ok(frames) => frames,
-            Err(error) => return Sending::ready(Err(error)),
-        };
-        match self.balancer.send_now(&call, frames) {
-            Ok(()) => Sending::ready(Ok(())),
-            Err(frames) => Sending::later(self.balancer.send(call, frames)),
-        }
+        self.send_any(message)
+    }
+
+    /// Sends a message from its box; see [`send`](Self::send).
+    fn send_boxed(&self, message: Box<Message>) -> Sending<'_> {
+        self.send_any(message)
     }
 
     /// Returns true: a send waits before it hands the message over, and not after.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
 use futures_util::future::select_all;
@@ -18,25 +19,25 @@ use polywire_core::{Deadline, Error, Limits, Result};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::coop::consume_budget;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::in_flight_call::InFlightCall;
-use super::last_answers::LastAnswers;
-use super::no_peer_error::{beyond_bound, no_peer};
+use super::one_way_linger::OneWayLinger;
 use super::peer_endpoints::PeerEndpoints;
 use super::peer_message_max::{Fit, size};
 use super::peer_set::PeerSet;
 use super::resends::{LostCall, Resends};
-use super::state::BalancerState;
+use super::shared_state::SharedState;
+use super::unsent_errors::{beyond_bound, no_peer};
+use crate::common_errors::{closed, config};
 use crate::config::Settings;
-use crate::endpoint::{BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint};
+use crate::endpoint::{BoundEndpoints, EndpointChange, EndpointSet, ManagedHandle};
 use crate::engine::Traffic;
-use crate::error::{closed, config};
 use crate::wire::{self, Frames};
 
 /// A sender of requests or jobs over several connections.
 ///
-/// Dropping the balancer stops the tasks of its connections. [`ManagedEndpoint::close`] also
+/// Dropping the balancer stops the tasks of its connections. [`ManagedHandle::close`] also
 /// lingers.
 pub(crate) struct Balancer {
     /// The connections. Shared with the endpoint changes and with the task of inbound peers.
@@ -44,21 +45,21 @@ pub(crate) struct Balancer {
     /// The endpoints, whose changes add and remove connections.
     endpoints: PeerEndpoints,
     /// The state shared with both of them.
-    pub(super) state: Arc<BalancerState>,
+    pub(super) state: Arc<SharedState>,
     /// Limits on message sizes.
     limits: Limits,
-    /// Set with the first job, for a log line when the balancer is dropped.
-    has_sent_jobs: AtomicBool,
+    /// Set with the first job or one-way call, for a log line when the balancer is dropped.
+    has_sent_one_way: AtomicBool,
     /// The time that a message waits until a peer is connected.
-    connect_timeout: Duration,
+    pub(super) connect_timeout: Duration,
     /// The last questions to the servers, when the balancer is closed.
-    pub(super) last_answers: LastAnswers,
+    pub(super) one_way_linger: OneWayLinger,
     /// One permit: one sender at a time waits for room, since each would wake all others. Closed
     /// with the balancer.
     turns: Semaphore,
     /// One permit, for calls that a peer refused or declined. They wait for some of the peers
     /// only, so they must not block messages that any peer may get. Closed with the balancer.
-    retry_turns: Semaphore,
+    resend_turns: Semaphore,
 }
 
 impl Balancer {
@@ -94,7 +95,7 @@ impl Balancer {
             ));
         }
         let (resends, health) = (Resends::new(lost), bound.health().clone());
-        let state = BalancerState::new(settings, resends, health);
+        let state = SharedState::new(settings, resends, health);
         let peers = PeerSet::new(state.clone());
         let peer_endpoints =
             PeerEndpoints::new(settings, traffic, peers.clone(), bound, state.clone());
@@ -103,22 +104,22 @@ impl Balancer {
             endpoints: peer_endpoints,
             state,
             limits: settings.limits,
-            has_sent_jobs: AtomicBool::new(false),
+            has_sent_one_way: AtomicBool::new(false),
             connect_timeout: settings.connect_timeout,
-            last_answers: LastAnswers::new(settings.linger),
+            one_way_linger: OneWayLinger::new(settings.linger),
             turns: Semaphore::new(1),
-            retry_turns: Semaphore::new(1),
+            resend_turns: Semaphore::new(1),
         };
         balancer.endpoints.add_all(endpoints).await?;
         balancer.peers.connected(settings.connect_timeout.min(CONNECT_WAIT_MAX)).await;
         Ok(Arc::new(balancer))
     }
 
-    /// Records that a job is being sent, which would be lost with the runtime.
-    pub(super) fn note_job(&self) {
-        // Read first: a write per job would take the cache line from other cores.
-        if !self.has_sent_jobs.load(Ordering::Relaxed) {
-            self.has_sent_jobs.store(true, Ordering::Relaxed);
+    /// Records that a message without a reply is being sent, which would be lost with the runtime.
+    pub(super) fn note_one_way(&self) {
+        // Read first: a write per message would take the cache line from other cores.
+        if !self.has_sent_one_way.load(Ordering::Relaxed) {
+            self.has_sent_one_way.store(true, Ordering::Relaxed);
         }
     }
 
@@ -156,10 +157,10 @@ impl Balancer {
     pub(crate) async fn send(&self, call: InFlightCall, frames: Frames) -> Result<()> {
         let patience = Deadline::after(self.connect_timeout);
         let give_up = call.deadline.map_or(patience, |deadline| patience.min(deadline)).instant();
-        self.send_until(give_up, call, frames).await
+        self.send_until(give_up, call, frames, None).await
     }
 
-    /// Removes a call that its caller no longer waits for, and stops its retry. If a peer has the
+    /// Removes a call that its caller no longer waits for, and stops its resend. If a peer has the
     /// call, sends the message of `cancel` there, without waiting for room.
     pub(crate) fn abandon(&self, id: CallId, cancel: impl Fn() -> Option<Frames>) {
         self.state.resends.abandon(id, || {
@@ -167,35 +168,9 @@ impl Balancer {
         });
     }
 
-    /// Sends a call again that a peer refused or declined, without waiting. Returns the frames if
-    /// there is no other peer, or none with room.
-    pub(super) fn retry_now(&self, call: &InFlightCall, frames: Frames) -> Result<(), Frames> {
-        self.peers.try_send_balanced(call, frames)
-    }
-
     /// Returns whether a connected peer may get a call.
     pub(super) fn has_peer_for(&self, call: &InFlightCall) -> bool {
         self.peers.has_peer_for(call)
-    }
-
-    /// Sends a [registered](Resends::register) call again, as soon as there is a peer, for as long
-    /// as its caller waits. Resolves to whether that failed.
-    ///
-    /// Unlike [`send`](Self::send), a retry waits for a peer until the deadline of the call and not
-    /// only for the connect timeout: the server may be restarting.
-    pub(super) fn retry(
-        self: &Arc<Self>,
-        id: CallId,
-        call: InFlightCall,
-        frames: Frames,
-    ) -> BoxFuture<'static, bool> {
-        let balancer = self.clone();
-        self.state.resends.run(id, async move {
-            let patience = Deadline::after(balancer.connect_timeout);
-            let give_up = call.deadline.unwrap_or(patience).instant();
-            let sent = timeout_at(give_up, balancer.send_until(give_up, call, frames)).await;
-            sent.unwrap_or_else(|_| Err(balancer.no_peer()))
-        })
     }
 
     /// The calls that are to be sent again.
@@ -219,15 +194,17 @@ impl Balancer {
     }
 
     /// Sends a message, after waiting for a peer until `give_up`, and for room without a bound. A
-    /// call that excludes tried peers fails as soon as no other peer is connected.
-    async fn send_until(
+    /// call that excludes tried peers fails as soon as no other peer is connected. A `registered`
+    /// call is not sent once its registration has ended.
+    pub(super) async fn send_until(
         &self,
         give_up: Instant,
         call: InFlightCall,
         mut frames: Frames,
+        registered: Option<CallId>,
     ) -> Result<()> {
         let _turn = match call.excludes_tried {
-            true => self.retry_turns.acquire().await.map_err(|_| closed())?,
+            true => self.resend_turns.acquire().await.map_err(|_| closed())?,
             false => self.turn(give_up).await?,
         };
         loop {
@@ -241,7 +218,12 @@ impl Balancer {
             if let Some(deadline) = call.deadline {
                 wire::restamp(&mut frames, deadline);
             }
-            frames = match self.peers.try_send(&call, frames) {
+            let try_send = || self.peers.try_send(&call, frames);
+            let sent = match registered {
+                Some(id) => self.state.resends.send(id, try_send),
+                None => try_send(),
+            };
+            frames = match sent {
                 Ok(()) => return Ok(()),
                 Err(unsent) => unsent,
             };
@@ -301,7 +283,7 @@ impl Balancer {
     }
 
     /// Returns the error for a message that no peer can get.
-    fn no_peer(&self) -> Error {
+    pub(super) fn no_peer(&self) -> Error {
         let peers = self.peers.all();
         let is_denied = !peers.is_empty() && peers.iter().all(|peer| peer.dealer().is_denied());
         let causes: Vec<_> = peers
@@ -315,9 +297,10 @@ impl Balancer {
 /// The longest time that opening waits for peers: one second.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(1);
 
-impl ManagedEndpoint for Balancer {
-    fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
-        self.endpoints.change(change).boxed()
+#[async_trait]
+impl ManagedHandle for Balancer {
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
+        self.endpoints.change(change).await
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {
@@ -325,20 +308,24 @@ impl ManagedEndpoint for Balancer {
         // Ends the reply stream.
         self.state.resends.close();
         self.turns.close();
-        self.retry_turns.close();
+        self.resend_turns.close();
         self.state.notify_changed();
-        self.last_answers.close(&self.peers.all(), self.endpoints.close_later())
+        self.one_way_linger.close(&self.peers.all(), self.endpoints.close_later())
     }
 }
 
 impl Drop for Balancer {
     fn drop(&mut self) {
-        if !self.state.was_closed() && self.has_sent_jobs.load(Ordering::Relaxed) {
+        if !self.state.was_closed() && self.has_sent_one_way.load(Ordering::Relaxed) {
             let endpoints = self.endpoints.names();
+            let (handle, lost) = match self.endpoints.traffic() {
+                Traffic::Requests => ("client", "one-way calls"),
+                Traffic::Jobs(_) | Traffic::AnyJobs => ("pusher", "jobs"),
+            };
             tracing::warn!(
                 endpoints,
-                "a pusher was dropped before its transport was closed: if the runtime ends now, \
-                 jobs that are not sent yet are lost"
+                "a {handle} was dropped before its transport was closed: if the runtime ends now, \
+                 {lost} that are not sent yet are lost"
             );
         }
         self.endpoints.stop();

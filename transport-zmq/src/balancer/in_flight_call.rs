@@ -38,8 +38,9 @@ pub(crate) struct InFlightCall {
     /// first, an error is not marked as unsent, since that peer may have done the work.
     pub(super) losses: u8,
     /// The request itself, kept if it may have to be sent again. The frames share the memory of
-    /// those that the engine sends.
-    pub(super) frames: Option<Frames>,
+    /// those that the engine sends. Boxed, since most calls keep none, and a call is moved several
+    /// times on its way into the table and out of it.
+    pub(super) frames: Option<Box<Frames>>,
     /// Size of the request in bytes, 0 before the first attempt. Counts towards the bound of the
     /// peer, whether the frames are kept or not.
     pub(super) size: usize,
@@ -79,7 +80,7 @@ impl InFlightCall {
         let size = head.len() + body.as_ref().map_or(0, Body::len);
         Self {
             tried: self.tried | bit(peer),
-            frames: is_kept.then(|| frames.clone()),
+            frames: is_kept.then(|| Box::new(frames.clone())),
             size,
             ..self
         }
@@ -90,15 +91,14 @@ impl InFlightCall {
         Self { excludes_tried: true, ..self }
     }
 
-    /// Returns whether the call is to be sent again after its connection was lost: it is
-    /// idempotent, has lost few connections, the request is kept, and the caller still waits.
-    pub(super) fn may_retry(&self) -> bool {
-        self.idempotent && self.losses < LOSSES_MAX && self.frames.is_some() && !self.is_expired()
-    }
-
     /// Counts the loss of the connection to the peer that had the call.
+    ///
+    /// Keeps the request only if the call is to be sent again: it is idempotent, has lost few
+    /// connections, and its caller still waits.
     pub(super) fn lost(self) -> Self {
-        Self { losses: self.losses.saturating_add(1), ..self }
+        let losses = self.losses.saturating_add(1);
+        let is_resent = self.idempotent && losses < LOSSES_MAX && !self.is_expired();
+        Self { losses, frames: self.frames.filter(|_| is_resent), ..self }
     }
 
     /// Returns whether the request is kept, so that another peer could get it.
@@ -137,7 +137,7 @@ impl InFlightCall {
 }
 
 /// The number of lost connections at which a call fails: 5. Each loss before the fifth leads to a
-/// retry of an idempotent call. A request that ends its servers, or that is larger than they
+/// resend of an idempotent call. A request that ends its servers, or that is larger than they
 /// accept, would otherwise end one after the other until its deadline.
 pub(super) const LOSSES_MAX: u8 = 5;
 
@@ -169,14 +169,29 @@ mod tests {
     }
 
     #[test]
-    fn call_that_runs_at_most_once_is_not_retried_although_it_is_idempotent() {
+    fn call_that_runs_at_most_once_is_not_sent_again_although_it_is_idempotent() {
         let frames = Frames { head: bytes::Bytes::new(), body: None };
         for at_most_once in [false, true] {
             let call = InFlightCall::new(Some(CallId(1)), None, true).at_most_once(at_most_once);
-            let call = call.sent_to(0, &frames, true).lost();
+            let call = call.sent_to(0, &frames, true);
             assert!(call.is_kept(), "another server may get it if the first one refuses");
-            assert_eq!(call.may_retry(), !at_most_once);
+            assert_eq!(call.lost().is_kept(), !at_most_once);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lost_call_is_sent_again_until_its_deadline_and_a_few_times() {
+        let frames = Frames { head: bytes::Bytes::new(), body: None };
+        let deadline = Some(Deadline::after(Duration::from_millis(10)));
+        let again = |losses| {
+            let call =
+                InFlightCall { losses, ..InFlightCall::new(Some(CallId(1)), deadline, true) };
+            call.sent_to(0, &frames, false).lost().is_kept()
+        };
+        assert!(again(0) && again(LOSSES_MAX - 2));
+        assert!(!again(LOSSES_MAX - 1), "the fifth loss");
+        tokio::time::advance(Duration::from_millis(11)).await;
+        assert!(!again(0), "its caller has stopped waiting");
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@
 //! about one connection: which calls are lost with it, how many bytes wait for replies, and which
 //! request to send again.
 
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
@@ -15,7 +16,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
 use super::in_flight_call::InFlightCall;
-use crate::error::lock;
+use crate::lock::lock;
 
 /// The calls that were sent to one peer and have no reply yet.
 ///
@@ -41,6 +42,17 @@ pub(super) struct InFlightCalls {
     bytes: AtomicUsize,
     /// Signals that the bytes have fallen below the bound. Not signaled while they stay below.
     room: Notify,
+}
+
+/// The outcome of [`InFlightCalls::remove_unless`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Replied {
+    /// The call was not in the table: it was lost, given up, or pruned.
+    Absent,
+    /// The call was removed.
+    Removed,
+    /// The call is still in the table.
+    Stays,
 }
 
 /// The table and its sums, which change together under the lock.
@@ -143,6 +155,30 @@ impl InFlightCalls {
         Some(call)
     }
 
+    /// Removes a call that has its reply, unless the call `stays` because its reply is not the last
+    /// one. `stays` runs under the lock, and must not use the table.
+    pub(super) fn remove_unless(
+        &self,
+        id: CallId,
+        stays: impl FnOnce(&InFlightCall) -> bool,
+    ) -> Replied {
+        let mut state = self.state();
+        let Entry::Occupied(entry) = state.calls.entry(id) else { return Replied::Absent };
+        if stays(entry.get()) {
+            return Replied::Stays;
+        }
+        let call = entry.remove();
+        state.kept_bytes -= call.kept_bytes();
+        state.bytes -= call.size;
+        self.publish(&state);
+        Replied::Removed
+    }
+
+    /// Returns whether a call is in the table.
+    pub(super) fn contains(&self, id: CallId) -> bool {
+        self.state().calls.contains_key(&id)
+    }
+
     /// Removes all calls, because the connection is lost. Expired calls are among them.
     pub(super) fn remove_all(&self) -> Vec<InFlightCall> {
         let mut state = self.state();
@@ -224,6 +260,20 @@ mod tests {
         tokio::time::advance(CANCEL_GRACE).await;
         calls.prune();
         assert!(calls.remove(CallId(1)).is_none());
+    }
+
+    #[test]
+    fn reply_that_is_not_the_last_one_leaves_the_call_in_the_table() {
+        let calls = InFlightCalls::new(BYTES_MAX);
+        let frames = Frames { head: vec![0; 1000].into(), body: None };
+        calls.add(InFlightCall::new(Some(CallId(1)), None, false).sent_to(0, &frames, true));
+        assert_eq!(calls.remove_unless(CallId(2), |_| true), Replied::Absent);
+        assert_eq!(calls.remove_unless(CallId(1), InFlightCall::is_kept), Replied::Stays);
+        assert!(calls.contains(CallId(1)));
+        assert_eq!(calls.remove_unless(CallId(1), |_| false), Replied::Removed);
+        assert!(!calls.contains(CallId(1)));
+        assert_eq!((calls.count(), calls.bytes.load(Ordering::Relaxed)), (0, 0));
+        assert_eq!(calls.state().kept_bytes, 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,16 +8,16 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
 use rustc_hash::FxHashSet;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::peer::{PeerConnection, PeerKind};
 use super::peer_set::PeerSet;
-use super::state::PRUNE_INTERVAL;
+use super::shared_state::PRUNE_INTERVAL;
 use crate::engine::{ClientRouter, InboundPeer, SocketControl};
-use crate::wire::{Batched, Frames};
+use crate::wire::{Frames, Unbatched};
 
 /// A client router, and the task that keeps the peer set in line with its connections.
 ///
@@ -51,10 +51,7 @@ impl InboundPeers {
     /// Returns the messages that arrive, those of a batch one by one, each with the number of its
     /// connection. Called once.
     pub(super) fn replies(&self) -> BoxStream<'static, (u64, Frames)> {
-        let each = |(connection, frames)| {
-            stream::iter(Batched::new(frames)).map(move |frames| (connection, frames))
-        };
-        self.router.replies().flat_map(each).boxed()
+        Unbatched::new(self.router.replies(), |_: &u64, _: &Frames, _| {}).boxed()
     }
 
     /// Starts the task that updates a peer set, unless it runs already. The task ends when the set
@@ -102,17 +99,21 @@ async fn update(peers: Weak<PeerSet>, mut connected: BoxStream<'static, Vec<Inbo
 
 /// Adds the new peers to a set, and removes those that are not connected any more.
 ///
-/// The removed peers leave the set first and are then marked as lost, which fails their calls. New
+/// The removed peers are marked as lost first, which fails their calls, and then leave the set: a
+/// call that is abandoned meanwhile is found at its peer, or among the calls to be sent again. New
 /// peers are in the set before they are marked as connected, which wakes the senders that wait for
 /// a peer.
 ///
 /// Each new peer gets the lowest number that no peer of the set has.
 fn replace_inbound(peers: &PeerSet, connected: Vec<InboundPeer>) {
     let ids: FxHashSet<u64> = connected.iter().map(|peer| peer.connection).collect();
-    let (mut removed, mut added) = (Vec::new(), Vec::new());
+    let is_gone =
+        |peer: &PeerConnection| matches!(peer.kind(), PeerKind::Inbound(id) if !ids.contains(&id));
+    // Before the lock of the set, by the order of locks.
+    peers.all().iter().filter(|peer| is_gone(peer)).for_each(|peer| _ = peer.set_lost());
+    let mut added = Vec::new();
     peers.replace(|peers, state| {
-        let is_gone = |peer: &mut Arc<PeerConnection>| matches!(peer.kind(), PeerKind::Inbound(id) if !ids.contains(&id));
-        removed.extend(peers.extract_if(.., is_gone));
+        peers.retain(|peer| !is_gone(peer));
         let known: FxHashSet<PeerKind> = peers.iter().map(|peer| peer.kind()).collect();
         let numbers: FxHashSet<usize> = peers.iter().map(|peer| peer.number()).collect();
         let mut unused = (0..).filter(|number| !numbers.contains(number));
@@ -126,7 +127,6 @@ fn replace_inbound(peers: &PeerSet, connected: Vec<InboundPeer>) {
         }
         peers.extend_from_slice(&added);
     });
-    removed.iter().for_each(|peer| _ = peer.set_lost());
     for peer in &added {
         peer.log_inbound();
         peer.set_connected();
@@ -137,15 +137,16 @@ fn replace_inbound(peers: &PeerSet, connected: Vec<InboundPeer>) {
 #[allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 mod tests {
     use bytes::Bytes;
+    use futures_util::stream;
     use polywire_core::message::CallId;
     use tokio::time::sleep;
 
     use super::*;
     use crate::balancer::in_flight_call::InFlightCall;
     use crate::balancer::resends::Resends;
-    use crate::balancer::state::BalancerState;
+    use crate::balancer::shared_state::SharedState;
     use crate::config::ZmqBuilder;
-    use crate::endpoint::{Endpoint, SocketHealth};
+    use crate::endpoint::{Endpoint, TransportHealth};
     use crate::engine::{self, Dealer, Traffic};
 
     /// Returns an empty set, and a socket for all its peers.
@@ -154,7 +155,7 @@ mod tests {
         let (settings, _) = ZmqBuilder::new().connect(endpoint).settings().unwrap();
         let endpoint = Endpoint::parse(endpoint).unwrap();
         let dealer = engine::connect_dealer(&settings, &Traffic::Requests, &endpoint).unwrap();
-        let state = BalancerState::new(&settings, Resends::new(None), SocketHealth::default());
+        let state = SharedState::new(&settings, Resends::new(None), TransportHealth::default());
         (PeerSet::new(state), dealer)
     }
 

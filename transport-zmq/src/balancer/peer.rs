@@ -5,29 +5,29 @@
 //! stops being live before its calls are removed. A sender checks the liveness again after adding a
 //! call. So each call is either sent to a live peer or among the lost ones.
 
-mod life;
+mod lifecycle;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use futures_core::stream::BoxStream;
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
 use polywire_core::Result;
 use polywire_core::message::CallId;
 use polywire_core::transport::LogThrottle;
 use tokio::task::AbortHandle;
 
+use super::batching_sender::BatchingSender;
+use super::bounds_questions::BoundsQuestions;
 pub(super) use super::connection_direction::PeerKind;
 use super::in_flight_call::InFlightCall;
-use super::in_flight_calls::InFlightCalls;
-use super::open_questions::OpenQuestions;
-use super::outgoing::Outgoing;
-use super::peer_leave::PeerLeave;
+use super::in_flight_calls::{InFlightCalls, Replied};
+use super::leave_notice::LeaveNotice;
 use super::peer_message_max::PeerMessageMax;
-use super::state::BalancerState;
+use super::shared_state::SharedState;
 use crate::endpoint::SocketPresence;
 use crate::engine::{ByteBudget, Dealer, SocketControl};
-use crate::wire::{Batched, Bounds, Frames};
+use crate::wire::{Frames, StatedBounds, Unbatched};
 
 /// Calls in flight up to which each message leaves alone: 4. Batches of fewer would save nothing.
 const LONE_MAX: usize = 4;
@@ -54,54 +54,66 @@ pub(super) struct PeerConnection {
     /// The largest message that the server accepts.
     pub(super) bound: PeerMessageMax,
     /// The questions that the server has not answered.
-    questions: OpenQuestions,
+    questions: BoundsQuestions,
     /// The notice that the server leaves, and the senders that must not overtake its answer.
-    leave: PeerLeave,
+    leave: LeaveNotice,
     /// The calls that wait for replies from the peer.
     calls: InFlightCalls,
     /// The way to the socket.
-    outgoing: Arc<Outgoing>,
+    outgoing: Arc<BatchingSender>,
     /// Unsent bytes of large messages for the peer, with a bound. A listening connection, which has
     /// several peers, has no bound.
     budget: Arc<ByteBudget>,
     /// The peer within the health of the transport.
-    pub(super) presence: SocketPresence,
+    pub(super) presence: Arc<SocketPresence>,
     /// The state that all connections of the balancer share.
-    state: Arc<BalancerState>,
+    state: Arc<SharedState>,
     /// Throttle for the log lines of lost connections: a peer may close each one at once.
     losses: LogThrottle,
-    /// The task of [`supervise`](super::supervise::supervise).
+    /// The task of [`supervise`](super::peer_reconnect::supervise).
     supervisor: OnceLock<AbortHandle>,
 }
 
+/// The outcome of [`PeerConnection::record_reply`].
+pub(super) enum RecordedReply {
+    /// The call has ended with the reply.
+    Ended,
+    /// The peer declines the call, which is registered to be sent to another one.
+    Declined(InFlightCall),
+    /// The call is not in flight here: it was lost with its connection, given up, or pruned.
+    Late,
+}
+
 impl PeerConnection {
-    /// Creates a connection that is not live. [`supervise`](super::supervise::supervise) or
+    /// Creates a connection that is not live. [`supervise`](super::peer_reconnect::supervise) or
     /// [`set_connected`](Self::set_connected) follows.
     pub(super) fn new(
         name: String,
         number: usize,
         kind: PeerKind,
         dealer: Arc<dyn Dealer>,
-        state: Arc<BalancerState>,
+        state: Arc<SharedState>,
     ) -> Arc<Self> {
         let budget = ByteBudget::new(match kind {
             PeerKind::Connecting | PeerKind::Inbound(_) => state.peer_bytes_max,
             // One slow peer would use up the budget of all. Their queues are shorter instead.
             PeerKind::Listening => usize::MAX,
         });
+        let presence = Arc::new(state.health.add_socket_in(state.health_group));
+        dealer.refusals().report_to(&presence);
         Arc::new(Self {
             name: name.into(),
             number,
             kind,
-            outgoing: Outgoing::new(dealer.clone()),
+            outgoing: BatchingSender::new(dealer.clone()),
             dealer,
             live: AtomicBool::new(false),
             refusing: AtomicBool::new(false),
             bound: PeerMessageMax::default(),
-            questions: OpenQuestions::new(),
-            leave: PeerLeave::default(),
+            questions: BoundsQuestions::new(),
+            leave: LeaveNotice::default(),
             calls: InFlightCalls::new(state.peer_bytes_max),
-            presence: state.health.add_socket(),
+            presence,
             budget,
             state,
             losses: LogThrottle::new(),
@@ -160,7 +172,8 @@ impl PeerConnection {
 
     /// Returns the messages that arrive, those of a batch one by one. Called once.
     pub(super) fn replies(&self) -> BoxStream<'static, Frames> {
-        self.dealer.replies().flat_map(|frames| stream::iter(Batched::new(frames))).boxed()
+        let messages = self.dealer.replies().map(|frames| ((), frames));
+        Unbatched::new(messages, |(), _: &Frames, _| {}).map(|((), frames)| frames).boxed()
     }
 
     /// Sends a request, or returns the frames if no peer is connected or there is no room.
@@ -215,30 +228,45 @@ impl PeerConnection {
 
     /// Records a reply, and that the peer serves the service.
     ///
-    /// If the request is kept, may be begun again, and `is_declined` returns true, returns the
-    /// call, to be sent to another peer. `is_declined` is not asked for any other request: its
+    /// If the request is kept, may be begun again, and `is_declined` returns true, registers the
+    /// call to be sent to another peer. `is_declined` is not asked for any other request: its
     /// caller gets the reply as it is.
     pub(super) fn record_reply(
         &self,
         id: CallId,
         is_declined: impl FnOnce() -> bool,
-    ) -> Option<InFlightCall> {
+    ) -> RecordedReply {
         // Read first: a write per reply would take the cache line from other cores.
         if self.is_refusing() {
             self.refusing.store(false, Ordering::Relaxed);
         }
-        self.calls.remove(id).filter(|call| call.is_kept() && !call.at_most_once && is_declined())
+        let is_resent = |call: &InFlightCall| call.is_kept() && !call.at_most_once && is_declined();
+        match self.calls.remove_unless(id, is_resent) {
+            Replied::Removed => RecordedReply::Ended,
+            // Another task may have failed the calls of the peer in between.
+            Replied::Stays => match self.state.resends.take_refused(|| self.calls.remove(id)) {
+                Some(call) => RecordedReply::Declined(call),
+                None => RecordedReply::Late,
+            },
+            Replied::Absent => RecordedReply::Late,
+        }
     }
 
     /// Records a refusal, which puts the peer last for a while. Returns the call, unless it has
-    /// expired or was cancelled.
+    /// expired, was cancelled, or was lost with its connection. Registers it if it can be sent to
+    /// another peer.
     pub(super) fn record_refusal(&self, id: CallId) -> Option<InFlightCall> {
         self.refusing.store(true, Ordering::Relaxed);
-        self.calls.remove(id)
+        self.state.resends.take_refused(|| self.calls.remove(id))
+    }
+
+    /// Returns whether a call is in flight here.
+    pub(super) fn has(&self, id: CallId) -> bool {
+        self.calls.contains(id)
     }
 
     /// Removes a call whose server has disconnected from the proxy behind this connection.
-    /// Registers the call for a retry if it may be retried, in the same step.
+    /// Registers the call in the same step if it is to be sent again.
     pub(super) fn take_lost(&self, id: CallId) -> Option<InFlightCall> {
         self.state.resends.take_lost(|| self.calls.remove(id).into_iter().collect()).pop()
     }
@@ -261,7 +289,7 @@ impl PeerConnection {
     ///
     /// A bound on messages that is not stated keeps its former value. Without a stated batch,
     /// messages leave one by one.
-    pub(super) fn record_bounds(&self, stated: Bounds) {
+    pub(super) fn record_bounds(&self, stated: StatedBounds) {
         self.questions.answer();
         stated.message_max.into_iter().for_each(|max| self.bound.tell(max));
         let batch_max =

@@ -11,13 +11,13 @@ use tokio::sync::Semaphore;
 
 use super::inbound_peers::InboundPeers;
 use super::peer::PeerKind;
+use super::peer_reconnect::supervise;
 use super::peer_set::PeerSet;
-use super::state::BalancerState;
-use super::supervise::supervise;
+use super::shared_state::SharedState;
+use crate::common_errors::closed;
 use crate::config::Settings;
 use crate::endpoint::{BindGuard, BoundEndpoints, EndpointChange, EndpointSet, Side};
 use crate::engine::{self, Dealer, Traffic};
-use crate::error::closed;
 
 /// The endpoints of a balancer, with the sockets behind them.
 ///
@@ -43,7 +43,7 @@ pub(super) struct PeerEndpoints {
     /// One permit: endpoint changes happen one after the other. Closed with the balancer.
     changes: Semaphore,
     /// The state of the balancer, read to detect a close during a change.
-    state: Arc<BalancerState>,
+    state: Arc<SharedState>,
 }
 
 /// The sockets of a balancer that takes no more changes.
@@ -72,7 +72,7 @@ impl PeerEndpoints {
         traffic: Traffic,
         peers: Arc<PeerSet>,
         bound: &BoundEndpoints,
-        state: Arc<BalancerState>,
+        state: Arc<SharedState>,
     ) -> Self {
         Self {
             settings: settings.clone(),
@@ -225,8 +225,11 @@ impl PeerEndpoints {
     /// Returns after the linger, or at once with `None` if there is no such connection.
     async fn disconnect(&self, EndpointChange { endpoint, .. }: &EndpointChange) -> Option<String> {
         let peer = self.peers.connecting_to(&endpoint.to_string())?;
+        // Its calls fail before it leaves the set: one that is abandoned meanwhile would not be
+        // found, and sent again.
+        let lingering = peer.disconnect();
         self.peers.replace(|peers, _| peers.retain(|other| !Arc::ptr_eq(other, &peer)));
-        peer.disconnect().await;
+        lingering.await;
         Some((**peer.name()).to_owned())
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use polywire_core::Body;
 use tokio::time::Instant;
 
-use crate::error::lock;
+use crate::lock::lock;
 use crate::wire::Frames;
 
 /// The largest message that a peer accepts, if the peer has stated it.

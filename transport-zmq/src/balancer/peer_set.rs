@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::in_flight_call::InFlightCall;
 use super::peer::{PeerConnection, PeerKind};
 use super::peer_message_max::Fit;
-use super::state::BalancerState;
+use super::shared_state::SharedState;
 use crate::engine::Dealer;
 use crate::wire::Frames;
 
@@ -28,12 +28,12 @@ pub(super) struct PeerSet {
     /// Start of the next round over peers with equal load. Wraps around.
     next: AtomicUsize,
     /// The shared state, which signals each change of the set.
-    state: Arc<BalancerState>,
+    state: Arc<SharedState>,
 }
 
 impl PeerSet {
     /// Creates an empty set.
-    pub(super) fn new(state: Arc<BalancerState>) -> Arc<Self> {
+    pub(super) fn new(state: Arc<SharedState>) -> Arc<Self> {
         Arc::new(Self { peers: RwLock::new(Arc::new([])), next: AtomicUsize::new(0), state })
     }
 
@@ -137,7 +137,7 @@ impl PeerSet {
     /// and must not use the set. Numbers are chosen there, so that two peers never have the same.
     pub(super) fn replace<R>(
         &self,
-        change: impl FnOnce(&mut Vec<Arc<PeerConnection>>, &Arc<BalancerState>) -> R,
+        change: impl FnOnce(&mut Vec<Arc<PeerConnection>>, &Arc<SharedState>) -> R,
     ) -> R {
         let result = {
             let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);

@@ -5,12 +5,15 @@
 //! replies, and leave as they came. Refusals, declined replies and losses may lead to another
 //! attempt; they become an event only if there is none.
 
+#[cfg(all(test, feature = "engine-omq"))]
+#[allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+mod tests;
+
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_core::future::BoxFuture;
-use futures_core::stream::BoxStream;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use polywire_core::message::CallId;
@@ -19,9 +22,9 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::sync::oneshot;
 
 use super::balancer::Balancer;
-use super::in_flight_call::{InFlightCall, LOSSES_MAX};
-use super::last_answers::AnswerReader;
-use super::peer::{PeerConnection, PeerKind};
+use super::one_way_linger::AnswerReader;
+use super::peer::{PeerConnection, PeerKind, RecordedReply};
+use super::reply_source::ReplySource;
 use super::resends::LostCall;
 use crate::config::Settings;
 use crate::endpoint::{BoundEndpoints, EndpointSet};
@@ -34,11 +37,12 @@ use crate::wire::{self, Frames, Kind, Peek};
 /// reply.
 ///
 /// A request that was refused or declined goes to another peer that has not seen it, if there is
-/// one. A call whose connection was lost is sent again if it is idempotent, and fails otherwise.
+/// one. A call whose connection was lost is sent again if it is idempotent, and fails otherwise
+/// (`resend_decision`).
 /// Dropping the stream drops the calls that are being sent again.
 pub(crate) struct ReplyStream {
     /// The balancer, kept open with the stream unless its transport closes it.
-    balancer: Arc<Balancer>,
+    pub(super) balancer: Arc<Balancer>,
     /// The sockets that are read, each as a stream of its messages.
     sources: Vec<ReplySource>,
     /// The version of the peer set that the sources are from.
@@ -51,19 +55,10 @@ pub(crate) struct ReplyStream {
     lost: UnboundedReceiver<LostCall>,
     /// Calls that are being sent again. Bounded, since each is in flight. Each resolves to the
     /// event that reports its failure, or to `None` if it has not failed.
-    retries: FuturesUnordered<BoxFuture<'static, Option<ReplyEvent>>>,
+    pub(super) attempts: FuturesUnordered<BoxFuture<'static, Option<ReplyEvent>>>,
     /// Receives the reader of the last answers when the stream is dropped after the balancer was
     /// closed.
     successor: Option<oneshot::Sender<AnswerReader>>,
-}
-
-/// A stream of received messages: of one socket that connects or listens, or of the client router,
-/// whose messages name their connection.
-enum ReplySource {
-    /// The socket of one connection, which connects or listens.
-    Peer(Arc<PeerConnection>, BoxStream<'static, Frames>),
-    /// The socket of all inbound peers.
-    Inbound(BoxStream<'static, (u64, Frames)>),
 }
 
 /// An event of a [`ReplyStream`].
@@ -93,7 +88,7 @@ impl ReplyStream {
         let balancer =
             Balancer::open_with(settings, Traffic::Requests, endpoints, bound, Some(sender))
                 .await?;
-        balancer.last_answers.read_by(last_reader);
+        balancer.one_way_linger.read_by(last_reader);
         let replies = Self {
             balancer: balancer.clone(),
             sources: Vec::new(),
@@ -101,7 +96,7 @@ impl ReplyStream {
             version: usize::MAX,
             current: 0,
             lost,
-            retries: FuturesUnordered::new(),
+            attempts: FuturesUnordered::new(),
             successor: Some(successor),
         };
         Ok((balancer, replies))
@@ -112,6 +107,14 @@ impl ReplyStream {
     /// Messages come before lost calls. A stream of messages that never pauses therefore delays the
     /// errors of lost calls, but no reply is taken for lost that has arrived.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<ReplyEvent>> {
+        // The balancer and the set of peers are looked at between the batches of an engine only.
+        while let Some(source) = self.sources.get_mut(self.current)
+            && let Some(frames) = source.take_read(cx)
+        {
+            if let Some(event) = self.process(self.sources[self.current].peer(), frames) {
+                return Poll::Ready(Some(event));
+            }
+        }
         while !self.balancer.is_closed() {
             match self.poll_message(cx) {
                 Poll::Ready((peer, frames)) => {
@@ -183,48 +186,86 @@ impl ReplyStream {
 
     /// Records a message at its peer. Returns an event, unless the call is sent again, or the
     /// message concerns a call that has expired.
-    fn process(
-        &mut self,
-        peer: Option<&Arc<PeerConnection>>,
-        frames: Frames,
-    ) -> Option<ReplyEvent> {
+    fn process(&self, peer: Option<&Arc<PeerConnection>>, frames: Frames) -> Option<ReplyEvent> {
         let peek = wire::peek(&frames);
         if let Some(Peek { kind: Kind::Leave, id, .. }) = peek {
             self.process_leave(peer, id, frames);
             return None;
         }
-        let (Some(Peek { kind, id: Some(id), .. }), Some(peer)) = (peek, peer) else {
+        if let Some(Peek { kind: Kind::Refusal, id: Some(id), .. }) = peek {
+            return match peer.and_then(|peer| peer.record_refusal(id)) {
+                Some(call) => {
+                    let was_lost = call.losses > 0;
+                    self.try_next_peer(call, || ReplyEvent::Failed(refused(id, was_lost)))
+                }
+                None => self.late_refusal(id),
+            };
+        }
+        let Some(Peek { kind, id: Some(id), .. }) = peek else {
             return Some(ReplyEvent::Message { peek, frames });
         };
         match kind {
-            Kind::Refusal => {
-                let call = peer.record_refusal(id);
-                let was_lost = call.as_ref().is_some_and(|call| call.losses > 0);
-                self.try_next_peer(call, || ReplyEvent::Failed(refused(id, was_lost)))
-            }
             Kind::Loss => {
+                // The calls of a peer that is gone were lost with its connection.
+                let peer = peer?;
                 let call = peer.take_lost(id)?;
-                self.retry_lost(LostCall { call, endpoint: peer.name().clone() })
+                self.resend_lost(LostCall { call, endpoint: peer.name().clone() })
             }
-            _ => match peer.record_reply(id, || wire::is_declined(&frames)) {
-                None => Some(ReplyEvent::Message { peek, frames }),
-                declined => self.try_next_peer(declined, || ReplyEvent::Message { peek, frames }),
-            },
+            Kind::Reply => {
+                let is_declined = || wire::is_declined(&frames);
+                let recorded =
+                    peer.map_or(RecordedReply::Late, |peer| peer.record_reply(id, is_declined));
+                match recorded {
+                    RecordedReply::Ended => Some(ReplyEvent::Message { peek, frames }),
+                    RecordedReply::Declined(call) => {
+                        self.try_next_peer(call, || ReplyEvent::Message { peek, frames })
+                    }
+                    RecordedReply::Late => self.late_reply(id, peek, frames),
+                }
+            }
+            // No server sends another kind. The reader reports the message.
+            _ => Some(ReplyEvent::Message { peek, frames }),
         }
+    }
+
+    /// Returns the event of a reply that is read after its call was lost with the connection, or
+    /// given up. The reply ends a resend. A declined one does not: `None` if the call is sent
+    /// again, or was.
+    fn late_reply(&self, id: CallId, peek: Option<Peek>, frames: Frames) -> Option<ReplyEvent> {
+        if wire::is_declined(&frames) && self.is_held(id) {
+            return None;
+        }
+        self.balancer.resends().forget(id);
+        Some(ReplyEvent::Message { peek, frames })
+    }
+
+    /// Returns the event of a refusal that is read after its call was lost with the connection, or
+    /// given up. `None` if the call is sent again, or was.
+    ///
+    /// A call that is not sent again was at this server only, which has not begun it. Or it is
+    /// idempotent, so that its caller may send it again.
+    fn late_refusal(&self, id: CallId) -> Option<ReplyEvent> {
+        (!self.is_held(id)).then(|| ReplyEvent::Failed(refused(id, false)))
+    }
+
+    /// Returns whether a call is to be sent again, or is in flight at a peer.
+    fn is_held(&self, id: CallId) -> bool {
+        let peers = self.balancer.peers().all();
+        self.balancer.resends().holds(id, || peers.iter().any(|peer| peer.has(id)))
     }
 
     /// Records the answer to a question, or that a server leaves, which is answered.
     fn process_leave(
-        &mut self,
+        &self,
         peer: Option<&Arc<PeerConnection>>,
         id: Option<CallId>,
         frames: Frames,
     ) {
-        if let (Some(peer), Some(bounds)) = (peer, wire::told_bounds(&frames)) {
+        if let (Some(peer), Some(bounds)) = (peer, wire::stated_bounds(&frames)) {
             peer.record_bounds(bounds);
         }
         if let Some(peer) = peer.filter(|peer| peer.record_leave(id, frames)) {
-            self.retries.push(peer.clone().answer_leave().map(|()| None).boxed());
+            self.attempts.push(peer.clone().answer_leave().map(|()| None).boxed());
         }
     }
 
@@ -233,11 +274,11 @@ impl ReplyStream {
     async fn read_answers(&mut self) {
         // Servers that leave as well may still wait for their answers.
         for peer in self.balancer.peers().all().iter() {
-            self.retries.push(peer.clone().answer_leave().map(|()| None).boxed());
+            self.attempts.push(peer.clone().answer_leave().map(|()| None).boxed());
         }
         loop {
             let (peer, frames) = poll_fn(|cx| {
-                while let Poll::Ready(Some(_)) = self.retries.poll_next_unpin(cx) {}
+                while let Poll::Ready(Some(_)) = self.attempts.poll_next_unpin(cx) {}
                 self.poll_message(cx)
             })
             .await;
@@ -247,66 +288,14 @@ impl ReplyStream {
         }
     }
 
-    /// Sends a refused or declined request to a peer that has not seen it, as soon as that one has
-    /// room. Returns the event if there is no such peer, or the request was not kept.
-    fn try_next_peer(
-        &self,
-        call: Option<InFlightCall>,
-        event: impl FnOnce() -> ReplyEvent,
-    ) -> Option<ReplyEvent> {
-        let Some(mut call) = call.map(InFlightCall::excluding_tried) else { return Some(event()) };
-        let (Some(id), Some(mut frames)) = (call.id, call.frames.take()) else {
-            return Some(event());
-        };
-        if let Some(deadline) = call.deadline {
-            wire::restamp(&mut frames, deadline);
-        }
-        let Err(frames) = self.balancer.retry_now(&call, frames) else { return None };
-        if !self.balancer.has_peer_for(&call) {
-            return Some(event());
-        }
-        self.balancer.resends().register(id);
-        let (attempt, event) = (self.balancer.retry(id, call, frames), event());
-        self.retries.push(attempt.map(|failed| failed.then_some(event)).boxed());
-        None
-    }
-
     /// Returns the event of a call that failed because its connection was lost. `Some(None)` means
     /// that a call is sent again, and `None` that the balancer is closed.
     fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<Option<Option<ReplyEvent>>> {
-        if let Poll::Ready(Some(event)) = self.retries.poll_next_unpin(cx) {
+        if let Poll::Ready(Some(event)) = self.attempts.poll_next_unpin(cx) {
             return Poll::Ready(Some(event));
         }
         let lost = ready!(self.lost.poll_recv(cx));
-        Poll::Ready(lost.map(|lost| self.retry_lost(lost)))
-    }
-
-    /// Sends a lost call again if it is idempotent and has lost few connections, and fails it
-    /// otherwise. The retry may reach the same server again, after it has reconnected.
-    fn retry_lost(&self, LostCall { mut call, endpoint }: LostCall) -> Option<ReplyEvent> {
-        let id = call.id?;
-        let losses = call.losses;
-        let text = match losses >= LOSSES_MAX {
-            true => {
-                "each server disconnected before its reply: the request ends its servers, or is \
-                     larger than they accept (`message_max`)"
-            }
-            false => "the connection was lost before the reply arrived",
-        };
-        let error = Error::new(ErrorKind::Disconnected, text).with("endpoint", endpoint);
-        let failure = ReplyEvent::Failed(error.with("connections_lost", losses).with_call(id));
-        match call.frames.take().filter(|_| call.idempotent && losses < LOSSES_MAX) {
-            Some(frames) => {
-                tracing::debug!(call = %id, "retrying an idempotent call after a lost connection");
-                // A new call: a peer that refused it before may serve it by now.
-                let mut again = InFlightCall::new(Some(id), call.deadline, true);
-                again.losses = losses;
-                let attempt = self.balancer.retry(id, again, frames);
-                self.retries.push(attempt.map(|failed| failed.then_some(failure)).boxed());
-                None
-            }
-            None => Some(failure),
-        }
+        Poll::Ready(lost.map(|lost| self.resend_lost(lost)))
     }
 }
 
@@ -322,7 +311,7 @@ impl Drop for ReplyStream {
             version: self.version,
             current: 0,
             lost: mpsc::unbounded_channel().1,
-            retries: FuturesUnordered::new(),
+            attempts: FuturesUnordered::new(),
             successor: None,
         };
         // A failure means that no answer is waited for.
@@ -333,16 +322,9 @@ impl Drop for ReplyStream {
 /// Returns the error of a call that all peers refused. It is marked as unsent if none of them can
 /// have carried the call out.
 fn refused(id: CallId, was_lost: bool) -> Error {
-    let error =
-        Error::new(ErrorKind::Unroutable, "no server takes calls to this service").with_call(id);
+    let text = "cannot send the request: no server takes calls to this service";
+    let error = Error::new(ErrorKind::Unroutable, text).with_call(id);
     // The request was sent but not carried out, so a second attempt is safe. The exception is a
     // request that a peer had which disconnected before its reply.
     if was_lost { error } else { error.unsent() }
-}
-
-impl ReplySource {
-    /// Returns whether the source is the socket of a peer.
-    fn is_of(&self, peer: &Arc<PeerConnection>) -> bool {
-        matches!(self, Self::Peer(own, _) if Arc::ptr_eq(own, peer))
-    }
 }

@@ -3,12 +3,13 @@
 //! A call is sent again in two cases. A peer refused or declined the call and another one has not
 //! seen it, or the connection was lost and the call is idempotent. The life of such a call:
 //!
-//! - Its entry leaves the in-flight table of the peer, and the call is registered here: by
-//!   [`Resends::register`], or by [`Resends::take_lost`] together with all other calls of a lost
-//!   connection.
+//! - Its entry leaves the in-flight table of the peer, and the call is registered here in the same
+//!   step: by [`Resends::take_refused`], or by [`Resends::take_lost`] together with all other calls
+//!   of a lost connection.
 //!
-//! - [`Resends::run`] carries the attempt out, which adds the call to the table of another peer.
-//!   The registration ends with the attempt, on success and failure alike.
+//! - [`Resends::send`] adds the call to the table of another peer, and ends the registration in the
+//!   same step. [`Resends::run`] repeats that until a peer has room. The registration ends with the
+//!   attempt, on success and failure alike.
 //!
 //! - [`Resends::abandon`] ends the registration at any time, and stops the attempt.
 
@@ -23,14 +24,15 @@ use rustc_hash::FxHashMap;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::in_flight_call::InFlightCall;
-use crate::error::lock;
+use crate::lock::lock;
+use crate::wire::Frames;
 
 /// The calls that are to be sent again, and the channel of lost calls.
 ///
 /// A call is in this table or in the [in-flight
-/// table](super::in_flight_calls::InFlightCalls) of a peer.
-/// Except for the moment that [`register`](Self::register) describes, a cancellation finds the call
-/// in one of the two, and a call that its caller has given up is not sent again.
+/// table](super::in_flight_calls::InFlightCalls) of a peer. It moves under the lock of this table.
+/// So a cancellation finds the call in one of the two, and a call that its caller has given up is
+/// not sent again.
 pub(super) struct Resends {
     /// The registered calls. The handle stops an attempt that is under way. Bounded by the calls
     /// in flight, since a registered call is one of them.
@@ -61,16 +63,54 @@ impl Resends {
         lock(&self.lost).is_some()
     }
 
-    /// Registers a call that will be sent again with [`run`](Self::run), after its entry was
-    /// removed from the table of the peer.
+    /// Moves a refused or declined call from the table of a peer, and registers the call if its
+    /// request is kept, in one step.
     ///
-    /// A cancellation between that removal and this registration finds the call in neither table.
-    /// The call is then sent again, and its reply finds no waiting caller.
-    pub(super) fn register(&self, id: CallId) {
-        lock(&self.calls).insert(id, None);
+    /// `take` removes the call from the table, under the lock as in [`take_lost`](Self::take_lost).
+    pub(super) fn take_refused(
+        &self,
+        take: impl FnOnce() -> Option<InFlightCall>,
+    ) -> Option<InFlightCall> {
+        let mut calls = lock(&self.calls);
+        let call = take()?;
+        if let (Some(id), true) = (call.id, call.is_kept()) {
+            calls.insert(id, None);
+        }
+        Some(call)
     }
 
-    /// Moves calls from the table of a peer, and registers those that may be retried, in one step.
+    /// Sends a registered call to a peer that has room, and ends the registration, in one step.
+    /// Returns the frames if `try_send` does.
+    ///
+    /// A call that is not registered any more is not sent, which is no failure: its caller has
+    /// given it up, or has its reply. `try_send` adds the call to the table of the peer. It runs
+    /// under the lock, so that a cancellation waits until the call is there.
+    pub(super) fn send(
+        &self,
+        id: CallId,
+        try_send: impl FnOnce() -> Result<(), Frames>,
+    ) -> Result<(), Frames> {
+        let mut calls = lock(&self.calls);
+        if calls.contains_key(&id) {
+            try_send()?;
+            calls.remove(&id);
+        }
+        Ok(())
+    }
+
+    /// Ends the registration of a call that is not sent again after all, and stops its attempt.
+    pub(super) fn forget(&self, id: CallId) {
+        self.abandon(id, || ());
+    }
+
+    /// Returns whether a call is registered, or `is_in_flight` finds it at a peer.
+    pub(super) fn holds(&self, id: CallId, is_in_flight: impl FnOnce() -> bool) -> bool {
+        let calls = lock(&self.calls);
+        calls.contains_key(&id) || is_in_flight()
+    }
+
+    /// Moves calls from the table of a peer, and registers those that are to be sent again, in one
+    /// step.
     ///
     /// `take` removes the calls from the table. It runs under the lock, so that a cancellation
     /// waits until the calls are registered. Returns all removed calls, for
@@ -78,12 +118,13 @@ impl Resends {
     pub(super) fn take_lost(&self, take: impl FnOnce() -> Vec<InFlightCall>) -> Vec<InFlightCall> {
         let mut calls = lock(&self.calls);
         let lost: Vec<_> = take().into_iter().map(InFlightCall::lost).collect();
-        let retried = lost.iter().filter(|call| call.may_retry());
-        calls.extend(retried.filter_map(|call| Some((call.id?, None))));
+        let resent = lost.iter().filter(|call| call.is_kept());
+        calls.extend(resent.filter_map(|call| Some((call.id?, None))));
         lost
     }
 
-    /// Sends lost calls to the reply stream, which retries them or reports an error to the caller.
+    /// Sends lost calls to the reply stream, which sends them again or reports an error to
+    /// the caller.
     /// Never blocks, and has no effect after [`close`](Self::close).
     pub(super) fn report_lost(&self, lost: Vec<InFlightCall>, endpoint: &Arc<str>) {
         let sender = lock(&self.lost);
@@ -149,15 +190,28 @@ mod tests {
 
     use super::*;
 
+    fn frames() -> Frames {
+        Frames { head: bytes::Bytes::new(), body: None }
+    }
+
+    /// Returns a call whose request is kept.
+    fn call(id: CallId) -> InFlightCall {
+        InFlightCall::new(Some(id), None, true).sent_to(0, &frames(), false)
+    }
+
+    fn register(resends: &Resends, id: CallId) {
+        assert!(resends.take_refused(|| Some(call(id))).is_some());
+    }
+
     #[test]
     fn call_that_is_lost_again_while_it_is_sent_stays_registered() {
         let resends = Resends::new(None);
         let id = CallId(1);
-        resends.register(id);
+        register(&resends, id);
         let lost_again = {
             let resends = resends.clone();
             async move {
-                resends.register(id);
+                register(&resends, id);
                 Ok(())
             }
         };
@@ -167,19 +221,43 @@ mod tests {
     }
 
     #[test]
-    fn an_abandoned_call_is_not_retried() {
+    fn an_abandoned_call_is_not_sent_again() {
         let resends = Resends::new(None);
         let id = CallId(1);
-        resends.register(id);
+        register(&resends, id);
         resends.abandon(id, || ());
         assert_eq!(resends.run(id, pending()).now_or_never(), Some(false));
+        assert!(resends.send(id, || panic!("sent")).is_ok());
+    }
+
+    #[test]
+    fn call_is_sent_once_and_stays_registered_without_room() {
+        let resends = Resends::new(None);
+        let id = CallId(1);
+        register(&resends, id);
+        assert_eq!(resends.send(id, || Err(frames())), Err(frames()));
+        assert!(resends.holds(id, || false));
+        assert!(resends.send(id, || Ok(())).is_ok());
+        assert!(!resends.holds(id, || false) && resends.holds(id, || true));
+        assert!(resends.send(id, || panic!("sent twice")).is_ok());
+    }
+
+    #[test]
+    fn cancellation_waits_while_a_call_moves() {
+        let resends = Resends::new(None);
+        let id = CallId(1);
+        let is_locked = || resends.calls.try_lock().is_err();
+        register(&resends, id);
+        assert!(resends.send(id, || if is_locked() { Ok(()) } else { Err(frames()) }).is_ok());
+        assert!(resends.take_refused(|| is_locked().then(|| call(id))).is_some());
+        assert!(resends.holds(id, || false));
     }
 
     #[test]
     fn abandoning_a_call_stops_its_attempt() {
         let resends = Resends::new(None);
         let id = CallId(1);
-        resends.register(id);
+        register(&resends, id);
         let mut attempt = resends.run(id, pending());
         assert_eq!((&mut attempt).now_or_never(), None);
         let mut was_sent = false;
@@ -193,7 +271,7 @@ mod tests {
         let resends = Resends::new(None);
         let id = CallId(1);
         for (sent, failed) in [(Ok(()), false), (Err(Error::unsupported("this")), true)] {
-            resends.register(id);
+            register(&resends, id);
             assert_eq!(resends.run(id, async { sent }).now_or_never(), Some(failed));
             let mut was_elsewhere = false;
             resends.abandon(id, || was_elsewhere = true);

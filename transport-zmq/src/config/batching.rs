@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use polywire_core::{Error, Result};
 
-use crate::error::config;
+use crate::common_errors::config;
 
 /// Batches of calls to one peer, and of replies to one: under load, or never.
 ///
@@ -30,7 +30,7 @@ pub enum Batching {
     /// replies to a client whose last message was a batch. A batch is always smaller than a
     /// thousandth of [`peer_bytes_max`](crate::ZmqBuilder::peer_bytes_max).
     Auto,
-    /// Each message leaves alone, and peers are told to send none joined.
+    /// Each message leaves alone, and peers are asked to send none joined.
     Off,
 }
 
@@ -56,7 +56,7 @@ impl FromStr for Batching {
             "auto" => Ok(Self::Auto),
             "off" => Ok(Self::Off),
             _ => {
-                let error = config("not a way of batching: expected auto or off");
+                let error = config("cannot read the way of batching: expected auto or off");
                 Err(error.with("batch", text.escape_debug()))
             }
         }

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use bytes::Bytes;
 #[cfg(feature = "engine-omq")]
 use polywire_core::{Error, ErrorKind};
 use polywire_core::{Limits, Result};
@@ -10,8 +11,8 @@ use polywire_core::{Limits, Result};
 use super::batching::Batching;
 use super::engine::Engine;
 use super::settings::{PEER_BYTES_MAX, Settings};
+use crate::common_errors::config;
 use crate::endpoint::{Endpoint, EndpointSet, EndpointSets, Side};
-use crate::error::config;
 use crate::security::Admission;
 #[cfg(feature = "curve")]
 use crate::security::curve;
@@ -186,9 +187,17 @@ impl ZmqBuilder {
     }
 
     /// Sets the interval of heartbeats to a silent peer. The connection is closed if the peer stays
-    /// silent for twice that time. The default is 5 seconds. Pullers of engine `omq` send no
-    /// heartbeats, since a pusher that has closed would not answer: the kernel finds dead hosts for
+    /// silent for twice that time, or a subscriber for six times. The default is 5 seconds.
+    ///
+    /// Pushers send no heartbeats, since a puller that is busy reads none. Pullers of engine `omq`
+    /// send none, since a pusher that has closed would not answer. The kernel finds dead hosts for
     /// them, over TCP.
+    ///
+    /// On Linux, a connection for calls is closed as well if the peer takes no bytes for six times
+    /// that time, while some wait for it. The calls of a live server that reads nothing for so long
+    /// end as `Disconnected`. A subscriber has sixty times the interval and misses events then,
+    /// since the other subscribers of its publisher wait for it. Jobs wait for a slow worker
+    /// without a bound in time.
     ///
     /// The interval is from 100 ms to 1 hour; [`build`](Self::build) refuses any other. A shorter
     /// one would cut connections to peers that are only slow.
@@ -254,6 +263,7 @@ impl ZmqBuilder {
             admission,
             #[cfg(feature = "engine-omq")]
             security: self.security,
+            identity: Bytes::new(),
             connect_timeout: self.connect_timeout,
             linger: self.linger,
             heartbeat: self.heartbeat,

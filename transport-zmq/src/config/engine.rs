@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use polywire_core::{Error, ErrorKind, Result};
 
-use crate::error::config;
+use crate::common_errors::config;
 
 /// The crate that moves the bytes.
 ///
@@ -91,7 +91,7 @@ impl FromStr for Engine {
             "omq" => Ok(Self::Omq),
             "zeromq" => Ok(Self::Zeromq),
             _ => {
-                let error = config("not an engine: expected omq or zeromq");
+                let error = config("cannot read the engine: expected omq or zeromq");
                 Err(error.with("engine", text.escape_debug()))
             }
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use polywire_core::Limits;
 
 use super::batching::Batching;
@@ -10,7 +11,7 @@ use crate::engine::ByteBudget;
 use crate::security::Admission;
 #[cfg(feature = "engine-omq")]
 use crate::security::Security;
-use crate::wire::{BATCH_MAX, Bounds, head_max};
+use crate::wire::{BATCH_MAX, StatedBounds, head_max};
 
 /// The validated configuration of a transport, without its endpoints. See the methods of
 /// [`ZmqBuilder`](super::ZmqBuilder) for what each value means.
@@ -25,6 +26,10 @@ pub(crate) struct Settings {
     /// The security mechanism of every socket.
     #[cfg(feature = "engine-omq")]
     pub(crate) security: Security,
+    /// The routing id of a socket that connects for requests or jobs. Empty, so that the peer
+    /// chooses one, except for a client of a socket of the same process.
+    #[cfg_attr(not(any(feature = "engine-omq", feature = "engine-zeromq")), allow(dead_code))]
+    pub(crate) identity: Bytes,
     /// The time that a message waits for a connection.
     pub(crate) connect_timeout: Duration,
     /// The time that a closing socket goes on sending.
@@ -40,6 +45,20 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Returns the time of six heartbeats, after which a peer that shows no sign of life is given
+    /// up where two heartbeats would end connections to peers that are only busy.
+    #[cfg_attr(not(any(feature = "engine-omq", feature = "engine-zeromq")), allow(dead_code))]
+    pub(crate) fn silence_max(&self) -> Duration {
+        self.heartbeat.saturating_mul(6)
+    }
+
+    /// Returns the time of sixty heartbeats, after which a subscriber that takes no bytes is given
+    /// up, although it is alive: its publisher's other subscribers wait for it.
+    #[cfg_attr(not(any(feature = "engine-omq", feature = "engine-zeromq")), allow(dead_code))]
+    pub(crate) fn unread_max(&self) -> Duration {
+        self.silence_max().saturating_mul(10)
+    }
+
     /// Returns the size of the largest message that a socket which listens accepts. The size is
     /// that of all frames, and 64 bytes for each.
     pub(crate) fn message_max(&self) -> u64 {
@@ -58,14 +77,14 @@ impl Settings {
 
     /// Returns the bounds that this side states to its peers. A balancer states only the largest
     /// batch.
-    pub(crate) fn own_bounds(&self) -> Bounds {
+    pub(crate) fn own_bounds(&self) -> StatedBounds {
         let message_max = self.message_max();
         let batch_max = match self.batching {
             // A bound on messages counts 64 bytes for each frame.
             Batching::Auto => u64::try_from(BATCH_MAX).ok().map(|max| max.min(message_max / 2)),
             Batching::Off => None,
         };
-        Bounds { message_max: Some(message_max), batch_max }
+        StatedBounds { message_max: Some(message_max), batch_max }
     }
 
     /// Returns the configuration of a client that the sockets of this transport allow. `None` if

@@ -5,12 +5,15 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use futures_core::stream::BoxStream;
 use futures_util::StreamExt;
+use polywire_core::Address;
+use polywire_core::health::{EndpointProbe, EndpointReporter, EndpointRole};
 use tokio::task::AbortHandle;
 
-use super::set::EndpointChange;
+use super::endpoint_set::EndpointChange;
+use super::refusing_peers::RefusingPeers;
 use super::side::Side;
-use super::socket_health::{SocketHealth, SocketPresence};
-use crate::error::lock;
+use super::transport_health::{SocketPresence, TransportHealth};
+use crate::lock::lock;
 
 /// The endpoints that the sockets of a transport have bound, with their real ports.
 ///
@@ -20,7 +23,7 @@ pub(crate) struct BoundEndpoints {
     /// One entry for each socket and endpoint. Locked for a moment, never across an await.
     names: Arc<Mutex<Vec<String>>>,
     /// Health of the transport, to which each socket contributes.
-    health: SocketHealth,
+    health: TransportHealth,
 }
 
 impl BoundEndpoints {
@@ -30,7 +33,7 @@ impl BoundEndpoints {
     }
 
     /// Returns the health of the transport.
-    pub(crate) fn health(&self) -> &SocketHealth {
+    pub(crate) fn health(&self) -> &TransportHealth {
         &self.health
     }
 
@@ -74,9 +77,15 @@ impl BindGuard {
         }
     }
 
-    /// Returns the health of the transport.
-    pub(crate) fn health(&self) -> &SocketHealth {
-        &self.bound.health
+    /// Registers an endpoint handle that receives through the socket. The handle consumes while the
+    /// socket has bound an endpoint or has a peer, and is refused while its peers refuse it.
+    pub(crate) fn add_handle(
+        &self,
+        role: EndpointRole,
+        name: &Address,
+        probe: Arc<dyn EndpointProbe>,
+    ) -> Arc<EndpointReporter> {
+        self.presence.add_handle(role, name, probe)
     }
 
     /// Returns whether the socket is stopped or closed.
@@ -89,13 +98,18 @@ impl BindGuard {
         lock(&self.own).first().cloned()
     }
 
-    /// Watches the number of peers of a socket that connects, unless it is watched already. Ends
-    /// when the guard is cleared or dropped. Requires a tokio runtime.
+    /// Watches the refusals and the number of peers of a socket that connects, unless it is watched
+    /// already. Ends when the guard is cleared or dropped. Requires a tokio runtime.
     ///
     /// The task holds the stream of counts, and with it the socket. A cleared guard starts no
     /// second task.
-    pub(crate) fn watch_peers(&self, counts: impl FnOnce() -> BoxStream<'static, usize>) {
+    pub(crate) fn watch_peers(
+        &self,
+        refusals: &RefusingPeers,
+        counts: impl FnOnce() -> BoxStream<'static, usize>,
+    ) {
         self.watch.get_or_init(|| {
+            refusals.report_to(&self.presence);
             let (mut counts, presence) = (counts(), self.presence.clone());
             let watching = async move {
                 while let Some(count) = counts.next().await {
@@ -131,7 +145,7 @@ impl BindGuard {
 
     /// Removes all endpoints of the socket, which is stopped or closed.
     ///
-    /// The socket counts as neither bound nor connected then. A second call changes nothing.
+    /// The socket does not count for the health any more. A second call changes nothing.
     pub(crate) fn clear(&self) {
         // First, so that a socket without endpoints is known to be closed.
         self.is_cleared.store(true, Ordering::Release);
@@ -142,8 +156,7 @@ impl BindGuard {
             // The task holds the socket.
             watch.abort();
         }
-        self.presence.set_has_peer(false);
-        self.report();
+        self.presence.close();
     }
 
     /// Reports whether the socket has bound an endpoint.

@@ -1,15 +1,17 @@
 //! The address that a socket binds or connects to.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::Path;
 
 use polywire_core::{Error, Result};
 
-use crate::error::config;
+use crate::common_errors::config;
 
 /// A valid endpoint: `tcp://host:port` or `ipc://path`.
 ///
-/// Two endpoints are equal if their texts are: names of hosts are not resolved.
+/// Two endpoints are equal if their texts are. Names of hosts are not resolved. One address has one
+/// text, as the engines write it: so the text is a key for what is known of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     /// A host and its port; port 0 is any free one. An IPv6 address is in brackets.
@@ -53,7 +55,7 @@ impl Endpoint {
             host if !host.bytes().all(|b| b.is_ascii_graphic() && !b"/?#@,".contains(&b)) => {
                 Err("the host has an invalid character")
             }
-            host => Ok(Self::Tcp { host: host.to_owned(), port }),
+            host => Ok(Self::Tcp { host: canonical(host), port }),
         }
     }
 
@@ -107,6 +109,20 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// Returns the one text of a host: the shortest of an IPv6 address, and small letters of a name.
+///
+/// An IPv4 address in brackets loses them. Brackets around any other text stay, as around an
+/// address with a zone.
+fn canonical(host: &str) -> String {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    match bare.map(str::parse::<IpAddr>) {
+        Some(Ok(IpAddr::V4(address))) => address.to_string(),
+        Some(Ok(IpAddr::V6(address))) => format!("[{address}]"),
+        Some(Err(_)) => host.to_owned(),
+        None => host.to_ascii_lowercase(),
+    }
+}
+
 /// Returns the error of a malformed endpoint.
 fn refuse(endpoint: &str, because: &'static str) -> Error {
     config("cannot parse the endpoint")
@@ -125,10 +141,34 @@ mod tests {
             ("tcp://localhost:0", "tcp://localhost:0"),
             ("tcp://*:*", "tcp://0.0.0.0:0"),
             ("tcp://[::1]:80", "tcp://[::1]:80"),
+            ("tcp://[0:0:0:0:0:0:0:1]:080", "tcp://[::1]:80"),
+            ("tcp://[FE80::00AB]:80", "tcp://[fe80::ab]:80"),
+            ("tcp://[127.0.0.1]:80", "tcp://127.0.0.1:80"),
+            ("tcp://[fe80::1%1]:80", "tcp://[fe80::1%1]:80"),
+            ("tcp://LocalHost:80", "tcp://localhost:80"),
             ("ipc:///tmp/x.sock", "ipc:///tmp/x.sock"),
             ("ipc://@name", "ipc://@name"),
         ] {
             assert_eq!(Endpoint::parse(text).unwrap().to_string(), canonical);
+        }
+    }
+
+    #[cfg(feature = "engine-omq")]
+    #[test]
+    fn text_of_an_endpoint_is_that_of_the_engine() {
+        for text in [
+            "tcp://[0:0:0:0:0:0:0:1]:5000",
+            "tcp://[0:0::FFFF:1.2.3.4]:5000",
+            "tcp://[127.0.0.1]:5000",
+            "tcp://Some.Host:5000",
+            "tcp://*:*",
+            "ipc:///tmp/../tmp//x.sock",
+            "ipc://@name",
+        ] {
+            let text = Endpoint::parse(text).unwrap().to_string();
+            let read: omq_tokio::Endpoint = text.parse().unwrap();
+            assert_eq!(read.to_string(), text);
+            assert_eq!(Endpoint::parse(&text).unwrap().to_string(), text);
         }
     }
 

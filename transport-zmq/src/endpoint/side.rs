@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use polywire_core::{Error, Result};
 
-use crate::error::config;
+use crate::common_errors::config;
 
 /// The side of a connection: the one that listens, or the one that dials.
 ///
@@ -54,10 +54,8 @@ impl FromStr for Side {
         match text {
             "bind" => Ok(Self::Bind),
             "connect" => Ok(Self::Connect),
-            _ => {
-                Err(config("not a side: expected bind or connect")
-                    .with("side", text.escape_debug()))
-            }
+            _ => Err(config("cannot read the side: expected bind or connect")
+                .with("side", text.escape_debug())),
         }
     }
 }

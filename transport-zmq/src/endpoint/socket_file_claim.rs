@@ -7,9 +7,9 @@ use polywire_core::Error;
 use polywire_core::Result;
 
 #[cfg(unix)]
-use crate::endpoint::Endpoint;
+use crate::common_errors::config;
 #[cfg(unix)]
-use crate::error::config;
+use crate::endpoint::Endpoint;
 
 /// The right to bind the socket files of a folder. It ends when the value is dropped.
 ///

@@ -3,7 +3,7 @@
 //! Without a budget, 1,000 messages of the largest size could be unsent for each peer. The budget
 //! bounds memory; what to do with a sender that finds the budget used up is decided elsewhere.
 //! Requests wait in the [balancer](crate::balancer), events in the XPUB socket, and replies as
-//! [`SlowPeers`](crate::responder::SlowPeers) says.
+//! [`SlowCallers`](crate::responder::SlowCallers) says.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -4,44 +4,59 @@ use std::net::IpAddr;
 
 use rustc_hash::FxHashMap;
 
+use crate::endpoint::OwnIdentity;
 use crate::security::Admission;
 
-/// The peers that have finished their handshake.
+/// The peers that have finished their handshake, without own clients of the process.
 ///
 /// Bounded by the connections that the engine accepts: a peer beyond the bounds of [`Admission`]
 /// is counted until it is disconnected.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct ConnectedPeers {
-    /// The peers by connection number.
-    peers: FxHashMap<u64, ConnectedPeer>,
+    /// The host of each peer by connection number, or `None` for a peer that has connected by
+    /// `ipc`.
+    peers: FxHashMap<u64, Option<Host>>,
     /// The number of peers of each host, without hosts that have none.
     hosts: FxHashMap<Host, usize>,
 }
 
-/// A peer that has finished its handshake.
-#[derive(Debug)]
-struct ConnectedPeer {
-    /// The host, or `None` for a peer that has connected by `ipc`.
-    host: Option<Host>,
-    /// Subscriptions that the peer has sent and not withdrawn.
-    subscriptions: usize,
-}
-
 impl ConnectedPeers {
-    /// Returns whether one more peer from this host would be too many.
+    /// Returns the name of the bound that one more peer from this host would exceed.
     ///
     /// The bound of a host does not apply to peers without a host. The bound of the socket applies
     /// to all peers.
-    pub(in crate::engine) fn is_full(&self, host: Option<Host>, admission: &Admission) -> bool {
+    pub(in crate::engine) fn exceeded(
+        &self,
+        host: Option<Host>,
+        admission: &Admission,
+    ) -> Option<&'static str> {
         let of_host = host.and_then(|host| self.hosts.get(&host)).copied().unwrap_or_default();
-        self.peers.len() >= admission.connections_max || of_host >= admission.host_connections_max
+        if self.peers.len() >= admission.connections_max {
+            return Some("connections_max");
+        }
+        (of_host >= admission.host_connections_max).then_some("host_connections_max")
     }
 
-    /// Adds a connection without subscriptions.
+    /// Returns the name of the bound that a peer before its handshake would exceed.
     ///
-    /// A connection that is present is not counted twice, and its subscriptions begin at 0 again.
+    /// `None` while the peer may be an [own client](OwnIdentity), which does not count.
+    pub(in crate::engine) fn exceeded_early(
+        &self,
+        host: Option<Host>,
+        admission: &Admission,
+    ) -> Option<&'static str> {
+        self.exceeded(host, admission).filter(|_| !OwnIdentity::is_any())
+    }
+
+    /// Returns whether a connection is counted.
+    #[cfg(feature = "engine-omq")]
+    pub(in crate::engine) fn contains(&self, connection: u64) -> bool {
+        self.peers.contains_key(&connection)
+    }
+
+    /// Adds a connection. One that is present is not counted twice.
     pub(in crate::engine) fn add(&mut self, connection: u64, host: Option<Host>) {
-        let before = self.peers.insert(connection, ConnectedPeer { host, subscriptions: 0 });
+        let before = self.peers.insert(connection, host);
         if let (Some(host), None) = (host, before) {
             *self.hosts.entry(host).or_default() += 1;
         }
@@ -51,8 +66,7 @@ impl ConnectedPeers {
     ///
     /// A host leaves the table with its last peer.
     pub(in crate::engine) fn remove(&mut self, connection: u64) {
-        let removed = self.peers.remove(&connection);
-        let Some(ConnectedPeer { host: Some(host), .. }) = removed else { return };
+        let Some(Some(host)) = self.peers.remove(&connection) else { return };
         if let Some(count) = self.hosts.get_mut(&host) {
             *count -= 1;
             if *count == 0 {
@@ -60,13 +74,14 @@ impl ConnectedPeers {
             }
         }
     }
-
-    /// Returns the number of subscriptions of a connection, to be changed.
-    #[cfg_attr(not(feature = "engine-omq"), allow(dead_code, reason = "only omq counts them here"))]
-    pub(in crate::engine) fn subscriptions(&mut self, connection: u64) -> Option<&mut usize> {
-        self.peers.get_mut(&connection).map(|peer| &mut peer.subscriptions)
-    }
 }
+
+/// The failure of a connection that its peer closes in the handshake without a reason, as a peer
+/// does at its bounds.
+///
+/// An ERROR command would name the bound, but a libzmq peer does not connect again after one.
+pub(in crate::engine) const CLOSED_IN_HANDSHAKE: &str =
+    "the peer closed the connection, as at its `connections_max` or `host_connections_max`";
 
 /// An IPv4 address, or the first half of an IPv6 address: one host may have all addresses of a
 /// /64 network.
@@ -106,15 +121,15 @@ mod tests {
         let mut connected = ConnectedPeers::default();
         connected.add(1, one);
         connected.add(1, one);
-        assert!(!connected.is_full(one, &admission));
+        assert_eq!(connected.exceeded(one, &admission), None);
         connected.add(2, one);
-        assert!(connected.is_full(one, &admission));
-        assert!(!connected.is_full(other, &admission));
+        assert_eq!(connected.exceeded(one, &admission), Some("host_connections_max"));
+        assert_eq!(connected.exceeded(other, &admission), None);
         connected.add(3, None);
-        assert!(connected.is_full(other, &admission));
+        assert_eq!(connected.exceeded(other, &admission), Some("connections_max"));
         connected.remove(1);
         connected.remove(1);
-        assert!(!connected.is_full(one, &admission));
+        assert_eq!(connected.exceeded(one, &admission), None);
         assert_eq!(connected.hosts.len(), 1);
     }
 

@@ -5,31 +5,34 @@
 //! which peers are connected now. A stream of monitor events shows why, and may skip events if its
 //! reader is slow.
 //!
-//! - `options` and `error`: what all sockets share.
+//! - `options` and `engine_error`: what all sockets share.
 //!
-//! - `socket_endpoints` with `redial`: bind and connect. `connection_limiter`: bounds on inbound
-//!   connections.
+//! - `socket_endpoints` with `redial_after_denial`: bind and connect. `refused_attempts` and
+//!   `connect_failure_probe`: why a connection failed. `connection_limiter` with
+//!   `subscription_counts`: bounds on inbound connections.
 //!
-//! - `frames` and `receive`: messages in both directions.
+//! - `frame_conversion` and `receive`: messages in both directions.
 //!
-//! - One file for each socket type: `dealer`, `client_router` with `routed_peer`, `router`, `pull`,
-//!   `xpub`, `sub`.
+//! - One file for each socket type: `dealer` with `dealer/connecting`, `client_router` with
+//!   `routed_peer`, `router`, `pull`, `xpub` with `marker_subscriptions`, `sub`.
 
 mod client_router;
+mod connect_failure_probe;
 mod connection_limiter;
 mod dealer;
-mod endpoint_probe;
-mod error;
-mod frames;
+mod engine_error;
+mod frame_conversion;
+mod marker_subscriptions;
 mod options;
 mod pull;
 mod receive;
-mod redial;
+mod redial_after_denial;
+mod refused_attempts;
 mod routed_peer;
 mod router;
 mod socket_endpoints;
 mod sub;
-mod sync_marker_table;
+mod subscription_counts;
 mod xpub;
 
 pub(super) use self::client_router::OmqClientRouter;

@@ -12,10 +12,10 @@ use polywire_core::{Address, Result, Window};
 
 #[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
 use super::add_endpoints;
-use super::budgeted_router::BudgetedRouter;
-use super::error::not_compiled_in;
 #[cfg(feature = "engine-omq")]
 use super::omq;
+use super::send_budgeted_router::SendBudgetedRouter;
+use super::setup_errors::not_compiled_in;
 use super::socket::{ClientRouter, Dealer, Pull, Router, Sub, Traffic, XPub};
 #[cfg(feature = "engine-zeromq")]
 use super::zeromq;
@@ -96,7 +96,7 @@ pub(crate) async fn bind_router(
     endpoints: &EndpointSet,
 ) -> Result<(Arc<dyn Router>, Vec<String>)> {
     let (router, bound) = bind_unbudgeted_router(settings, endpoints).await?;
-    Ok((Arc::new(BudgetedRouter::new(router, settings.peer_bytes_max)), bound))
+    Ok((Arc::new(SendBudgetedRouter::new(router, settings.peer_bytes_max)), bound))
 }
 
 /// Opens a ROUTER socket that counts no bytes.

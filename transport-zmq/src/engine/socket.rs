@@ -10,12 +10,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::{StreamExt, stream};
 use polywire_core::transport::Sending;
 use polywire_core::{Address, Identity, Result};
 
 use super::ByteBudget;
-use crate::endpoint::EndpointChange;
+use crate::endpoint::{EndpointChange, RefusingPeers};
 use crate::wire::{Frames, SyncMarker};
 
 /// Endpoint changes and shutdown, common to all sockets.
@@ -39,6 +39,12 @@ pub(crate) trait SocketControl: Send + Sync {
     /// closed. The stream is empty for an engine that does not report them. It holds the socket.
     fn peer_counts(&self) -> BoxStream<'static, usize> {
         stream::empty().boxed()
+    }
+
+    /// Returns the refusals at the endpoints that the socket connects to. None of a socket that
+    /// peers connect to.
+    fn refusals(&self) -> RefusingPeers {
+        RefusingPeers::default()
     }
 
     /// Closes the socket, and sends the queued messages for up to the linger time.
@@ -70,6 +76,10 @@ impl<S: HasEndpoints> SocketControl for S {
 
     fn peer_counts(&self) -> BoxStream<'static, usize> {
         self.endpoints().peer_counts()
+    }
+
+    fn refusals(&self) -> RefusingPeers {
+        self.endpoints().refusals()
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {
@@ -130,12 +140,6 @@ pub(crate) trait Dealer: SocketControl {
     /// Describes the latest failure to connect, if this side connects and the last attempt failed.
     fn failure(&self) -> Option<String> {
         None
-    }
-
-    /// Waits until the peer rejects our credentials, or until it does not or is gone. Never
-    /// resolves for engines without security.
-    async fn until_denied(&self, _is_denied: bool) {
-        std::future::pending::<()>().await;
     }
 
     /// Waits until no peer is connected, or another one than after [`up`](Self::up). Then drops the
@@ -199,6 +203,7 @@ pub(crate) enum Traffic {
 }
 
 /// A ROUTER socket on the serving side, which receives requests and sends replies.
+#[async_trait]
 pub(crate) trait Router: SocketControl {
     /// Sends a message to a peer. The send is complete on return if there is room, and waits for
     /// room otherwise.
@@ -218,13 +223,11 @@ pub(crate) trait Router: SocketControl {
     }
 
     /// Stops accepting peers where the engine can. The connected ones stay.
-    fn stop_listening(&self) -> BoxFuture<'_, ()> {
-        std::future::ready(()).boxed()
-    }
+    async fn stop_listening(&self) {}
 
     /// Returns the routing ids of the connected peers.
-    fn peers(&self) -> BoxFuture<'_, Vec<Bytes>> {
-        std::future::ready(Vec::new()).boxed()
+    async fn peers(&self) -> Vec<Bytes> {
+        Vec::new()
     }
 
     /// Returns the requests that arrive, each with its origin, until the socket is closed. Called

@@ -5,33 +5,36 @@
 //! one peer, and a relay between the two. The crate frames, matches and queues; the relay bounds,
 //! counts, and watches the peer.
 //!
-//! - `zmtp`, `kind`, `inbound_filter`, `outbound_filter`: the bytes of a connection. No I/O.
+//! - `zmtp`, `socket_kind`, `inbound_filter`, `outbound_filter`: the bytes of a connection. No I/O.
 //!
-//! - `relay`, `port`, `outbox`, `link`: one connection. `link_set` with `set_options`,
-//!   `endpoints`, `arrivals`, `streams` and `socket_file_guard`: all of a socket.
+//! - `relay`, `one_peer_socket` with `inner_listener`, `outbox`, `link`: one connection. `link_set`
+//!   with `link_set_options`, `linked_endpoints`, `connect`, `arrivals`, `streams` and
+//!   `socket_file_guard`: all of a socket.
 //!
 //! - One file for each socket type: `dealer`, `push`, `client_router`, `router`, `pull`, `sub`,
 //!   `xpub` with `subscribers`.
 
 mod arrivals;
 mod client_router;
+mod connect;
 mod dealer;
-mod endpoints;
-mod frames;
+mod frame_conversion;
 mod inbound_filter;
-mod kind;
+mod inner_listener;
 mod link;
 mod link_set;
+mod link_set_options;
+mod linked_endpoints;
+mod one_peer_socket;
 mod outbound_filter;
 mod outbox;
-mod port;
 mod pull;
 mod push;
 mod relay;
 mod router;
-mod set_options;
 #[cfg(unix)]
 mod socket_file_guard;
+mod socket_kind;
 mod streams;
 mod sub;
 mod subscribers;

@@ -107,7 +107,7 @@ impl CallIdMap {
     /// Removes expired calls, at most once in a second.
     fn prune_if_due(&mut self) {
         if self.pruned.is_none_or(|pruned| pruned.elapsed() >= Self::PRUNE_PAUSE) {
-            // Without room, a call in time counts for more than the cancel of one that is over.
+            // Without room, a call in time counts for more than the cancel of one that has expired.
             self.prune(Duration::ZERO);
         }
     }

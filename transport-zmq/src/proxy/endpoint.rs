@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use polywire_core::{Limits, Result};
 
 use crate::config::{Batching, Engine, PEER_BYTES_MAX, Settings};
@@ -93,6 +94,7 @@ impl ProxyEndpoint {
             limits: Limits::default(),
             admission: self.admission,
             security: self.security,
+            identity: Bytes::new(),
             connect_timeout: Duration::from_secs(1),
             linger: Duration::from_secs(1),
             heartbeat: Duration::from_secs(5),

@@ -16,7 +16,7 @@ use super::endpoint::ResolvedEndpoint;
 use super::stats::Counters;
 use super::tasks::{ProxyTasks, endpoint_name, has_too_many_frames, wait_until};
 use crate::balancer::{Balancer, InFlightCall};
-use crate::endpoint::{BoundEndpoints, ManagedEndpoint};
+use crate::endpoint::{BoundEndpoints, ManagedHandle};
 use crate::engine::{self, Pull, Traffic};
 use crate::wire::Frames;
 

@@ -35,11 +35,11 @@ use super::endpoint::ResolvedEndpoint;
 use super::stats::Counters;
 use super::tasks::{ProxyTasks, endpoint_name, has_too_many_frames, wait_until};
 use crate::balancer::{Balancer, InFlightCall, ReplyEvent, ReplyStream};
-use crate::endpoint::{BoundEndpoints, ManagedEndpoint};
+use crate::endpoint::{BoundEndpoints, ManagedHandle};
 use crate::engine::{self, RequestOrigin, Router};
-use crate::error::lock;
-use crate::responder::{SlowPeers, is_over_budget, take_leave};
-use crate::wire::{self, Bounds, Frames, Kind, Peek, Role};
+use crate::lock::lock;
+use crate::responder::{SlowCallers, is_over_budget, take_leave};
+use crate::wire::{self, Frames, Kind, MessageRole, Peek, StatedBounds};
 
 /// Opens both sockets and starts to pass requests and replies on.
 ///
@@ -61,13 +61,13 @@ pub(super) async fn start(
         router,
         balancer,
         call_ids: Mutex::default(),
-        slow_peers: SlowPeers::default(),
+        slow_callers: SlowCallers::default(),
         counters: counters.clone(),
         waiting_times: WaitingTimes::new(),
         stopping: Notify::new(),
         has_left: AtomicBool::new(false),
         // Requests are passed on one by one, since each may go to another server.
-        own_bounds: Bounds { batch_max: None, ..frontend.settings.own_bounds() },
+        own_bounds: StatedBounds { batch_max: None, ..frontend.settings.own_bounds() },
         linger: frontend.settings.linger,
     });
     let requests = tokio::spawn(proxy.clone().pass_requests_on(proxy.router.requests()));
@@ -108,7 +108,7 @@ struct RequestReplyProxy {
     /// The calls in flight, with the client of each.
     call_ids: Mutex<CallIdMap>,
     /// Clients that do not read their large replies.
-    slow_peers: SlowPeers,
+    slow_callers: SlowCallers,
     /// The counters behind [`ProxyStats`](super::ProxyStats).
     counters: Arc<Counters>,
     /// Estimates of the time that requests have waited for the proxy.
@@ -118,7 +118,7 @@ struct RequestReplyProxy {
     /// Set when the clients know that the proxy leaves.
     has_left: AtomicBool,
     /// The largest message that the frontend socket accepts.
-    own_bounds: Bounds,
+    own_bounds: StatedBounds,
     /// The time for taking leave.
     linger: Duration,
 }
@@ -238,11 +238,11 @@ impl RequestReplyProxy {
 
     /// Notifies a client that no server handles its call. The call counts as unsent.
     fn refuse(&self, peer: &Bytes, id: CallId) {
-        self.notify(peer, id, &Role::Refusal);
+        self.notify(peer, id, &MessageRole::Refusal);
     }
 
     /// Sends a client a message about a call that consists of the call id alone.
-    fn notify(&self, peer: &Bytes, id: CallId, role: &Role) {
+    fn notify(&self, peer: &Bytes, id: CallId, role: &MessageRole) {
         let mut message = Message::default();
         message.id = Some(id);
         if let Ok(frames) = wire::encode(role, message, &Limits::default()) {
@@ -281,7 +281,7 @@ impl RequestReplyProxy {
                 continue;
             };
             wire::renumber(&mut frames, id);
-            let mut sending = self.slow_peers.send(&*self.router, peer.clone(), frames);
+            let mut sending = self.slow_callers.send(&*self.router, peer.clone(), frames);
             let sent = (&mut sending).now_or_never();
             if sent.is_some() {
                 self.count_reply(sent.as_ref());
@@ -315,7 +315,7 @@ impl RequestReplyProxy {
     fn fail(&self, error: &Error) {
         let origin = error.call().and_then(|number| lock(&self.call_ids).take(number));
         let Some(CallOrigin { peer, id, .. }) = origin else { return };
-        let role = if error.is_unsent() { Role::Refusal } else { Role::Loss };
+        let role = if error.is_unsent() { MessageRole::Refusal } else { MessageRole::Loss };
         self.notify(&peer, id, &role);
     }
 

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::stats::Counters;
 use crate::endpoint::EndpointSet;
-use crate::error::lock;
+use crate::lock::lock;
 use crate::wire::Frames;
 
 /// The tasks of a running proxy. Dropping the value aborts them.

@@ -8,14 +8,14 @@ use futures_util::StreamExt;
 use polywire_core::health::{CanaryEcho, CanaryReceiver, EndpointProbe};
 use polywire_core::message::CallId;
 use polywire_core::transport::async_trait;
-use polywire_core::{Address, Error, ErrorKind, Limits, Message, Result};
+use polywire_core::{Address, Error, ErrorKind, Limits, Result};
 use tokio::time::{Instant, timeout};
 
 use super::server_socket::ServerSocket;
-use crate::endpoint::own_endpoint;
+use crate::common_errors::closed;
+use crate::endpoint::OwnClient;
 use crate::engine::{self, Dealer, Traffic};
-use crate::error::closed;
-use crate::wire::{self, Frames, Role};
+use crate::wire::{self, Frames, MessageRole};
 
 /// Sender of the canaries of one responder.
 ///
@@ -55,7 +55,7 @@ impl ResponderProbe {
     ) -> Result<CanaryEcho> {
         let (sent, own) = (Instant::now(), self.consumer.to_string());
         let request = wire::canary(own.clone()).with_id(CallId(1));
-        let frames = wire::encode(&Role::Request(self.service.clone()), request, limits)?;
+        let frames = wire::encode(&MessageRole::Request(self.service.clone()), request, limits)?;
         dealer.try_send(frames).map_err(|_| closed())?;
         let by = answer(replies, limits).await?;
         let echo = |receiver| CanaryEcho::new(sent.elapsed(), receiver);
@@ -81,10 +81,10 @@ async fn answer(replies: &mut BoxStream<'static, Frames>, limits: &Limits) -> Re
     loop {
         let frames = replies.next().await.ok_or_else(closed)?;
         match wire::decode(frames, limits) {
-            Ok((Role::Reply, Message { body, .. })) => {
-                return Ok(String::from_utf8_lossy(&body.into_bytes()).into_owned());
+            Ok((MessageRole::Reply, message)) => {
+                return Ok(String::from_utf8_lossy(&message.body.into_bytes()).into_owned());
             }
-            Ok((Role::Refusal, _)) => {
+            Ok((MessageRole::Refusal, _)) => {
                 let text = "the canary was refused: no responder serves the service";
                 return Err(Error::new(ErrorKind::Unroutable, text));
             }
@@ -105,12 +105,13 @@ impl EndpointProbe for ResponderProbe {
     /// client. `Closed` if the socket is closed, whether its receivers still exist or not.
     /// `Unroutable` if no responder serves the service.
     async fn canary(&self, limit: Duration) -> Result<CanaryEcho> {
-        let (dealer, limits) = {
+        let client = {
             let socket = self.socket.upgrade().ok_or_else(closed)?;
-            let settings = socket.settings();
-            let (endpoint, client) = own_endpoint(socket.bound(), settings)?;
-            (engine::connect_dealer(&client, &Traffic::Requests, &endpoint)?, settings.limits)
+            OwnClient::of(socket.bound(), socket.settings())?
         };
+        let OwnClient { endpoint, settings, .. } = &client;
+        let limits = settings.limits;
+        let dealer = engine::connect_dealer(settings, &Traffic::Requests, endpoint)?;
         let mut replies = dealer.replies();
         dealer.up().await?;
         let outcome = self.send(&*dealer, &mut replies, (&limits, limit / 2)).await;

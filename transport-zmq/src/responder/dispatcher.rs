@@ -15,7 +15,7 @@
 //! polled the stream last, and be woken in place of the new one. So the new reader is always woken
 //! once, and then polls.
 
-mod consumers;
+mod reader_choice;
 #[cfg(test)]
 mod tests;
 
@@ -30,7 +30,7 @@ use futures_util::task::AtomicWaker;
 use futures_util::{StreamExt, stream};
 use polywire_core::message::ReplyTo;
 use polywire_core::transport::{Abandoned, Delivery, LogThrottle, WaitingTimes};
-use polywire_core::{Address, Limits, Message, Result};
+use polywire_core::{Address, Limits, Result};
 
 use super::count_guard::CountGuard;
 use super::leave::take_leave;
@@ -40,8 +40,8 @@ use super::service_request::{ServiceRequest, undecodable};
 use super::services::Services;
 use crate::config::Settings;
 use crate::engine::{RequestOrigin, Router, SocketControl};
-use crate::error::lock;
-use crate::wire::{self, DecodeFailure, Frames, Role};
+use crate::lock::lock;
+use crate::wire::{self, DecodeFailure, Frames, MessageRole};
 
 /// The reader of a server socket.
 pub(super) struct Dispatcher {
@@ -176,27 +176,20 @@ impl Dispatcher {
 
     /// Reads on while the window of a sole consumer is full, so that cancellations arrive. Stops at
     /// the bound of the queue.
-    ///
-    /// If the queue was empty, stops after the first request of the consumer's own service.
     pub(super) fn poll_read_ahead(
         &self,
         consumer: u64,
-        service: &Address,
         queue: &ServiceQueue,
         cx: &mut Context<'_>,
     ) {
         let _reading = CountGuard::new(&self.reading);
-        let was_empty = queue.is_empty();
-        while queue.has_room() {
+        // Reported before more is read: a consumer keeps a bounded number of abandoned calls.
+        while queue.has_room() && !queue.has_abandoned(consumer) {
             let Poll::Ready(Some((origin, frames))) = self.poll_requests(consumer, cx) else {
                 return;
             };
-            let Some(request) = self.process(origin, frames) else { continue };
-            let is_own = request.service == *service;
-            self.dispatch_now(request);
-            if is_own && was_empty {
-                // The queue wakes the consumer, which then reads on.
-                return;
+            if let Some(request) = self.process(origin, frames) {
+                self.dispatch_now(request);
             }
         }
     }
@@ -226,27 +219,27 @@ impl Dispatcher {
     ) -> Option<ServiceRequest> {
         let (peer, sent) = (ReplyTo::new(address), wire::sent_at(&frames));
         match wire::decode(frames, &self.limits) {
-            Ok((Role::Request(service), mut message)) => {
+            Ok((MessageRole::Request(service), mut message)) => {
                 self.waiting_times.shorten(&mut message, sent);
                 message.reply_to = message.id.map(|_| peer);
                 message.peer = identity;
                 Some(ServiceRequest { service, request: Ok(Delivery::settled(message)) })
             }
-            Ok((Role::Cancel(service), Message { id: Some(call), deadline, .. })) => {
-                let queue = lock(&self.services).queue(&service);
-                if let Some(queue) = queue {
-                    let abandoned = Abandoned::new(peer, call);
-                    queue.abandon(&abandoned.with_expired(deadline.is_some()));
+            Ok((role, message)) => {
+                match (role, message.id) {
+                    (MessageRole::Cancel(service), Some(call)) => {
+                        let queue = lock(&self.services).queue(&service);
+                        if let Some(queue) = queue {
+                            let abandoned = Abandoned::new(peer, call);
+                            queue.abandon(&abandoned.with_expired(message.deadline.is_some()));
+                        }
+                    }
+                    // The answer to a server that was here before, or the question of a new client.
+                    (MessageRole::Leave, Some(_)) => self.replies.serve_on(&peer),
+                    (role, _) => {
+                        tracing::debug!(?peer, ?role, "dropped a message that is not a request");
+                    }
                 }
-                None
-            }
-            // The answer to a server that was here before, or the question of a new client.
-            Ok((Role::Leave, Message { id: Some(_), .. })) => {
-                self.replies.serve_on(&peer);
-                None
-            }
-            Ok((role, _)) => {
-                tracing::debug!(?peer, ?role, "dropped a message that is not a request");
                 None
             }
             Err(DecodeFailure { service, call, error }) => {
@@ -291,7 +284,7 @@ impl Dispatcher {
         match request {
             Ok(Delivery { mut message, .. }) => {
                 message.reply_to = Some(peer);
-                self.replies.reply_soon(*message);
+                self.replies.reply_soon(message);
             }
             Err(error) => {
                 if let Some(count) = self.rejections.note() {

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::borrow::BorrowMut;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
@@ -15,12 +16,14 @@ use polywire_core::transport::{Delivery, LogThrottle, Sending};
 use polywire_core::{Limits, Message, Result};
 use tokio::sync::Notify;
 
-use super::reply_batches::{DueBatch, ReplyBatches};
-use super::slow_peers::SlowPeers;
+use super::lost_one_way_calls;
+use super::peer_batches::{DueBatch, PeerBatches};
+use super::slow_callers::SlowCallers;
+use crate::common_errors::caller_gone;
 use crate::config::Settings;
 use crate::engine::{RequestOrigin, Router, SocketControl};
-use crate::error::{caller_gone, lock};
-use crate::wire::{self, Bounds, Frames, Role};
+use crate::lock::lock;
+use crate::wire::{self, Frames, MessageRole, StatedBounds};
 
 /// The sending side of a server socket.
 ///
@@ -32,11 +35,11 @@ pub(super) struct ReplyRouter {
     /// Limits on replies.
     limits: Limits,
     /// The bounds that the socket states to its peers.
-    own_bounds: Bounds,
+    own_bounds: StatedBounds,
     /// Replies that leave together.
-    batches: Arc<ReplyBatches>,
+    batches: Arc<PeerBatches>,
     /// Callers that do not read their replies.
-    slow_peers: SlowPeers,
+    slow_callers: SlowCallers,
     /// Refusals and other answers that found no room, oldest first. The task of the dispatcher
     /// sends them.
     unsent: Mutex<VecDeque<(Bytes, Frames)>>,
@@ -46,6 +49,8 @@ pub(super) struct ReplyRouter {
     dropped: LogThrottle,
     /// Throttle for log lines of batches that are dropped.
     dropped_batches: LogThrottle,
+    /// Throttle for log lines of one-way calls that reach no responder.
+    lost_one_way: LogThrottle,
 }
 
 /// Refusals and other answers that wait for room: 10,000. Beyond them, a refusal is dropped, and
@@ -56,17 +61,18 @@ impl ReplyRouter {
     /// Wraps an open socket.
     pub(super) fn new(router: Arc<dyn Router>, settings: &Settings) -> Self {
         let (limits, own_bounds) = (settings.limits, settings.own_bounds());
-        let batches = Arc::new(ReplyBatches::new(settings.batch_max()));
+        let batches = Arc::new(PeerBatches::new(settings.batch_max()));
         Self {
             router,
             limits,
             own_bounds,
             batches,
-            slow_peers: SlowPeers::default(),
+            slow_callers: SlowCallers::default(),
             unsent: Mutex::default(),
             is_unsent: Notify::new(),
             dropped: LogThrottle::new(),
             dropped_batches: LogThrottle::new(),
+            lost_one_way: LogThrottle::new(),
         }
     }
 
@@ -80,8 +86,8 @@ impl ReplyRouter {
         &*self.router
     }
 
-    /// Sends a reply, after waiting for room if the caller is not [slow](SlowPeers). Dropping the
-    /// returned value may drop the reply.
+    /// Sends a reply, boxed or not, after waiting for room if the caller is not
+    /// [slow](SlowCallers). Dropping the returned value may drop the reply.
     ///
     /// # Errors
     ///
@@ -90,12 +96,13 @@ impl ReplyRouter {
     /// - `TooLarge` if the reply exceeds the limits, and `Config` for a reserved header name;
     ///
     /// - `Closed` if the socket is closed.
-    pub(super) fn send(&self, message: Message) -> Sending<'_> {
-        let Some(peer) = message.reply_to.as_ref().map(|peer| peer.as_bytes().clone()) else {
+    pub(super) fn send(&self, message: impl BorrowMut<Message>) -> Sending<'_> {
+        let reply: &Message = message.borrow();
+        let Some(peer) = reply.reply_to.as_ref().map(|peer| peer.as_bytes().clone()) else {
             return Sending::ready(Err(caller_gone()));
         };
-        let checked = self.limits.check(&message);
-        match checked.and_then(|()| wire::encode(&Role::Reply, message, &self.limits)) {
+        let checked = self.limits.check(reply);
+        match checked.and_then(|()| wire::encode(&MessageRole::Reply, message, &self.limits)) {
             Ok(frames) => self.send_frames(peer, frames),
             Err(error) => Sending::ready(Err(error)),
         }
@@ -105,7 +112,7 @@ impl ReplyRouter {
     fn send_frames(&self, peer: Bytes, frames: Frames) -> Sending<'_> {
         match self.batches.place(&peer, frames) {
             Ok(()) => Sending::ready(Ok(())),
-            Err(frames) => self.slow_peers.send(&*self.router, peer, frames),
+            Err(frames) => self.slow_callers.send(&*self.router, peer, frames),
         }
     }
 
@@ -134,7 +141,7 @@ impl ReplyRouter {
             };
             next.set(self.batches.next());
             for DueBatch { peer, frames, replies } in batches {
-                let mut sending = self.slow_peers.send(&*self.router, peer.clone(), frames);
+                let mut sending = self.slow_callers.send(&*self.router, peer.clone(), frames);
                 match (&mut sending).now_or_never() {
                     Some(sent) => self.log_dropped(peer, replies, &sent),
                     None => {
@@ -174,31 +181,45 @@ impl ReplyRouter {
         unsent.pop().map(|(peer, _)| (ReplyTo::new(peer), replies))
     }
 
-    /// Refuses requests that have lost their responder.
+    /// Refuses requests that have lost their responder. Logs the one-way calls among them.
     pub(super) fn refuse_all(&self, unserved: Vec<Result<Delivery>>) {
-        for request in unserved {
-            self.refuse(request);
-        }
+        let is_refused = unserved.into_iter().map(|request| self.refuse_call(request));
+        lost_one_way_calls::log(is_refused.filter(|is_refused| !is_refused).count() as u64);
     }
 
     /// Queues the refusals of requests that are left at the end. Their number is bounded by the
-    /// queues of the services, and not by [`UNSENT_MAX`]. The leave of the socket sends them.
+    /// queues of the services, and not by [`UNSENT_MAX`]. The leave of the socket sends them. Logs
+    /// the one-way calls among the requests.
     pub(super) fn refuse_at_end(&self, unserved: Vec<Result<Delivery>>) {
+        let mut one_way = 0;
         let refusals = unserved.into_iter().filter_map(|request| {
             let message = request.ok()?.message;
-            let (call, peer) = (message.id?, message.reply_to?);
+            let (Some(call), Some(peer)) = (message.id, message.reply_to) else {
+                one_way += 1;
+                return None;
+            };
             Some((peer.as_bytes().clone(), self.refusal(call)?))
         });
         lock(&self.unsent).extend(refusals);
+        lost_one_way_calls::log(one_way);
     }
 
-    /// Replies that no responder here serves the service, unless the request gets no reply or is an
-    /// error. The requester then tries another server.
+    /// Replies that no responder here serves the service, unless the request is an error. The
+    /// requester then tries another server. A one-way call gets no reply: it is lost, and logged.
     pub(super) fn refuse(&self, request: Result<Delivery>) {
-        let Ok(Delivery { message, .. }) = request else { return };
-        if let (Some(call), Some(peer)) = (message.id, message.reply_to) {
-            self.send_refusal(&peer, call);
+        if !self.refuse_call(request)
+            && let Some(count) = self.lost_one_way.note()
+        {
+            lost_one_way_calls::log(count);
         }
+    }
+
+    /// Refuses a request. Returns false for a one-way call, which gets no reply.
+    fn refuse_call(&self, request: Result<Delivery>) -> bool {
+        let Ok(Delivery { message, .. }) = request else { return true };
+        let (Some(call), Some(peer)) = (message.id, message.reply_to) else { return false };
+        self.send_refusal(&peer, call);
+        true
     }
 
     /// Answers a leave that the socket has not sent, such as the question of a client: the socket
@@ -219,16 +240,17 @@ impl ReplyRouter {
     fn refusal(&self, call: CallId) -> Option<Frames> {
         let mut refusal = Message::default();
         refusal.id = Some(call);
-        wire::encode(&Role::Refusal, refusal, &self.limits).ok()
+        wire::encode(&MessageRole::Refusal, refusal, &self.limits).ok()
     }
 
     /// Sends the reply of a request that no task handles any more, in the same way as a refusal.
     /// A reply that cannot be encoded is dropped, and its call ends by its deadline.
-    pub(super) fn reply_soon(&self, message: Message) {
-        let Some(peer) = message.reply_to.as_ref().map(|peer| peer.as_bytes().clone()) else {
+    pub(super) fn reply_soon(&self, message: impl BorrowMut<Message>) {
+        let reply: &Message = message.borrow();
+        let Some(peer) = reply.reply_to.as_ref().map(|peer| peer.as_bytes().clone()) else {
             return;
         };
-        if let Ok(frames) = wire::encode(&Role::Reply, message, &self.limits) {
+        if let Ok(frames) = wire::encode(&MessageRole::Reply, message, &self.limits) {
             self.send_soon(peer, frames);
         }
     }
@@ -258,7 +280,7 @@ impl ReplyRouter {
                 let next = lock(&self.unsent).front().cloned();
                 let Some((peer, frames)) = next else { break };
                 // An error means that the peer is gone, or does not read.
-                let _ = self.slow_peers.send(&*self.router, peer, frames).await;
+                let _ = self.slow_callers.send(&*self.router, peer, frames).await;
                 lock(&self.unsent).pop_front();
             }
         }

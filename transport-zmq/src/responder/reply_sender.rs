@@ -6,7 +6,7 @@ use polywire_core::Message;
 use polywire_core::transport::{Outbound, Sending};
 
 use super::server_socket::ServerSocket;
-use crate::error::closed;
+use crate::common_errors::closed;
 
 /// A sender of replies. It holds the server socket, and knows no service: a reply goes to the peer
 /// in its [`ReplyTo`](polywire_core::message::ReplyTo), and names the call.
@@ -30,6 +30,14 @@ impl Outbound for ReplySender {
     ///
     /// `Closed` after the leave or the end of the runtime, and the errors of `ReplyRouter::send`.
     fn send(&self, message: Message) -> Sending<'_> {
+        if self.socket.is_closed() {
+            return Sending::ready(Err(closed()));
+        }
+        self.socket.dispatcher().replies().send(message)
+    }
+
+    /// Sends a reply from its box; see [`send`](Self::send).
+    fn send_boxed(&self, message: Box<Message>) -> Sending<'_> {
         if self.socket.is_closed() {
             return Sending::ready(Err(closed()));
         }

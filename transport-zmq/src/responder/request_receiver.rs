@@ -3,7 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use futures_core::Stream;
 use polywire_core::health::{EndpointReporter, EndpointRole};
@@ -13,8 +13,10 @@ use polywire_core::{Address, Message, Result, Window};
 use super::canary_sender::ResponderProbe;
 use super::declined_requests::DeclinableDelivery;
 use super::dispatcher::Dispatcher;
+use super::queue_consumer::IdleFlag;
 use super::server_socket::ServerSocket;
 use super::service_queue::{ServiceQueue, TakenRequest};
+use super::services::AddedConsumer;
 use crate::wire;
 
 /// A receiver of requests: one consumer of the queue of a service.
@@ -34,25 +36,29 @@ pub(super) struct RequestReceiver {
     queue: Arc<ServiceQueue>,
     /// The number of the consumer, unique within the server socket.
     consumer: u64,
+    /// Set while the queue has nothing for the consumer, and wakes `waker` with the next change.
+    is_idle: Arc<IdleFlag>,
+    /// The task that polled the queue last.
+    waker: Waker,
     /// Set by the first poll. Until then the socket is not read for this consumer: requests stay
     /// in the socket until they can be handed over.
     has_begun: bool,
     /// Health of the responder.
-    health: EndpointReporter,
+    health: Arc<EndpointReporter>,
 }
 
 impl RequestReceiver {
-    /// Adds a consumer to the queue of a service, whose bound grows by the window. Reports the
-    /// responder as consuming.
+    /// Adds a consumer to the queue of a service, whose bound grows by the window. The responder
+    /// is reported as consuming while the socket has bound an endpoint or has a peer.
     pub(super) fn open(socket: Arc<ServerSocket>, service: &Address, window: Window) -> Self {
-        let (queue, consumer) = socket.dispatcher().add_consumer(service, window);
+        let AddedConsumer { queue, consumer, is_idle } =
+            socket.dispatcher().add_consumer(service, window);
         socket.canaries().add_consumer(consumer);
         let probe = Arc::new(ResponderProbe::new(&socket, service, consumer));
-        let reporter = socket.bound().health().reporter();
-        let health = reporter.endpoint(EndpointRole::Responder, service, Some(probe));
-        health.set_consuming(true);
+        let health = socket.bound().add_handle(EndpointRole::Responder, service, probe);
         let service = service.clone();
-        Self { socket, service, queue, consumer, has_begun: false, health }
+        let waker = Waker::noop().clone();
+        Self { socket, service, queue, consumer, is_idle, waker, has_begun: false, health }
     }
 
     /// The dispatcher of the socket.
@@ -82,11 +88,22 @@ impl RequestReceiver {
 
     /// Returns the next request, or a canary: from the queue, or from the socket if the queue has
     /// none. `None` means that the transport is closed.
-    fn poll_request(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Delivery>>> {
-        match self.queue.poll_take(self.consumer, cx) {
-            Poll::Pending => self.dispatcher().poll_read(self.consumer, &self.service, cx),
-            Poll::Ready(taken) => Poll::Ready(taken.map(|taken| self.declinable(taken))),
+    ///
+    /// The queue of a sole consumer stays empty unless its window is full, and is not locked then.
+    fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Delivery>>> {
+        if !self.is_idle(cx) {
+            self.waker.clone_from(cx.waker());
+            if let Poll::Ready(taken) = self.queue.poll_take(self.consumer, cx) {
+                return Poll::Ready(taken.map(|taken| self.declinable(taken)));
+            }
         }
+        self.dispatcher().poll_read(self.consumer, &self.service, cx)
+    }
+
+    /// Returns whether the queue has neither a request nor an abandoned call for the consumer, and
+    /// wakes this task with the next change.
+    fn is_idle(&self, cx: &Context<'_>) -> bool {
+        self.is_idle.is_set() && self.waker.will_wake(cx.waker())
     }
 
     /// Makes a request declinable, if there are other consumers in this process. A single consumer
@@ -146,24 +163,25 @@ impl Inbound for RequestReceiver {
     }
 
     fn health(&self) -> Option<EndpointReporter> {
-        Some(self.health.clone())
+        Some((*self.health).clone())
     }
 
-    /// Returns an abandoned call. A sole consumer reads ahead for that, even while its window is
-    /// full.
+    /// Returns an abandoned call.
     fn poll_abandoned(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
-        loop {
-            if let Some(call) = self.queue.take_abandoned(self.consumer, cx) {
-                return Poll::Ready(call);
-            }
-            if !self.has_begun {
-                return Poll::Pending;
-            }
-            self.dispatcher().poll_read_ahead(self.consumer, &self.service, &self.queue, cx);
-            if !self.queue.has_abandoned(self.consumer) {
-                return Poll::Pending;
-            }
+        if self.is_idle(cx) {
+            return Poll::Pending;
         }
+        self.queue.take_abandoned(self.consumer, cx).map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Reads requests of a sole consumer into its queue while its window is full, so that it learns
+    /// of abandoned calls.
+    fn poll_read_ahead(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.has_begun {
+            return Poll::Pending;
+        }
+        self.dispatcher().poll_read_ahead(self.consumer, &self.queue, cx);
+        if self.queue.has_abandoned(self.consumer) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 

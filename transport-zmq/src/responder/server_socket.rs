@@ -2,25 +2,26 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
 use futures_util::future::Shared;
 use polywire_core::Result;
 
+use super::canary_handover::CanaryHandover;
 use super::dispatcher::Dispatcher;
-use super::passed_canaries::PassedCanaries;
+use crate::common_errors::config;
 use crate::config::Settings;
 use crate::endpoint::{
-    BindGuard, BoundEndpoints, EndpointChange, EndpointSet, ManagedEndpoint, Side,
+    BindGuard, BoundEndpoints, EndpointChange, EndpointSet, ManagedHandle, Side,
 };
 use crate::engine;
-use crate::error::config;
 use crate::runtime_watch::RuntimeWatch;
 
 /// A ROUTER socket, its dispatcher, and the task that reads requests when no responder does.
 ///
 /// Each half of a responder holds the socket, as does the transport. Dropping the last reference
-/// closes the socket as [`ManagedEndpoint::close`] does, in the task, as long as the runtime lives.
+/// closes the socket as [`ManagedHandle::close`] does, in the task, as long as the runtime lives.
 pub(crate) struct ServerSocket {
     /// The reader of the socket, which owns it.
     dispatcher: Arc<Dispatcher>,
@@ -33,7 +34,7 @@ pub(crate) struct ServerSocket {
     /// The configuration, for canaries.
     settings: Settings,
     /// Canaries that another consumer has taken.
-    canaries: PassedCanaries,
+    canaries: CanaryHandover,
 }
 
 impl ServerSocket {
@@ -58,14 +59,14 @@ impl ServerSocket {
         let bound = BindGuard::new(bound);
         bound.add(real);
         if !endpoints.connect.is_empty() {
-            bound.watch_peers(|| router.peer_counts());
+            bound.watch_peers(&router.refusals(), || router.peer_counts());
         }
         let dispatcher = Arc::new(Dispatcher::new(router, settings));
         let task = tokio::spawn(dispatcher.clone().run(settings.linger));
         // An error means that the runtime has ended, and the task with it.
         let ended = task.map(drop).boxed().shared();
         let (runtime, settings) = (RuntimeWatch::start(), settings.clone());
-        let canaries = PassedCanaries::default();
+        let canaries = CanaryHandover::default();
         Ok(Arc::new(Self { dispatcher, ended, bound, runtime, settings, canaries }))
     }
 
@@ -81,7 +82,7 @@ impl ServerSocket {
     }
 
     /// Canaries that another consumer has taken, for the consumers that have sent them.
-    pub(super) fn canaries(&self) -> &PassedCanaries {
+    pub(super) fn canaries(&self) -> &CanaryHandover {
         &self.canaries
     }
 
@@ -96,19 +97,18 @@ impl ServerSocket {
     }
 }
 
-impl ManagedEndpoint for ServerSocket {
+#[async_trait]
+impl ManagedHandle for ServerSocket {
     /// Makes an endpoint change. From the first endpoint to connect to, the number of peers counts
     /// for the health of the transport.
-    fn change<'a>(&'a self, change: &'a EndpointChange) -> BoxFuture<'a, Result<Option<String>>> {
-        let changed = async {
-            let real = engine::change_endpoint(self.dispatcher.socket(), change).await?;
-            self.bound.note(change, real.as_ref());
-            if (change.side, change.adds) == (Side::Connect, true) {
-                self.bound.watch_peers(|| self.dispatcher.socket().peer_counts());
-            }
-            Ok(real)
-        };
-        changed.boxed()
+    async fn change(&self, change: &EndpointChange) -> Result<Option<String>> {
+        let real = engine::change_endpoint(self.dispatcher.socket(), change).await?;
+        self.bound.note(change, real.as_ref());
+        if (change.side, change.adds) == (Side::Connect, true) {
+            let socket = self.dispatcher.socket();
+            self.bound.watch_peers(&socket.refusals(), || socket.peer_counts());
+        }
+        Ok(real)
     }
 
     /// Closes all queues. The task then takes leave, and closes the socket. Each of the two takes

@@ -7,16 +7,16 @@
 mod tests;
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
 use polywire_core::transport::{Abandoned, Delivery};
 use polywire_core::{Deadline, Message, Result};
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
-use super::cancellation_queue::AbandonedCalls;
-use crate::error::lock;
+use super::queue_consumer::{Consumer, IdleFlag};
+use crate::lock::lock;
 
 /// The requests of one service that wait for a responder.
 ///
@@ -64,21 +64,6 @@ pub(super) struct TakenRequest {
     pub(super) tried: Option<Vec<u64>>,
 }
 
-/// A consumer of the queue, one for each responder.
-///
-/// A stopped consumer stays until its responder is dropped: while it is the last one, it takes
-/// requests in order to refuse them.
-struct Consumer {
-    /// Requests that are queued for this consumer.
-    window: usize,
-    /// Set when the responder takes no more requests.
-    stopped: bool,
-    /// Abandoned calls that are not reported yet. This consumer or another one has taken them.
-    abandoned: AbandonedCalls,
-    /// The task of the responder, if it waits.
-    waker: Option<Waker>,
-}
-
 impl ServiceQueue {
     /// Creates a queue that is closed from the start: it takes no request.
     pub(super) fn closed() -> Self {
@@ -86,11 +71,13 @@ impl ServiceQueue {
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
-    /// Adds a consumer, which adds its window to the bound.
-    pub(super) fn add_consumer(&self, consumer: u64, window: usize) {
-        let added =
-            Consumer { window, stopped: false, abandoned: AbandonedCalls::default(), waker: None };
+    /// Adds a consumer, which adds its window to the bound. Returns the flag that shows whether the
+    /// queue has nothing for it.
+    pub(super) fn add_consumer(&self, consumer: u64, window: usize) -> Arc<IdleFlag> {
+        let added = Consumer::new(window);
+        let is_idle = added.is_idle();
         lock(&self.state).consumers.insert(consumer, added);
+        is_idle
     }
 
     /// Adds a request, after waiting for room. Returns the request if there is no consumer, or the
@@ -156,11 +143,6 @@ impl ServiceQueue {
         lock(&self.state).has_room()
     }
 
-    /// Returns whether no request is queued.
-    pub(super) fn is_empty(&self) -> bool {
-        lock(&self.state).queued.is_empty()
-    }
-
     /// Removes a queued call that its caller no longer waits for. A call whose deadline has passed
     /// stays, for its consumer to count. If the call is not queued, reports it to all consumers:
     /// one of them has taken it, and the queue does not record which.
@@ -212,8 +194,10 @@ impl ServiceQueue {
             return Poll::Ready(None);
         }
         let Some(QueuedRequest { request, mut declined_by }) = state.take_for(consumer) else {
+            let is_empty = state.queued.is_empty();
             if let Some(consumer) = state.consumers.get_mut(&consumer) {
                 consumer.register(cx);
+                consumer.set_idle(is_empty);
             }
             return Poll::Pending;
         };
@@ -278,15 +262,6 @@ impl QueuedRequest {
     }
 }
 
-impl Consumer {
-    /// Registers the waker, unless the same one is registered already.
-    fn register(&mut self, cx: &Context<'_>) {
-        if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            self.waker = Some(cx.waker().clone());
-        }
-    }
-}
-
 impl QueueState {
     /// Returns whether no consumer will take a request.
     fn is_unserved(&self) -> bool {
@@ -337,10 +312,6 @@ impl QueueState {
 
     /// Wakes all consumers, since one that is woken alone might not take the request.
     fn wake_consumers(&mut self) {
-        for consumer in self.consumers.values_mut() {
-            if let Some(waker) = consumer.waker.take() {
-                waker.wake();
-            }
-        }
+        self.consumers.values_mut().for_each(Consumer::wake);
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct ServiceRequest {
 /// The original error, for a request without a call id: no caller waits for a reply.
 pub(super) fn undecodable(call: Option<CallId>, peer: &ReplyTo, error: Error) -> Result<Delivery> {
     let Some(call) = call else { return Err(error) };
-    let fault = Fault::new(Code::InvalidArguments, format!("the request cannot be read: {error}"));
+    let fault = Fault::new(Code::InvalidArguments, format!("cannot read the request: {error}"));
     let mut message = Message::failed(fault);
     message.id = Some(call);
     message.reply_to = Some(peer.clone());

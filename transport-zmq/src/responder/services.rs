@@ -6,6 +6,7 @@ use polywire_core::transport::Delivery;
 use polywire_core::{Address, Result, Window};
 use rustc_hash::FxHashMap;
 
+use super::queue_consumer::IdleFlag;
 use super::service_queue::ServiceQueue;
 
 /// The queues of the services that have a responder. A queue exists as long as it has a consumer.
@@ -19,6 +20,16 @@ pub(super) struct Services {
     /// The last number that was given to a consumer. Numbers begin with 1; 0 means the task of the
     /// dispatcher.
     last_consumer: u64,
+}
+
+/// A consumer that was added to the queue of a service.
+pub(super) struct AddedConsumer {
+    /// The queue of the service.
+    pub(super) queue: Arc<ServiceQueue>,
+    /// The number of the consumer, unique within the server socket.
+    pub(super) consumer: u64,
+    /// Set while the queue has nothing for the consumer.
+    pub(super) is_idle: Arc<IdleFlag>,
 }
 
 impl Services {
@@ -45,16 +56,16 @@ impl Services {
         service: &Address,
         window: Window,
         is_closed: bool,
-    ) -> (Arc<ServiceQueue>, u64) {
+    ) -> AddedConsumer {
         self.last_consumer += 1;
         let consumer = self.last_consumer;
         let queue = match is_closed {
             true => Arc::new(ServiceQueue::closed()),
             false => self.queues.entry(service.clone()).or_default().clone(),
         };
-        queue.add_consumer(consumer, window.messages());
+        let is_idle = queue.add_consumer(consumer, window.messages());
         self.consumers.push((consumer, false));
-        (queue, consumer)
+        AddedConsumer { queue, consumer, is_idle }
     }
 
     /// Removes a consumer, and its queue with the last consumer. Returns the queued requests then,

@@ -31,6 +31,9 @@
 //! # }
 //! ```
 
+// The authenticator of a socket asks `CurveServer::admits` about each key; it is in
+// `transport-zmq/src/security/mechanism.rs`.
+
 use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
@@ -41,7 +44,7 @@ use omq_tokio::{CurveKeypair, CurvePublicKey, CurveSecretKey};
 use polywire_core::secret::SecretSource;
 use polywire_core::{Error, Result};
 
-use crate::error::config;
+use crate::common_errors::config;
 
 /// The public key of a key pair. Its text is 40 characters of Z85, as ZeroMQ writes keys.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -131,7 +134,7 @@ impl KeyPair {
     }
 
     /// Reads a secret key from a file, and makes its pair. Logs a warning if other users can read
-    /// the file.
+    /// the file, or its group can change it.
     ///
     /// # Errors
     ///

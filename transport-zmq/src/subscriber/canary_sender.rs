@@ -9,7 +9,7 @@ use polywire_core::transport::async_trait;
 use tokio::time::Instant;
 
 use super::subscriptions::Subscriptions;
-use crate::error::closed;
+use crate::common_errors::closed;
 
 /// Sender of the canaries of one subscriber.
 ///

@@ -11,9 +11,9 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
-use polywire_core::Body;
+use polywire_core::{Body, Error, Result};
 
-use crate::error::lock;
+use crate::lock::lock;
 use crate::wire::{Frames, SyncMarker};
 
 /// The events that have arrived at a subscriber.
@@ -30,6 +30,8 @@ struct State {
     buffered: VecDeque<Arrival>,
     /// The size of the buffered events.
     buffered_bytes: usize,
+    /// An error of the subscriber itself, which the receiver has not had.
+    notice: Option<Error>,
     /// Set while a [`SyncWaiter`] reads the socket.
     is_syncing: bool,
     /// The waker of a waiter that has stopped reading.
@@ -48,19 +50,24 @@ impl EventBuffer {
             arrivals,
             buffered: VecDeque::new(),
             buffered_bytes: 0,
+            notice: None,
             is_syncing: false,
             waiter: None,
             receiver: None,
         }))
     }
 
-    /// Polls for the next message. Yields `None` when the socket is closed.
+    /// Polls for the next message. Yields `None` when the socket is closed, and an error after
+    /// [`notify`](Self::notify).
     ///
     /// While a waiter reads the socket, only buffered messages are yielded.
-    pub(super) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Arrival>> {
+    pub(super) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Arrival>>> {
         let mut state = lock(&self.0);
+        if let Some(error) = state.notice.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         if let Some(buffered) = state.take_buffered() {
-            return Poll::Ready(Some(buffered));
+            return Poll::Ready(Some(Ok(buffered)));
         }
         if !state.receiver.as_ref().is_some_and(|receiver| receiver.will_wake(cx.waker())) {
             state.receiver = Some(cx.waker().clone());
@@ -68,7 +75,14 @@ impl EventBuffer {
         if state.is_syncing {
             return Poll::Pending;
         }
-        state.arrivals.poll_next_unpin(cx)
+        state.arrivals.poll_next_unpin(cx).map(|arrival| arrival.map(Ok))
+    }
+
+    /// Passes an error to the receiver, ahead of all messages and in place of an earlier error.
+    pub(super) fn notify(&self, error: Error) {
+        let mut state = lock(&self.0);
+        state.notice = Some(error);
+        state.wake();
     }
 
     /// Reads the socket on behalf of the receiver until the guard is dropped. Only one guard may
@@ -84,7 +98,7 @@ impl EventBuffer {
         let mut state = lock(&self.0);
         state.arrivals = stream::empty().boxed();
         state.buffered.clear();
-        state.buffered_bytes = 0;
+        (state.buffered_bytes, state.notice) = (0, None);
         if let Some(waiter) = state.waiter.take() {
             waiter.wake();
         }

@@ -1,18 +1,11 @@
-//! The subscriptions of a subscriber, and the synchronization with its publishers.
-//!
-//! ZeroMQ does not acknowledge subscriptions. After its subscriptions, a subscriber therefore
-//! subscribes to a fresh [`SyncMarker`]. Each publisher answers on the marker. The answer proves
-//! that the publisher has everything that was subscribed to before, and tells the number of
-//! subscriptions that the publisher accepts.
-//!
-//! Filters that are added at the same time share a marker: the first one sends it, and the others
-//! wait for the next.
+//! The subscriptions of a subscriber: its filters, and the prefixes that its socket subscribes to.
 
+mod publisher_sync;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,12 +13,12 @@ use polywire_core::transport::LogThrottle;
 use polywire_core::{Deadline, Error, ErrorKind, Filter, Result};
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::timeout_at;
 
+use super::accepted_subscriptions::{AcceptedSubscriptions, UNTOLD_MAX};
 use super::event_buffer::EventBuffer;
 use crate::engine::Sub;
-use crate::error::closed;
-use crate::wire::{Channel, Frames, SyncMarker, UNIQUE};
+use crate::wire::{Channel, Frames, SyncMarker};
 
 /// The filters of a subscriber.
 ///
@@ -40,17 +33,13 @@ pub(super) struct Subscriptions {
     /// The number of the last addition that all publishers have. Locked while a marker waits for
     /// its answers.
     synced: Mutex<u64>,
-    /// The subscriptions that every publisher accepts, as the last answers tell.
-    accepted_max: AtomicUsize,
-    /// Throttle for log lines of publishers that accept fewer.
-    refusals: LogThrottle,
+    /// The number of times that markers were sent for additions. Changes while `synced` is locked.
+    rounds: AtomicU64,
+    /// The bound on the number of prefixes in `current`, as the publishers state it.
+    accepted: AcceptedSubscriptions,
     /// Throttle for log lines of publishers that do not answer.
     unanswered: LogThrottle,
 }
-
-/// Subscriptions of a subscriber that no publisher has told its bound: 1,000. A publisher with a
-/// smaller bound tolerates them, and tells it.
-const UNTOLD_MAX: usize = 1000;
 
 /// The subscriptions that the socket has, in step with the engine.
 #[derive(Default)]
@@ -79,14 +68,14 @@ impl Subscriptions {
             connect_timeout,
             current: Mutex::default(),
             synced: Mutex::default(),
-            accepted_max: AtomicUsize::new(UNTOLD_MAX),
-            refusals: LogThrottle::new(),
+            rounds: AtomicU64::new(0),
+            accepted: AcceptedSubscriptions::new(),
             unanswered: LogThrottle::new(),
         }
     }
 
     /// Adds filters before the first publisher is connected. Returns those beyond the bound of
-    /// 1,000, which can be added when a publisher has told that it accepts more.
+    /// 1,000, which can be added when a publisher has answered that it accepts more.
     pub(super) async fn begin_with(&self, filters: Vec<Filter>) -> Result<Vec<Filter>> {
         let mut current = self.current.lock().await;
         let mut filters = filters.into_iter();
@@ -104,6 +93,7 @@ impl Subscriptions {
     ///
     /// `Overloaded` if a publisher accepts fewer subscriptions.
     pub(super) async fn settle(&self) -> Result<()> {
+        let _change = Change::begin(self);
         let give_up = Deadline::after(self.connect_timeout).instant();
         // A publisher that connects later gets all subscriptions at once.
         let _ = timeout_at(give_up, self.socket.ready()).await;
@@ -111,38 +101,57 @@ impl Subscriptions {
         if let Ok(mut synced) = timeout_at(give_up, self.synced.lock()).await {
             *synced = self.synchronize(give_up).await?;
         }
-        let (held, max) = (self.current.lock().await.prefixes.len(), self.accepted_max());
-        if held > max { Err(refused(max)) } else { Ok(()) }
+        let (held, max) = (self.current.lock().await.prefixes.len(), self.accepted.max());
+        if held <= max {
+            return Ok(());
+        }
+        self.accepted.note_known();
+        Err(refused(max))
     }
 
     /// Adds a filter, and waits until every connected publisher has it. If the future is dropped,
     /// the filter may be added or not.
     ///
     /// Publishers that do not answer within the connect timeout are not waited for. A filter that
-    /// is present is not added twice.
+    /// is present is not added twice. At the bound, the publishers are asked first: the one that
+    /// has stated the bound may have left.
     ///
     /// # Errors
     ///
     /// `Overloaded` if a publisher does not accept one more subscription.
     pub(super) async fn add(&self, filter: Filter) -> Result<()> {
-        let addition = {
-            let mut current = self.current.lock().await;
-            self.subscribe(&mut current, filter.clone()).await?;
-            current.additions
+        let _change = Change::begin(self);
+        let (is_new, addition) = match self.try_add(&filter).await {
+            Err(error) if error.kind() == ErrorKind::Overloaded => {
+                // Additions that are refused at the same time share the answers of one round.
+                let rounds = self.rounds.load(Ordering::Relaxed);
+                let mut synced = self.synced.lock().await;
+                if rounds == self.rounds.load(Ordering::Relaxed) {
+                    let give_up = Deadline::after(self.connect_timeout).instant();
+                    *synced = self.synchronize(give_up).await?;
+                }
+                drop(synced);
+                self.try_add(&filter).await?
+            }
+            added => added?,
         };
         let mut synced = self.synced.lock().await;
         if *synced < addition {
             *synced = self.synchronize(Deadline::after(self.connect_timeout).instant()).await?;
         }
-        drop(synced);
-        // The answers may have told a smaller bound.
+        // The answers may have lowered the bound. A filter that was present before stays.
+        // `synced` stays locked: another addition of this filter reads the result after it.
         let mut current = self.current.lock().await;
-        let max = self.accepted_max();
-        if current.prefixes.len() > max && current.filters.contains(&filter) {
-            self.unsubscribe(&mut current, &filter).await?;
-            return Err(refused(max));
+        let (held, max) = (current.prefixes.len(), self.accepted.max());
+        match (is_new, current.filters.contains(&filter)) {
+            (true, true) if held > max => {
+                self.unsubscribe(&mut current, &filter).await?;
+                Err(refused(max))
+            }
+            // The addition that this one relied on was refused.
+            (false, false) if held >= max => Err(refused(max)),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Sends a marker, and waits until every connected publisher has answered it. If the future is
@@ -152,14 +161,17 @@ impl Subscriptions {
     ///
     /// # Errors
     ///
-    /// `Unroutable` if no publisher is connected, and `Closed` if the socket is closed.
+    /// `Unsupported` if no publisher is connected, which is no fault of the subscriber, and
+    /// `Closed` if the socket is closed.
     pub(super) async fn probe(&self) -> Result<()> {
+        // The canary may read the answer of a publisher that has connected meanwhile.
+        let _change = Change::begin(self);
         let _synced = self.synced.lock().await;
         let marker = {
             let mut current = self.current.lock().await;
             if self.socket.publisher_count().await? == 0 {
                 let text = "cannot send the canary: no publisher is connected";
-                return Err(Error::new(ErrorKind::Unroutable, text));
+                return Err(Error::new(ErrorKind::Unsupported, text));
             }
             self.send_marker(&mut current).await?
         };
@@ -173,47 +185,40 @@ impl Subscriptions {
         self.unsubscribe(&mut *self.current.lock().await, &filter).await
     }
 
-    /// Notes the answer of a publisher that has connected meanwhile. Logs if it accepts fewer
-    /// subscriptions than the others.
-    pub(super) fn note_answer(&self, frames: &Frames) {
-        let Some(max) = SyncMarker::read_accepted_max(frames) else { return };
-        let before = self.accepted_max.fetch_min(max, Ordering::Relaxed);
-        let held = self.current.try_lock().map_or(0, |current| current.prefixes.len());
-        if max < before
-            && held > max
-            && let Some(count) = self.refusals.note()
-        {
-            tracing::warn!(
-                held,
-                subscriptions_max = max,
-                count,
-                "a publisher accepts fewer filters"
-            );
-        }
+    /// Notes the answer of a publisher that has connected meanwhile. Returns an error, and logs it,
+    /// if the publisher accepts fewer subscriptions than the others, and than there are.
+    pub(super) fn note_answer(&self, frames: &Frames) -> Option<Error> {
+        self.accepted.lower(SyncMarker::read_accepted_max(frames)?);
+        self.accepted.excess()
     }
 
-    fn accepted_max(&self) -> usize {
-        self.accepted_max.load(Ordering::Relaxed)
+    /// Adds a filter, without waiting for the publishers. Returns whether the filter is new, and
+    /// the number of additions so far.
+    async fn try_add(&self, filter: &Filter) -> Result<(bool, u64)> {
+        let mut current = self.current.lock().await;
+        let is_new = self.subscribe(&mut current, filter.clone()).await?;
+        Ok((is_new, current.additions))
     }
 
-    /// Adds a filter, without waiting for the publishers.
-    async fn subscribe(&self, current: &mut Current, filter: Filter) -> Result<()> {
+    /// Adds a filter, without waiting for the publishers. Returns false if it is present.
+    async fn subscribe(&self, current: &mut Current, filter: Filter) -> Result<bool> {
         if current.filters.contains(&filter) {
-            return Ok(());
+            return Ok(false);
         }
         let prefix = self.channel.prefix(&filter);
         // Several filters may share a prefix, which is subscribed to once.
         if !current.prefixes.contains_key(&prefix) {
-            let max = self.accepted_max();
+            let max = self.accepted.max();
             if current.prefixes.len() >= max {
                 return Err(refused(max));
             }
             self.socket.subscribe(prefix.clone()).await?;
         }
         *current.prefixes.entry(prefix).or_default() += 1;
+        self.accepted.set_held(current.prefixes.len());
         current.filters.insert(filter);
         current.additions += 1;
-        Ok(())
+        Ok(true)
     }
 
     /// Removes a filter, and its prefix with the last one that has it.
@@ -228,76 +233,27 @@ impl Subscriptions {
             return Ok(());
         }
         current.prefixes.remove(&prefix);
+        self.accepted.set_held(current.prefixes.len());
         self.socket.unsubscribe(prefix).await
     }
+}
 
-    /// Sends markers until every connected publisher has answered one, or until `give_up`. Returns
-    /// the number of the last addition before the marker. An answer is lost with its connection, or
-    /// if this subscriber reads too slowly.
-    async fn synchronize(&self, give_up: Instant) -> Result<u64> {
-        let mut patience = PATIENCE_MIN;
-        while Instant::now() < give_up {
-            let (marker, additions) = {
-                let mut current = self.current.lock().await;
-                if self.socket.publisher_count().await? == 0 {
-                    // A publisher that connects later gets all subscriptions at once.
-                    return Ok(current.additions);
-                }
-                (self.send_marker(&mut current).await?, current.additions)
-            };
-            match timeout_at(give_up, timeout(patience, self.answers(&marker))).await {
-                Ok(Ok(answered)) => return answered.map(|()| additions),
-                Ok(Err(_)) => patience *= 2,
-                Err(_) => break,
-            }
-        }
-        if let Some(count) = self.unanswered.note() {
-            tracing::warn!(
-                count,
-                "a publisher did not confirm the subscriptions of a subscriber in time"
-            );
-        }
-        Ok(self.current.lock().await.additions)
+/// A change or a canary under way. Dropping the value ends it, and passes a smaller bound of a
+/// publisher to the receiver, unless the program knows of it.
+struct Change<'a>(&'a Subscriptions);
+
+impl<'a> Change<'a> {
+    fn begin(subscriptions: &'a Subscriptions) -> Self {
+        subscriptions.accepted.begin_change();
+        Self(subscriptions)
     }
+}
 
-    /// Subscribes to a fresh marker, in place of the previous one.
-    async fn send_marker(&self, current: &mut Current) -> Result<SyncMarker> {
-        let marker = SyncMarker::fresh();
-        self.socket.subscribe(marker.frame().clone()).await?;
-        if let Some(before) = current.marker.replace(marker.clone()) {
-            self.socket.unsubscribe(before.frame().clone()).await?;
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        if let Some(error) = self.0.accepted.end_change() {
+            self.0.buffer.notify(error);
         }
-        Ok(marker)
-    }
-
-    /// Waits until there is an answer for each connection, and records the smallest bound that
-    /// they tell.
-    async fn answers(&self, marker: &SyncMarker) -> Result<()> {
-        let mut waiter = self.buffer.wait_for_sync();
-        let mut answered = FxHashMap::<[u8; UNIQUE], usize>::default();
-        let mut accepted_max = None;
-        while answered.values().sum::<usize>() < self.socket.publisher_count().await? {
-            tokio::select! {
-                answer = waiter.answer() => {
-                    let (to, frames) = answer.ok_or_else(closed)?;
-                    let answer = SyncMarker::read_answer(&frames.head).filter(|_| to == *marker);
-                    if let Some((publisher, connections)) = answer {
-                        let most = answered.entry(publisher).or_default();
-                        // Bounded, so that the sum of malicious peers' numbers cannot overflow.
-                        let connections = u16::try_from(connections).unwrap_or(u16::MAX);
-                        *most = usize::from(connections).max(*most);
-                        let told = SyncMarker::read_accepted_max(&frames).unwrap_or(usize::MAX);
-                        accepted_max = Some(accepted_max.map_or(told, |max| told.min(max)));
-                    }
-                }
-                // A connection may be lost, and its answer with it.
-                () = sleep_until(Instant::now() + RECOUNT) => {}
-            }
-        }
-        if let Some(max) = accepted_max {
-            self.accepted_max.store(max, Ordering::Relaxed);
-        }
-        Ok(())
     }
 }
 
@@ -309,9 +265,3 @@ fn refused(max: usize) -> Error {
     );
     error.with("bound", "subscriptions_max").with("max", max).unsent()
 }
-
-/// The time after which the first marker is replaced. It doubles with each marker.
-const PATIENCE_MIN: Duration = Duration::from_millis(200);
-
-/// The interval at which the number of publishers is counted again.
-const RECOUNT: Duration = Duration::from_millis(50);

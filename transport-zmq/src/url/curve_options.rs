@@ -4,12 +4,12 @@ use polywire_core::Result;
 #[cfg(feature = "curve")]
 use polywire_core::secret::{Secret, SecretSource};
 
+use crate::common_errors::config;
 use crate::config::ZmqBuilder;
-use crate::error::config;
 #[cfg(feature = "curve")]
 use crate::security::curve::{CurveClient, CurveServer, KeyPair, PublicKey, SecretKey};
 #[cfg(feature = "curve")]
-use crate::url::source_lines::lines;
+use crate::url::numbered_lines::numbered_lines;
 
 /// Makes every socket a CURVE server with the secret key at `key`. Its clients are the public keys
 /// at `allow`, or all clients for the text `any`.
@@ -64,7 +64,7 @@ fn key_pair(source: &str) -> Result<KeyPair> {
 /// Parses public keys, one a line. Lines that begin with `#` are comments.
 #[cfg(feature = "curve")]
 fn public_keys(text: &str) -> Result<Vec<PublicKey>> {
-    lines(text)
+    numbered_lines(text)
         .map(|(at, line)| {
             line.parse().map_err(|error: polywire_core::Error| error.with("line", at))
         })

@@ -4,11 +4,11 @@
 use polywire_core::Result;
 use polywire_core::secret::SecretSource;
 
+use crate::common_errors::config;
 use crate::config::ZmqBuilder;
-use crate::error::config;
 use crate::security::plain;
 use crate::url::curve_options;
-use crate::url::source_lines::lines;
+use crate::url::numbered_lines::numbered_lines;
 
 /// The security options of a URL, by name, in the order of the URL. They are applied at the end,
 /// since an option may come before the one that it belongs to.
@@ -75,7 +75,7 @@ impl<'a> SecurityOptions<'a> {
 /// Parses users, one a line: a name, a space and a password. The password may contain spaces, but
 /// not end with one.
 fn users(text: &str) -> Result<plain::PlainServer> {
-    let users: Result<Vec<_>> = lines(text)
+    let users: Result<Vec<_>> = numbered_lines(text)
         .map(|(at, line)| {
             line.split_once(' ').ok_or_else(|| {
                 config("cannot parse the users: a line is a name, a space and a password")

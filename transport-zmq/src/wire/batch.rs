@@ -7,7 +7,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::fixed::FixedPart;
+use super::fixed_part::FixedPart;
 use super::frames::Frames;
 use super::layout::{FIXED, MAGIC, VERSION, kind};
 
@@ -101,9 +101,7 @@ pub(crate) struct Batched {
 impl Batched {
     /// Takes a message apart.
     pub(crate) fn new(frames: Frames) -> Self {
-        let is_batch = frames.body.is_none()
-            && frames.head.len() <= BATCH_MAX
-            && FixedPart::is_batch(&frames.head);
+        let is_batch = Self::is_batch(&frames);
         if !is_batch {
             return Self { rest: Some(frames), is_batch };
         }
@@ -112,9 +110,14 @@ impl Batched {
         Self { rest, is_batch }
     }
 
-    /// Returns whether the message is a batch.
-    pub(crate) fn is_batch(&self) -> bool {
-        self.is_batch
+    /// Returns whether there are more messages.
+    pub(super) fn has_rest(&self) -> bool {
+        self.rest.is_some()
+    }
+
+    /// Returns whether a message is a batch.
+    pub(crate) fn is_batch(frames: &Frames) -> bool {
+        FixedPart::is_batch(&frames.head) && frames.body.is_none() && frames.head.len() <= BATCH_MAX
     }
 }
 
@@ -169,8 +172,8 @@ mod tests {
         let mut batch = batch(&[b"one", b"", b"three"]);
         let joined = batch.take();
         assert!(batch.is_empty());
+        assert!(Batched::is_batch(&joined));
         let batched = Batched::new(joined.clone());
-        assert!(batched.is_batch());
         assert_eq!(batched.collect::<Vec<_>>(), [message(b"one"), message(b""), message(b"three")]);
         batch.put_back(joined.clone());
         batch.push(&message(b"four"));
@@ -184,11 +187,10 @@ mod tests {
     #[test]
     fn other_messages_are_themselves() {
         let plain = Frames { head: Bytes::from_static(b"x"), body: Some("body".into()) };
-        let question = wire::bound_question(wire::Bounds::default());
+        let question = wire::bound_question(wire::StatedBounds::default());
         for frames in [plain, question, message(b"")] {
-            let batched = Batched::new(frames.clone());
-            assert!(!batched.is_batch());
-            assert_eq!(batched.collect::<Vec<_>>(), [frames]);
+            assert!(!Batched::is_batch(&frames));
+            assert_eq!(Batched::new(frames.clone()).collect::<Vec<_>>(), [frames]);
         }
     }
 
@@ -222,9 +224,9 @@ mod tests {
         }
         let mut large = whole.to_vec();
         large.resize(BATCH_MAX + 1, 0);
-        let large = Batched::new(Frames { head: large.into(), body: None });
-        assert!(!large.is_batch());
-        assert!(wire::decode(large.last().unwrap(), &Limits::default()).is_err());
+        let large = Frames { head: large.into(), body: None };
+        assert!(!Batched::is_batch(&large));
+        assert!(wire::decode(Batched::new(large).last().unwrap(), &Limits::default()).is_err());
         // A batch in a batch is a message of an unknown kind.
         let mut outer = Batch::default();
         outer.push(&batch(&[b"one", b"two"]).take());

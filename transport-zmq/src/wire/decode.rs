@@ -4,14 +4,18 @@
 //! Texts and the inline body share the buffer of the head. Details of a fault are copied, since
 //! faults may outlive the message by far.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use bytestring::ByteString;
 use polywire_core::message::MessageId;
 use polywire_core::{Address, Code, Error, ErrorKind, Fault, Limits, Message, Result};
 
-use super::fixed::{length_in, malformed};
-use super::frames::{DecodeFailure, Frames, Role};
+use super::decode_failure::DecodeFailure;
+use super::fixed_part::{length_in, malformed};
+use super::frames::Frames;
 use super::layout::{FIXED, head_max, tag};
+use super::message_role::MessageRole;
 use super::peek::{Kind, Peek};
 
 /// Decodes a message.
@@ -20,7 +24,10 @@ use super::peek::{Kind, Peek};
 ///
 /// [`DecodeFailure`], with the call and the service as far as the envelope reveals them. Its error
 /// is `TooLarge` for a message beyond the limits, and `Codec` otherwise.
-pub(crate) fn decode(frames: Frames, limits: &Limits) -> Result<(Role, Message), DecodeFailure> {
+pub(crate) fn decode(
+    frames: Frames,
+    limits: &Limits,
+) -> Result<(MessageRole, Box<Message>), DecodeFailure> {
     let unknown = |error| DecodeFailure { call: None, service: None, error };
     let peek = Peek::read(&frames).map_err(unknown)?;
     decode_peeked(peek, frames, limits)
@@ -37,9 +44,13 @@ pub(crate) fn decode_peeked(
     peek: Peek,
     frames: Frames,
     limits: &Limits,
-) -> Result<(Role, Message), DecodeFailure> {
+) -> Result<(MessageRole, Box<Message>), DecodeFailure> {
     let mut service = None;
-    let mut message = Message::new(frames.body.unwrap_or_default());
+    // In the box that its delivery needs: a message is large.
+    let mut message = Box::<Message>::default();
+    if let Some(body) = frames.body {
+        message.body = body;
+    }
     message.id = peek.id;
     message.deadline = peek.deadline;
     message.idempotent = peek.idempotent;
@@ -56,21 +67,21 @@ pub(crate) fn decode_peeked(
 /// have one.
 ///
 /// Fails as `Codec` if such a message names no address.
-fn role(kind: Kind, service: &mut Option<Address>) -> Result<Role> {
+fn role(kind: Kind, service: &mut Option<Address>) -> Result<MessageRole> {
     match kind {
-        Kind::Reply => Ok(Role::Reply),
-        Kind::Refusal => Ok(Role::Refusal),
-        Kind::Event => Ok(Role::Event),
-        Kind::Loss => Ok(Role::Loss),
-        Kind::Leave => Ok(Role::Leave),
+        Kind::Reply => Ok(MessageRole::Reply),
+        Kind::Refusal => Ok(MessageRole::Refusal),
+        Kind::Event => Ok(MessageRole::Event),
+        Kind::Loss => Ok(MessageRole::Loss),
+        Kind::Leave => Ok(MessageRole::Leave),
         Kind::Job => service
             .take()
-            .map(Role::Job)
+            .map(MessageRole::Job)
             .ok_or_else(|| malformed("cannot decode the envelope: the job names no queue", FIXED)),
-        Kind::Cancel => service.take().map(Role::Cancel).ok_or_else(|| {
+        Kind::Cancel => service.take().map(MessageRole::Cancel).ok_or_else(|| {
             malformed("cannot decode the envelope: the cancel names no service", FIXED)
         }),
-        Kind::Request => service.take().map(Role::Request).ok_or_else(|| {
+        Kind::Request => service.take().map(MessageRole::Request).ok_or_else(|| {
             malformed("cannot decode the envelope: the request names no service", FIXED)
         }),
     }
@@ -96,38 +107,40 @@ fn read_fields(
     }
     let mut reader = Reader { head, at: FIXED };
     while let Some(field) = reader.field()? {
-        match field.tag {
-            tag::SERVICE => once(service, field.address()?, &field)?,
-            tag::METHOD => once(&mut message.method, field.address()?, &field)?,
-            tag::MESSAGE_ID => once(&mut message.message_id, field.message_id()?, &field)?,
-            tag::CONTENT_TYPE => once(&mut message.content_type, field.text()?, &field)?,
+        let (tag, at) = (field.tag, field.at);
+        match tag {
+            tag::SERVICE => once(service, field.address(&reader)?, (tag, at))?,
+            tag::METHOD => once(&mut message.method, field.address(&reader)?, (tag, at))?,
+            tag::MESSAGE_ID => {
+                once(&mut message.message_id, field.message_id(&reader)?, (tag, at))?;
+            }
+            tag::CONTENT_TYPE => once(&mut message.content_type, field.text(&reader)?, (tag, at))?,
             tag::HEADER => {
-                let (name, value) = field.header()?;
+                let (name, value) = field.header(&reader)?;
                 message.headers.insert(name, value);
             }
             tag::FAULT_CODE => {
-                let fault = Fault::new(Code::from_u8(field.byte()?), "");
-                once(&mut message.fault, Box::new(fault), &field)?;
+                let fault = Fault::new(Code::from_u8(field.byte(&reader)?), "");
+                once(&mut message.fault, Box::new(fault), (tag, at))?;
             }
             tag::FAULT_KIND | tag::FAULT_MESSAGE | tag::FAULT_DETAILS | tag::FAULT_IS_PERMANENT => {
                 let Some(fault) = &mut message.fault else {
                     return Err(malformed(
                         "cannot decode the envelope: a detail of a fault comes before its code",
-                        field.at,
+                        at,
                     ));
                 };
-                field.complete(fault)?;
+                field.complete(fault, &reader)?;
             }
             tag::BODY if !message.body.is_empty() => {
                 return Err(malformed(
                     "cannot decode the envelope: a body occurs in it and after it, or twice",
-                    field.at,
+                    at,
                 ));
             }
-            tag::BODY => message.body = field.value.into(),
+            tag::BODY => message.body = field.bytes(&reader).into(),
             unknown if unknown & tag::CRITICAL != 0 => {
-                let error =
-                    malformed("cannot decode the envelope: unknown critical field", field.at);
+                let error = malformed("cannot decode the envelope: unknown critical field", at);
                 return Err(error.with("tag", unknown));
             }
             // A field of a newer version, not marked as critical.
@@ -146,13 +159,16 @@ struct Reader {
 }
 
 /// A field, and its position in the envelope.
+///
+/// The value is a range: a slice would count another reference to the envelope, also of fields that
+/// are skipped.
 struct Field {
     /// The number of the field, one of [`tag`].
     tag: u8,
     /// The position of the tag, for errors.
     at: usize,
-    /// The value, which shares the memory of the envelope.
-    value: Bytes,
+    /// The range of the value in the envelope, which contains it.
+    value: Range<usize>,
 }
 
 impl Reader {
@@ -167,7 +183,7 @@ impl Reader {
             malformed("cannot decode the envelope: a field is longer than the rest of it", at)
                 .with("tag", tag)
         })?;
-        let value = self.head.slice(self.at..end);
+        let value = self.at..end;
         self.at = end;
         Ok(Some(Field { tag, at, value }))
     }
@@ -180,33 +196,44 @@ impl Reader {
 }
 
 impl Field {
+    /// Returns the value, which shares the memory of the envelope.
+    fn bytes(&self, reader: &Reader) -> Bytes {
+        reader.head.slice(self.value.clone())
+    }
+
+    /// Returns the value for a look at it.
+    fn as_slice<'a>(&self, reader: &'a Reader) -> &'a [u8] {
+        // A field is read only if the envelope contains it.
+        reader.head.get(self.value.clone()).unwrap_or_default()
+    }
+
     /// Reads the whole value as UTF-8.
-    fn text(&self) -> Result<ByteString> {
-        ByteString::try_from(self.value.clone()).map_err(|_| {
+    fn text(&self, reader: &Reader) -> Result<ByteString> {
+        ByteString::try_from(self.bytes(reader)).map_err(|_| {
             malformed("cannot decode the envelope: a text is not UTF-8", self.at)
                 .with("tag", self.tag)
         })
     }
 
     /// Reads the whole value as an address, which is valid then.
-    fn address(&self) -> Result<Address> {
-        Address::from_bytes(self.value.clone()).map_err(|error| {
+    fn address(&self, reader: &Reader) -> Result<Address> {
+        Address::from_bytes(self.bytes(reader)).map_err(|error| {
             malformed("cannot decode the envelope: a field holds no valid address", self.at)
                 .with("tag", self.tag)
                 .with_source(error)
         })
     }
 
-    fn message_id(&self) -> Result<MessageId> {
-        MessageId::new(self.text()?).map_err(|error| {
+    fn message_id(&self, reader: &Reader) -> Result<MessageId> {
+        MessageId::new(self.text(reader)?).map_err(|error| {
             malformed("cannot decode the envelope: a field holds no valid message id", self.at)
                 .with_source(error)
         })
     }
 
     /// Reads the code of a fault. Fails for a value of another length than 1.
-    fn byte(&self) -> Result<u8> {
-        match *self.value {
+    fn byte(&self, reader: &Reader) -> Result<u8> {
+        match *self.as_slice(reader) {
             [byte] => Ok(byte),
             _ => Err(malformed(
                 "cannot decode the envelope: the code of a fault is not one byte",
@@ -216,40 +243,42 @@ impl Field {
     }
 
     /// Reads a name with a length in front, and the rest as the value.
-    fn header(&self) -> Result<(ByteString, ByteString)> {
-        let (length, size) = length_in(&self.value, self.at)?;
-        if self.value.len() - size < length {
+    fn header(&self, reader: &Reader) -> Result<(ByteString, ByteString)> {
+        let value = self.bytes(reader);
+        let (length, size) = length_in(&value, self.at)?;
+        if value.len() - size < length {
             return Err(malformed(
                 "cannot decode the envelope: the name of a header is longer than the header",
                 self.at,
             ));
         }
         let not_text = |_| malformed("cannot decode the envelope: a header is not UTF-8", self.at);
-        let name = ByteString::try_from(self.value.slice(size..size + length)).map_err(not_text)?;
-        let value = ByteString::try_from(self.value.slice(size + length..)).map_err(not_text)?;
+        let name = ByteString::try_from(value.slice(size..size + length)).map_err(not_text)?;
+        let value = ByteString::try_from(value.slice(size + length..)).map_err(not_text)?;
         Ok((name, value))
     }
 
     /// Sets the part of a fault that the field holds. A later field of the same tag replaces the
     /// part.
-    fn complete(&self, fault: &mut Fault) -> Result<()> {
+    fn complete(&self, fault: &mut Fault, reader: &Reader) -> Result<()> {
         match self.tag {
-            tag::FAULT_KIND => fault.kind = self.text()?.into(),
-            tag::FAULT_MESSAGE => fault.message = self.text()?.into(),
+            tag::FAULT_KIND => fault.kind = self.text(reader)?.into(),
+            tag::FAULT_MESSAGE => fault.message = self.text(reader)?.into(),
             tag::FAULT_IS_PERMANENT => *fault = fault.clone().permanent(),
             // Copied, so that a retained fault does not retain the envelope.
-            _ => fault.details = Bytes::copy_from_slice(&self.value),
+            _ => fault.details = Bytes::copy_from_slice(self.as_slice(reader)),
         }
         Ok(())
     }
 }
 
-/// Sets a field that may occur only once.
-fn once<T>(target: &mut Option<T>, value: T, field: &Field) -> Result<()> {
+/// Sets a field that may occur only once. The tag and the position of the field are for the error.
+fn once<T>(target: &mut Option<T>, value: T, (tag, at): (u8, usize)) -> Result<()> {
     match target.replace(value) {
         None => Ok(()),
-        Some(_) => Err(malformed("cannot decode the envelope: a field occurs twice", field.at)
-            .with("tag", field.tag)),
+        Some(_) => {
+            Err(malformed("cannot decode the envelope: a field occurs twice", at).with("tag", tag))
+        }
     }
 }
 

@@ -4,14 +4,17 @@
 //! size. So the head takes one allocation. A large body is moved into its own frames and never
 //! copied.
 
+use std::borrow::BorrowMut;
+
 use bytes::Bytes;
 use polywire_core::message::SentAt;
 use polywire_core::{Deadline, Error, ErrorKind, Fault, Limits, Message, Result};
 
-use super::frames::{Frames, Role};
+use super::frames::Frames;
 use super::layout::{FIXED, INLINE_MAX, MAGIC, VERSION, flag, head_max, kind, tag};
+use super::message_role::MessageRole;
 
-/// Encodes a message.
+/// Encodes a message, boxed or not. A boxed one is not moved out of its box.
 ///
 /// A body of one piece and at most 4 KiB becomes part of the envelope. The body is not checked
 /// against the limits here: the caller does that before.
@@ -19,12 +22,25 @@ use super::layout::{FIXED, INLINE_MAX, MAGIC, VERSION, flag, head_max, kind, tag
 /// # Errors
 ///
 /// `TooLarge` if the envelope is larger than the limits allow. The error is marked as unsent.
-pub(crate) fn encode(role: &Role, message: Message, limits: &Limits) -> Result<Frames> {
+pub(crate) fn encode(
+    role: &MessageRole,
+    mut message: impl BorrowMut<Message>,
+    limits: &Limits,
+) -> Result<Frames> {
+    encode_taking_body(role, message.borrow_mut(), limits)
+}
+
+/// Encodes a message, whose body it may take.
+fn encode_taking_body(
+    role: &MessageRole,
+    message: &mut Message,
+    limits: &Limits,
+) -> Result<Frames> {
     let head_max = head_max(limits);
     let inline = message.body.as_slice().filter(|body| body.len() <= INLINE_MAX);
-    let sent = has_sent(role, &message).then(|| SentAt::now().to_bytes());
+    let sent = has_sent(role, message).then(|| SentAt::now().to_bytes());
     let mut size = Size(FIXED);
-    fields(role, &message, sent, inline, &mut size);
+    fields(role, message, sent, inline, &mut size);
     if size.0 > head_max {
         let error = Error::new(
             ErrorKind::TooLarge,
@@ -38,25 +54,25 @@ pub(crate) fn encode(role: &Role, message: Message, limits: &Limits) -> Result<F
     }
     // With the exact capacity, so that the conversion to `Bytes` copies nothing.
     let mut head = Vec::with_capacity(size.0);
-    fixed(role, &message, &mut head);
-    fields(role, &message, sent, inline, &mut head);
-    let body = if inline.is_some() { None } else { Some(message.body) };
+    fixed(role, message, &mut head);
+    fields(role, message, sent, inline, &mut head);
+    let body = if inline.is_some() { None } else { Some(std::mem::take(&mut message.body)) };
     Ok(Frames { head: Bytes::from(head), body })
 }
 
 /// Writes the fixed part.
 ///
 /// Appends 16 bytes to an empty `head`. The deadline is written as the time that is left now.
-pub(super) fn fixed(role: &Role, message: &Message, head: &mut Vec<u8>) {
+pub(super) fn fixed(role: &MessageRole, message: &Message, head: &mut Vec<u8>) {
     let kind = match role {
-        Role::Request(_) => kind::REQUEST,
-        Role::Reply => kind::REPLY,
-        Role::Refusal => kind::REFUSAL,
-        Role::Job(_) => kind::JOB,
-        Role::Event => kind::EVENT,
-        Role::Cancel(_) => kind::CANCEL,
-        Role::Loss => kind::LOSS,
-        Role::Leave => kind::LEAVE,
+        MessageRole::Request(_) => kind::REQUEST,
+        MessageRole::Reply => kind::REPLY,
+        MessageRole::Refusal => kind::REFUSAL,
+        MessageRole::Job(_) => kind::JOB,
+        MessageRole::Event => kind::EVENT,
+        MessageRole::Cancel(_) => kind::CANCEL,
+        MessageRole::Loss => kind::LOSS,
+        MessageRole::Leave => kind::LEAVE,
     };
     let has_id = message.id.map_or(0, |_| flag::HAS_ID);
     let has_deadline = message.deadline.map_or(0, |_| flag::HAS_DEADLINE);
@@ -78,13 +94,14 @@ pub(super) fn deadline_ms(deadline: Option<Deadline>) -> [u8; 4] {
 
 /// Returns whether a message says when it was sent: a request, a job and an event with a deadline
 /// do.
-fn has_sent(role: &Role, message: &Message) -> bool {
-    matches!(role, Role::Request(_) | Role::Job(_) | Role::Event) && message.deadline.is_some()
+fn has_sent(role: &MessageRole, message: &Message) -> bool {
+    matches!(role, MessageRole::Request(_) | MessageRole::Job(_) | MessageRole::Event)
+        && message.deadline.is_some()
 }
 
 /// Writes the fields, with the body last if it is `inline`.
 fn fields(
-    role: &Role,
+    role: &MessageRole,
     message: &Message,
     sent: Option<[u8; 16]>,
     inline: Option<&[u8]>,
@@ -94,7 +111,10 @@ fn fields(
     if let Some(sent) = sent {
         field(tag::SENT, &sent, out);
     }
-    if let Role::Request(address) | Role::Job(address) | Role::Cancel(address) = role {
+    if let MessageRole::Request(address)
+    | MessageRole::Job(address)
+    | MessageRole::Cancel(address) = role
+    {
         field(tag::SERVICE, address.as_str().as_bytes(), out);
     }
     if let Some(method) = &message.method {

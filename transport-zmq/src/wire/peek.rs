@@ -7,7 +7,7 @@
 use polywire_core::message::CallId;
 use polywire_core::{Code, Deadline, Result};
 
-use super::fixed::{FixedPart, length_in};
+use super::fixed_part::{FixedPart, length_in};
 use super::frames::Frames;
 use super::layout::{FIXED, kind, tag};
 
@@ -27,7 +27,7 @@ pub(crate) struct Peek {
     pub(crate) at_most_once: bool,
 }
 
-/// The kind of a message: a [`Role`](super::Role) without its address.
+/// The kind of a message: a [`MessageRole`](super::MessageRole) without its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A request, or a one-way call if it has no call id.

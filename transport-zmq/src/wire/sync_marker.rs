@@ -1,4 +1,8 @@
 //! Markers by which a subscriber learns that its publishers have its subscriptions.
+//!
+//! The subscriber waits for the answers in
+//! `transport-zmq/src/subscriber/subscriptions/publisher_sync.rs`; publishers and proxies send them
+//! in `transport-zmq/src/publisher.rs`.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,8 +29,12 @@ impl SyncMarker {
     ///
     /// `None` for any other frame. The marker shares the memory of the frame.
     pub(crate) fn read(frame: &Bytes) -> Option<Self> {
-        (frame.len() == PREFIX.len() + UNIQUE && frame.starts_with(PREFIX))
-            .then(|| Self(frame.clone()))
+        Self::is_marker(frame).then(|| Self(frame.clone()))
+    }
+
+    /// Returns whether a first frame or a subscription is a marker.
+    pub(crate) fn is_marker(frame: &[u8]) -> bool {
+        frame.len() == PREFIX.len() + UNIQUE && frame.starts_with(PREFIX)
     }
 
     /// Returns the first frame of an answer, which is also the subscription.
@@ -46,7 +54,7 @@ impl SyncMarker {
         Bytes::copy_from_slice(&max.to_be_bytes()).into()
     }
 
-    /// Reads the number of subscriptions that the publisher accepts. `None` if the answer tells
+    /// Reads the number of subscriptions that the publisher accepts. `None` if the answer has
     /// none.
     pub(crate) fn read_accepted_max(frames: &Frames) -> Option<usize> {
         let max = frames.body.as_ref()?.as_slice()?;

@@ -7,7 +7,7 @@ use polywire_core::message::{CallId, MessageId, SentAt};
 use polywire_core::{Address, Body, Code, Deadline, ErrorKind, Fault, Limits, Message, Result};
 
 use super::layout::INLINE_MAX;
-use super::{DecodeFailure, Frames, Role};
+use super::{DecodeFailure, Frames, MessageRole};
 
 /// The worked example of `docs/wire-native.md`.
 const EXAMPLE: &str = "50 01 01 03 00 00 00 00 00 00 00 2a 00 00 75 30 \
@@ -15,13 +15,13 @@ const EXAMPLE: &str = "50 01 01 03 00 00 00 00 00 00 00 2a 00 00 75 30 \
     01 04 63 61 6c 63 02 03 61 64 64 03 13 61 70 70 6c 69 63 61 74 69 6f 6e 2f 6d 73 67 70 61 63 6b \
     04 0a 06 74 65 6e 61 6e 74 61 62 63 81 03 92 02 03";
 
-fn example() -> (Role, Message) {
+fn example() -> (MessageRole, Message) {
     let mut message = Message::request(address("add"), Deadline::after(Duration::from_secs(30)));
     message.id = Some(CallId(42));
     message.content_type = Some("application/msgpack".into());
     message.headers.insert("tenant", "abc");
     message.body = vec![0x92, 0x02, 0x03].into();
-    (Role::Request(address("calc")), message)
+    (MessageRole::Request(address("calc")), message)
 }
 
 fn address(name: &str) -> Address {
@@ -32,12 +32,12 @@ fn bytes(hex: &str) -> Vec<u8> {
     hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
 }
 
-fn decode(head: Vec<u8>) -> Result<(Role, Message), DecodeFailure> {
+fn decode(head: Vec<u8>) -> Result<(MessageRole, Box<Message>), DecodeFailure> {
     let frames = Frames { head: Bytes::from(head), body: None };
     super::decode(frames, &Limits::default())
 }
 
-fn round_trip(role: &Role, message: &Message) -> (Role, Message) {
+fn round_trip(role: &MessageRole, message: &Message) -> (MessageRole, Box<Message>) {
     let frames = super::encode(role, message.clone(), &Limits::default()).unwrap();
     super::decode(frames, &Limits::default()).unwrap()
 }
@@ -83,17 +83,22 @@ async fn requests_replies_and_refusals_round_trip() {
         ] {
             let mut reply = Message::failed(fault.clone());
             reply.id = Some(CallId(u64::MAX));
-            let (role, back) = round_trip(&Role::Reply, &reply);
+            let (role, back) = round_trip(&MessageRole::Reply, &reply);
             assert_eq!(
                 (role, back.id, back.fault.as_deref()),
-                (Role::Reply, reply.id, Some(&fault))
+                (MessageRole::Reply, reply.id, Some(&fault))
             );
         }
     }
 
     let mut refusal = Message::default();
     refusal.id = Some(CallId(7));
-    for sent in [Role::Refusal, Role::Loss, Role::Leave, Role::Cancel(address("calc"))] {
+    for sent in [
+        MessageRole::Refusal,
+        MessageRole::Loss,
+        MessageRole::Leave,
+        MessageRole::Cancel(address("calc")),
+    ] {
         let (role, back) = round_trip(&sent, &refusal);
         assert_eq!((role, back.id), (sent, Some(CallId(7))));
     }
@@ -104,7 +109,7 @@ async fn cancel_and_idempotent_request_are_encoded_as_documented() {
     let mut message = Message::default();
     message.id = Some(CallId(42));
     let cancel =
-        super::encode(&Role::Cancel(address("calc")), message, &Limits::default()).unwrap();
+        super::encode(&MessageRole::Cancel(address("calc")), message, &Limits::default()).unwrap();
     assert_eq!(
         cancel.head,
         bytes("50 01 06 01 00 00 00 00 00 00 00 2a 00 00 00 00 01 04 63 61 6c 63")
@@ -131,7 +136,7 @@ fn jobs_and_events_round_trip() {
     message.content_type = Some("text/plain".into());
     message.headers.insert("tenant", "abc");
     message.message_id = Some(MessageId::unique());
-    for sent in [Role::Job(address("thumbnails")), Role::Event] {
+    for sent in [MessageRole::Job(address("thumbnails")), MessageRole::Event] {
         let (role, back) = round_trip(&sent, &message);
         assert_eq!(role, sent);
         assert_eq!((back.id, back.deadline), (None, None));
@@ -159,7 +164,8 @@ async fn restamp_writes_the_time_left_now() {
     assert_eq!(back.deadline, Some(deadline));
     assert_eq!(back.headers.get("tenant"), Some("abc"));
     // A message without a deadline gets none.
-    let mut endless = super::encode(&Role::Reply, Message::new("a"), &Limits::default()).unwrap();
+    let mut endless =
+        super::encode(&MessageRole::Reply, Message::new("a"), &Limits::default()).unwrap();
     let before = endless.clone();
     super::restamp(&mut endless, deadline);
     assert_eq!(endless, before);
@@ -170,7 +176,7 @@ fn body_frames_keep_their_boundaries() {
     let mut reply = Message::default();
     for frames in [vec!["ab", "", "c"], vec!["", ""], vec![""], vec!["abc"]] {
         reply.body = Body::from_frames(frames.into_iter().map(Bytes::from));
-        assert_eq!(round_trip(&Role::Reply, &reply).1.body, reply.body);
+        assert_eq!(round_trip(&MessageRole::Reply, &reply).1.body, reply.body);
     }
 }
 
@@ -179,7 +185,8 @@ fn large_body_is_a_separate_frame_and_is_not_copied() {
     for (size, inline) in [(INLINE_MAX, true), (INLINE_MAX + 1, false)] {
         let body = Bytes::from(vec![7; size]);
         let frames =
-            super::encode(&Role::Reply, Message::new(body.clone()), &Limits::default()).unwrap();
+            super::encode(&MessageRole::Reply, Message::new(body.clone()), &Limits::default())
+                .unwrap();
         assert_eq!(frames.body.is_none(), inline);
         let (_, back) = super::decode(frames, &Limits::default()).unwrap();
         assert_eq!(back.body.as_slice().unwrap(), body);
@@ -190,7 +197,7 @@ fn large_body_is_a_separate_frame_and_is_not_copied() {
 #[test]
 fn message_id_is_encoded_as_documented() {
     let message = Message::new("b").with_message_id(MessageId::new("order-7").unwrap());
-    let job = super::encode(&Role::Job(address("a")), message, &Limits::default()).unwrap();
+    let job = super::encode(&MessageRole::Job(address("a")), message, &Limits::default()).unwrap();
     let (fixed, fields) = job.head.split_at(16);
     assert_eq!(fixed[..4], bytes("50 01 04 00"));
     assert_eq!(fields, bytes("01 01 61 0a 07 6f 72 64 65 72 2d 37 81 01 62"));
@@ -200,7 +207,7 @@ fn message_id_is_encoded_as_documented() {
 fn unknown_fields_are_skipped_unless_critical() {
     let unknown = |tag: u8| [bytes(EXAMPLE), vec![tag, 2, 9, 9]].concat();
     let (role, message) = decode(unknown(0x7F)).unwrap();
-    assert_eq!((role, message.id), (Role::Request(address("calc")), Some(CallId(42))));
+    assert_eq!((role, message.id), (MessageRole::Request(address("calc")), Some(CallId(42))));
     let failure = decode(unknown(0x80)).unwrap_err();
     assert_eq!(failure.call, Some(CallId(42)));
     assert_eq!(failure.service, Some(address("calc")));
@@ -249,10 +256,12 @@ fn truncated_or_altered_envelopes_never_panic() {
     let mut reply =
         Message::failed(Fault::new(Code::Internal, "no").with_kind("K").with_details(vec![1, 2]));
     reply.id = Some(CallId(1));
-    let fault = super::encode(&Role::Reply, reply, &Limits::default()).unwrap().head.to_vec();
-    let [job, cancel] = [Role::Job(address("a")), Role::Cancel(address("a"))].map(|role| {
-        super::encode(&role, Message::new("b"), &Limits::default()).unwrap().head.to_vec()
-    });
+    let fault =
+        super::encode(&MessageRole::Reply, reply, &Limits::default()).unwrap().head.to_vec();
+    let [job, cancel] =
+        [MessageRole::Job(address("a")), MessageRole::Cancel(address("a"))].map(|role| {
+            super::encode(&role, Message::new("b"), &Limits::default()).unwrap().head.to_vec()
+        });
     for whole in [bytes(EXAMPLE), fault, job, cancel] {
         for at in 0..whole.len() {
             let _ = super::is_declined(&Frames { head: whole[..at].to_vec().into(), body: None });
@@ -282,7 +291,7 @@ fn message_beyond_a_limit_is_too_large() {
         assert!(!failure.error.is_unsent());
     }
     let verbose = Message::failed(Fault::new(Code::Internal, "x".repeat(1 << 20)));
-    let error = super::encode(&Role::Reply, verbose, &Limits::default()).unwrap_err();
+    let error = super::encode(&MessageRole::Reply, verbose, &Limits::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     assert!(error.is_unsent());
 }
@@ -308,7 +317,7 @@ fn declining_reply_is_recognized() {
     ];
     for (messages, is_declined) in [(vec![declined, late], true), (others.into(), false)] {
         for message in messages {
-            let frames = super::encode(&Role::Reply, message, &Limits::default()).unwrap();
+            let frames = super::encode(&MessageRole::Reply, message, &Limits::default()).unwrap();
             assert_eq!(super::is_declined(&frames), is_declined, "{frames:?}");
         }
     }

@@ -33,7 +33,7 @@ pub(crate) async fn paced(server: SocketAddr, size: Size, sorts: &[Malice]) {
 
 /// Returns that many malformed connections of these sorts.
 fn attacks(count: usize, size: Size, sorts: &[Malice]) -> impl Iterator<Item = Attack> {
-    let mut rng = Rng(1);
+    let mut rng = Rng::new();
     (0..count).map(move |at| {
         let malice = sorts[at % sorts.len()];
         // Only a few are large, so that generating them takes little time.
@@ -127,6 +127,14 @@ pub(crate) async fn subscriptions(server: SocketAddr, count: usize) {
             let _ = greedy.write_all(&introduction(b"SUB", b"")).await;
         }
     }
+    // The ends of subscriptions that the peer does not have make no room for others.
+    for end in [Vec::new(), command(b"CANCEL", b"never subscribed")] {
+        too_many(server, &end).await;
+    }
+}
+
+/// Subscribes to more prefixes than allowed, and sends these bytes after each of them.
+async fn too_many(server: SocketAddr, end: &[u8]) {
     let mut many = dial(server, 1).await;
     let _ = many.write_all(&introduction(b"SUB", b"")).await;
     let mut number = 0_u64;
@@ -135,7 +143,8 @@ pub(crate) async fn subscriptions(server: SocketAddr, count: usize) {
             let some: Vec<u8> = (0..100)
                 .flat_map(|_| {
                     number += 1;
-                    command(b"SUBSCRIBE", &[&[b'z'; 380][..], &number.to_be_bytes()].concat())
+                    let prefix = [&[b'z'; 380][..], &number.to_be_bytes()].concat();
+                    [&command(b"SUBSCRIBE", &prefix)[..], end].concat()
                 })
                 .collect();
             if many.write_all(&some).await.is_err() {

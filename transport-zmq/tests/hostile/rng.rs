@@ -1,26 +1,29 @@
-//! A generator of pseudorandom numbers that yields the same sequence in each run.
+//! Pseudorandom numbers, which are the same in each run.
 
-/// A SplitMix64 generator with its state.
-pub(crate) struct Rng(pub(crate) u64);
+/// A generator with a fixed seed.
+pub(crate) struct Rng(fastrand::Rng);
 
 impl Rng {
-    /// Returns the next number.
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+    /// Creates the generator.
+    pub(crate) fn new() -> Self {
+        Self(fastrand::Rng::with_seed(1))
+    }
+
+    /// Returns a byte.
+    pub(crate) fn byte(&mut self) -> u8 {
+        self.0.u8(..)
     }
 
     /// Returns a number below `end`.
     pub(crate) fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
+        self.0.usize(..end)
     }
 
     /// Returns that many bytes.
     pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.next() as u8).collect()
+        let mut bytes = vec![0; len];
+        self.0.fill(&mut bytes);
+        bytes
     }
 
     /// Returns one of the elements.

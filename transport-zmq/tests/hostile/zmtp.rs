@@ -161,7 +161,7 @@ fn malformed_greeting(rng: &mut Rng) -> Vec<u8> {
         3 => greeting[12..17].copy_from_slice(b"CURVE"),
         _ => {
             let at = rng.below(64);
-            greeting[at] ^= rng.next() as u8 | 1;
+            greeting[at] ^= rng.byte() | 1;
         }
     }
     greeting
@@ -247,7 +247,7 @@ fn alter(rng: &mut Rng, mut bytes: Vec<u8>) -> Vec<u8> {
     for _ in 0..=rng.below(3) {
         let at = rng.below(bytes.len().max(1));
         match rng.below(4) {
-            0 if at < bytes.len() => bytes[at] = rng.next() as u8,
+            0 if at < bytes.len() => bytes[at] = rng.byte(),
             1 if at < bytes.len() => drop(bytes.remove(at)),
             2 => bytes.insert(at, rng.pick(&[0, 0x7F, 0x80, 0xFF])),
             _ => bytes.truncate(at),

@@ -1,4 +1,4 @@
-//! Deadlines of requests that wait in a socket which nobody reads.
+//! Deadlines of requests that wait in a socket that is not read.
 
 use std::future::Future;
 use std::sync::mpsc;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use polywire_codec::MessagePack;
 use polywire_core::rpc::ServerHandle;
-use polywire_core::{CallError, Client, ErrorKind, Router, Server, Transport, Window};
+use polywire_core::{CallError, Client, Code, ErrorKind, Router, Server, Transport, Window};
 use polywire_zmq::{Side, Zmq};
 use tokio::task::{JoinSet, yield_now};
 
@@ -42,8 +42,10 @@ impl Outcomes {
             }
             // The client was closed at the end.
             Err(CallError::Failed(error)) if error.kind() == ErrorKind::Closed => 0,
-            // The server answers that it drains.
-            Err(CallError::Fault(_)) => self.refused.fetch_add(1, Ordering::Relaxed),
+            // The server answers that it drains. Another fault is that of a handler.
+            Err(CallError::Fault(fault)) if fault.code == Code::Unavailable => {
+                self.refused.fetch_add(1, Ordering::Relaxed)
+            }
             Err(error) => {
                 self.unknown.lock().unwrap().push((number, error.to_string()));
                 0

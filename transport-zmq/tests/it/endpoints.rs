@@ -9,6 +9,7 @@ use polywire_core::{
 use polywire_zmq::{Zmq, ZmqBuilder};
 use tokio::time::timeout;
 
+use crate::support::address::free_address;
 use crate::support::engine::zmq;
 use crate::support::wait::{PATIENCE, until};
 
@@ -193,7 +194,7 @@ async fn impossible_change_is_an_error_and_changes_nothing() {
     // Two handles are open, and only one of them can bind a fixed port.
     let _puller: Puller<u32> = Puller::bind(&serving, "jobs", MessagePack).await.unwrap();
     let before = serving.local_endpoints();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = free_address();
     let error = serving.bind_endpoint(&format!("tcp://{free}")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert_eq!(serving.local_endpoints(), before);
@@ -254,7 +255,7 @@ async fn failed_change_is_undone_and_keeps_previous_endpoints() {
     let mut call = client.request("hang").start::<u32>(&()).unwrap();
     call.sent().await;
 
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = free_address();
     let error = serving.bind_endpoint(&format!("tcp://{free}")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains(&free.to_string()), "{error}");

@@ -6,7 +6,9 @@ use std::time::Duration;
 use polywire_codec::MessagePack;
 use polywire_core::{CallError, Client, Error, ErrorKind, Server};
 use polywire_zmq::{Engine, ZmqBuilder};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::support::address::free_address;
 use crate::support::engine::{ENGINE, zmq};
 use crate::support::folder::TempFolder;
 use crate::support::wait::PATIENCE;
@@ -29,6 +31,11 @@ async fn not_bound(engine: Engine, endpoint: &str) -> Error {
 async fn not_called(builder: ZmqBuilder, cause: &str) -> Error {
     let transport = builder.connect_timeout(Duration::from_millis(300)).build().unwrap();
     let client = Client::connect(&transport, "a", MessagePack).timeout(PATIENCE).await.unwrap();
+    failed(&client, cause).await
+}
+
+/// Calls until the error has the cause, and returns the error.
+async fn failed(client: &Client<MessagePack>, cause: &str) -> Error {
     let calling = async {
         loop {
             let CallError::Failed(error) = client.call::<()>("m", &()).await.unwrap_err() else {
@@ -69,8 +76,8 @@ async fn each_cause_of_a_failed_bind_is_named_once() {
 #[cfg(feature = "engine-omq")]
 #[tokio::test]
 async fn lacking_server_is_named_with_its_cause() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (endpoint, cause) = (format!("tcp://{free}"), "no peer listens there: connection refused");
+    let endpoint = format!("tcp://{}", free_address());
+    let cause = "no peer listens there: connection refused";
     let builder = zmq().connect(&endpoint);
     let error = not_called(builder, cause).await;
     assert_eq!(error.kind(), ErrorKind::Unroutable, "{error}");
@@ -78,6 +85,30 @@ async fn lacking_server_is_named_with_its_cause() {
     assert!(text.starts_with("cannot send the request: no server is connected ("), "{text}");
     assert_eq!(text.matches(cause).count(), 1, "{text}");
     assert_eq!(text.matches(&*endpoint).count(), 1, "{text}");
+}
+
+/// A peer that comes later, and closes each connection without an answer.
+#[tokio::test]
+async fn cause_is_that_of_the_latest_attempt() {
+    let folder = TempFolder::new();
+    let file = folder.file("a.sock");
+    let builder = zmq().connect(format!("ipc://{}", file.display()));
+    let transport = builder.connect_timeout(Duration::from_millis(300)).build().unwrap();
+    let client = Client::connect(&transport, "a", MessagePack).timeout(PATIENCE).await.unwrap();
+    failed(&client, "there is no such socket file").await;
+    let listener = tokio::net::UnixListener::bind(&file).unwrap();
+    let closing = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                // A close with unread bytes would be an error, which has a reason of its own.
+                stream.shutdown().await.unwrap();
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+            });
+        }
+    });
+    failed(&client, "the peer closed the connection").await;
+    closing.abort();
 }
 
 /// Needs a user whom the rights of files bind.

@@ -5,13 +5,14 @@ use std::time::Duration;
 use polywire_codec::MessagePack;
 use polywire_core::health::{CanaryReceiver, Health, HealthChanges};
 use polywire_core::{
-    Client, ErrorKind, Publisher, Puller, Router, Server, Subscriber, Transport, Worker,
+    Client, ErrorKind, Publisher, Puller, Pusher, Router, Server, Subscriber, Transport, Worker,
 };
 use polywire_zmq::{Side, curve, plain};
 use tokio::time::timeout;
 
 use crate::support::context::{builder, free_endpoint, setups};
 use crate::support::engine::zmq;
+use crate::support::refusing::RefusingPeer;
 use crate::support::wait::PATIENCE;
 
 /// Waits for a state of the health, and returns it.
@@ -29,6 +30,12 @@ async fn until(changes: &mut HealthChanges, holds: impl Fn(&Health) -> bool) -> 
 
 fn is_connected(health: &Health) -> bool {
     health.connection.is_connected()
+}
+
+/// Returns the states of the connection and of the first endpoint handle.
+fn states(health: &Health) -> (&'static str, Option<&'static str>) {
+    let handle = health.endpoints.first().map(|endpoint| endpoint.state.as_str());
+    (health.connection.as_str(), handle)
 }
 
 #[tokio::test]
@@ -112,7 +119,7 @@ async fn canaries_of_workers_and_subscribers_come_back() {
     publishing.close().await.unwrap();
     until(&mut health.changes(), |health| !is_connected(health)).await;
     let report = health.canary(PATIENCE).await;
-    assert_eq!(report.endpoints[0].outcome.as_ref().unwrap_err().kind(), ErrorKind::Unroutable);
+    assert_eq!(report.endpoints[0].outcome.as_ref().unwrap_err().kind(), ErrorKind::Unsupported);
 }
 
 /// The receivers of a closed transport may still exist.
@@ -199,7 +206,7 @@ async fn wrong_password_shows_at_the_first_refusal() {
     let calling = zmq().connect(&serving.local_endpoints()[0]);
     let calling = calling.plain_client(plain::PlainClient::new("alice", "wrong")).build().unwrap();
     let mut changes = calling.health().changes();
-    let _pusher = polywire_core::Pusher::connect(&calling, "q", MessagePack).await.unwrap();
+    let _pusher = Pusher::connect(&calling, "q", MessagePack).await.unwrap();
     let refused = until(&mut changes, |health| health.connection.as_str() == "refused").await;
     assert_eq!(refused.connection.error().unwrap().kind(), ErrorKind::Denied);
     assert!(!refused.is_ready());
@@ -216,11 +223,81 @@ async fn refusal_ends_with_the_peer_that_refused() {
     let calling = zmq().connect(&endpoint);
     let calling = calling.plain_client(plain::PlainClient::new("alice", "wrong")).build().unwrap();
     let mut changes = calling.health().changes();
-    let _pusher = polywire_core::Pusher::connect(&calling, "q", MessagePack).await.unwrap();
+    let _pusher = Pusher::connect(&calling, "q", MessagePack).await.unwrap();
     until(&mut changes, |health| health.connection.as_str() == "refused").await;
     drop(puller);
     serving.close().await.unwrap();
     until(&mut changes, |health| health.connection.as_str() == "connecting").await;
+}
+
+#[tokio::test]
+async fn bound_endpoint_does_not_hide_a_refusal_and_a_peer_does() {
+    let refusing = RefusingPeer::bind().await;
+    let pushing = zmq().bind("tcp://127.0.0.1:*").connect(&refusing.endpoint).build().unwrap();
+    let mut changes = pushing.health().changes();
+    let pusher = Pusher::connect(&pushing, "q", MessagePack).await.unwrap();
+    let refused = until(&mut changes, |health| health.connection.as_str() == "refused").await;
+    let error = refused.connection.error().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert_eq!(error.detail("endpoint"), Some(&*refusing.endpoint));
+    assert!(!refused.is_ready());
+    let pulling = zmq().connect(&pushing.local_endpoints()[0]).build().unwrap();
+    let puller: Puller<u32> = Puller::bind(&pulling, "q", MessagePack).await.unwrap();
+    pusher.push(&1).await.unwrap();
+    until(&mut changes, Health::is_ready).await;
+    drop(puller);
+    until(&mut changes, |health| health.connection.as_str() == "refused").await;
+    refusing.stop().await;
+}
+
+#[tokio::test]
+async fn subscriber_that_connects_consumes_while_a_publisher_is_connected() {
+    let publishing = zmq().bind("tcp://127.0.0.1:*").build().unwrap();
+    let _publisher = Publisher::connect(&publishing, "c", MessagePack).await.unwrap();
+    let subscribing = zmq().connect(&publishing.local_endpoints()[0]).build().unwrap();
+    let _subscriber = Subscriber::<u32>::bind(&subscribing, "c", MessagePack).await.unwrap();
+    let mut changes = subscribing.health().changes();
+    until(&mut changes, Health::is_ready).await;
+    publishing.close().await.unwrap();
+    until(&mut changes, |health| states(health) == ("connecting", Some("interrupted"))).await;
+}
+
+/// Publishers may connect to it at any time, as clients do to a server.
+#[tokio::test]
+async fn subscriber_that_binds_consumes_without_a_publisher() {
+    let subscribing = zmq().bind("tcp://127.0.0.1:*").build().unwrap();
+    let _subscriber = Subscriber::<u32>::bind(&subscribing, "c", MessagePack).await.unwrap();
+    let health = subscribing.health().current();
+    assert_eq!(health.to_string(), "connected, consuming 1 of 1");
+}
+
+#[tokio::test]
+async fn publisher_that_connects_is_connected_while_a_subscriber_is() {
+    let subscribing = zmq().bind("tcp://127.0.0.1:*").build().unwrap();
+    let _subscriber = Subscriber::<u32>::bind(&subscribing, "c", MessagePack).await.unwrap();
+    let publishing = zmq().connect(&subscribing.local_endpoints()[0]).build().unwrap();
+    let _publisher = Publisher::connect(&publishing, "c", MessagePack).await.unwrap();
+    let mut changes = publishing.health().changes();
+    until(&mut changes, Health::is_ready).await;
+    subscribing.close().await.unwrap();
+    until(&mut changes, |health| health.connection.as_str() == "connecting").await;
+}
+
+#[tokio::test]
+async fn refusal_of_a_subscriber_and_of_a_puller_shows_until_the_peer_is_gone() {
+    let refusing = RefusingPeer::bind().await;
+    let [subscribing, pulling] =
+        [(); 2].map(|()| zmq().connect(&refusing.endpoint).build().unwrap());
+    let _subscriber = Subscriber::<u32>::bind(&subscribing, "c", MessagePack).await.unwrap();
+    let _puller: Puller<u32> = Puller::bind(&pulling, "q", MessagePack).await.unwrap();
+    let mut changes = [&subscribing, &pulling].map(|transport| transport.health().changes());
+    for changes in &mut changes {
+        until(changes, |health| states(health) == ("refused", Some("refused"))).await;
+    }
+    refusing.stop().await;
+    for changes in &mut changes {
+        until(changes, |health| states(health) == ("connecting", Some("interrupted"))).await;
+    }
 }
 
 #[cfg(feature = "engine-omq")]

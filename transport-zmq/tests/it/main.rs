@@ -61,6 +61,7 @@ mod proxy_misuse;
 mod pubsub;
 #[cfg(all(unix, feature = "curve"))]
 mod pyzmq;
+mod refusals;
 #[cfg(feature = "engine-omq")]
 mod runtimes;
 #[cfg(feature = "curve")]

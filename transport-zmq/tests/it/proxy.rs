@@ -12,6 +12,7 @@ use polywire_zmq::Zmq;
 use polywire_zmq::proxy::{Pattern, Proxy, ProxyEndpoint};
 use tokio::time::timeout;
 
+use crate::support::address::free_address;
 use crate::support::engine::zmq;
 use crate::support::wait::PATIENCE;
 
@@ -180,7 +181,7 @@ async fn proxy_that_cannot_start_leaves_nothing_open() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let backend = format!("tcp://{}", taken.local_addr().unwrap());
     for pattern in [Pattern::RequestReply, Pattern::Pipeline, Pattern::PubSub] {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = free_address();
         let frontend = format!("tcp://{free}");
         let error = Proxy::start(pattern, frontend.as_str(), backend.as_str()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);

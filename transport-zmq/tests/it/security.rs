@@ -201,6 +201,42 @@ async fn denied_puller_and_subscriber_connect_once_they_are_allowed() {
         }
     };
     assert_eq!(timeout(PATIENCE, arrived).await.expect("an event arrives"), 8);
+    for transport in [&pulling, &reading] {
+        let mut changes = transport.health().changes();
+        let until_ready = async { while !changes.next().await.unwrap().is_ready() {} };
+        timeout(PATIENCE, until_ready).await.expect("the refusal ends");
+    }
+}
+
+#[tokio::test]
+async fn denied_puller_and_subscriber_are_refused_until_their_peers_are_gone() {
+    secured_engine!();
+    let [pushing, publishing] = [(); 2].map(|()| {
+        let users = plain::PlainServer::new([("alice", "secret")]);
+        builder().bind("tcp://127.0.0.1:*").plain_server(users).build().unwrap()
+    });
+    let _pusher = Pusher::connect(&pushing, "jobs", MessagePack).await.unwrap();
+    let _publisher = Publisher::connect(&publishing, "news", MessagePack).await.unwrap();
+    let [pulling, reading] = [&pushing, &publishing].map(|bound| {
+        let builder = builder().connect(&bound.local_endpoints()[0]);
+        builder.plain_client(plain::PlainClient::new("alice", "wrong")).build().unwrap()
+    });
+    let _jobs: Puller<u32> = Puller::bind(&pulling, "jobs", MessagePack).await.unwrap();
+    let _news = Subscriber::<u32>::bind(&reading, "news", MessagePack).await.unwrap();
+    let has_state = async |transport: &Zmq, state: &str| {
+        let mut changes = transport.health().changes();
+        let until_it_has =
+            async { while changes.next().await.unwrap().endpoints[0].state.as_str() != state {} };
+        timeout(PATIENCE, until_it_has).await.expect("the state changes");
+    };
+    for transport in [&pulling, &reading] {
+        has_state(transport, "refused").await;
+    }
+    pushing.close().await.unwrap();
+    publishing.close().await.unwrap();
+    for transport in [&pulling, &reading] {
+        has_state(transport, "interrupted").await;
+    }
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Socket files of other processes: only a refused connection proves that nobody listens there.
+//! Socket files of other processes: only a refused connection proves that no process listens there.
 
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;

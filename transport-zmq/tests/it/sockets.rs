@@ -8,6 +8,7 @@ use polywire_core::{CallError, Client, Error, ErrorKind, Result, Router, Server,
 use polywire_zmq::{Engine, Side, Zmq, ZmqBuilder};
 use tokio::time::timeout;
 
+use crate::support::address::own_host;
 use crate::support::engine::{ENGINE, zmq};
 #[cfg(unix)]
 use crate::support::folder::TempFolder;
@@ -143,7 +144,7 @@ async fn call_without_a_server_is_unroutable_after_the_connect_timeout() {
 #[tokio::test]
 async fn lost_connection_fails_its_calls_and_is_made_again() {
     for engine in engines() {
-        let serving = builder(engine).bind("tcp://127.0.0.1:*").build().unwrap();
+        let serving = builder(engine).bind(format!("tcp://{}:*", own_host())).build().unwrap();
         let handle = serve(&serving, "a").await;
         let endpoint = serving.local_endpoints()[0].clone();
         let calling = builder(engine).connect(&endpoint).connect_timeout(PATIENCE).build().unwrap();

@@ -6,6 +6,7 @@ pub(crate) mod not_run;
 pub(crate) mod engine;
 pub(crate) mod envelope;
 
+pub(crate) mod address;
 pub(crate) mod context;
 #[cfg(feature = "engine-omq")]
 pub(crate) mod events;
@@ -15,4 +16,5 @@ pub(crate) mod identified;
 pub(crate) mod jobs;
 #[cfg(all(unix, feature = "engine-omq"))]
 pub(crate) mod process;
+pub(crate) mod refusing;
 pub(crate) mod wait;

@@ -1,4 +1,7 @@
 //! Counting by valgrind.
+//!
+//! Callgrind counts instructions, and memcheck counts allocations. Both print their figures to
+//! standard error, where this module looks for them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,8 +17,11 @@ use anyhow::{Context, Result, bail};
 /// between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cost {
+    /// Instructions of the processor, as callgrind counts them.
     pub(super) instructions: u64,
+    /// Allocations on the heap.
     pub(super) allocations: u64,
+    /// Bytes of these allocations. Freed memory counts, too.
     pub(super) bytes: u64,
 }
 
@@ -28,6 +34,12 @@ const MANY: u64 = 1_200;
 ///
 /// The result has the order of `subjects`. The first error in this order is returned, after all
 /// subjects have ended.
+///
+/// A subject takes four runs of the program, one after the other.
+///
+/// # Errors
+///
+/// If valgrind cannot be started, if the program fails, or if a figure is missing in the output.
 pub(super) fn count_all(program: &Path, subjects: &[&str]) -> Result<Vec<(String, Cost)>> {
     let (next, found) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     let worker = || {
@@ -47,6 +59,8 @@ pub(super) fn count_all(program: &Path, subjects: &[&str]) -> Result<Vec<(String
 
 /// Returns the costs of many calls minus those of few, by call: the start and the end of the
 /// program do not count.
+///
+/// A figure that is larger with few calls counts as 0.
 fn per_call(program: &Path, subject: &str) -> Result<Cost> {
     let (few, many) = (count(program, subject, FEW)?, count(program, subject, MANY)?);
     let [instructions, allocations, bytes] =
@@ -56,6 +70,9 @@ fn per_call(program: &Path, subject: &str) -> Result<Cost> {
 
 /// Runs `calls` calls under callgrind for the instructions, and again under memcheck for the
 /// allocations and their bytes.
+///
+/// Returns instructions, allocations and bytes of the whole program, in this order. The standard
+/// output of the program is discarded.
 fn count(program: &Path, subject: &str, calls: u64) -> Result<[u64; 3]> {
     let run = |tool: &[&str]| -> Result<String> {
         let mut command = Command::new("valgrind");

@@ -1,4 +1,6 @@
-//! The recorded costs, which a change must not exceed without a word.
+//! The recorded costs, which a change must not exceed without a reason.
+//!
+//! The file is JSON: the line of the compiler, and an object with three figures for each subject.
 
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
@@ -10,13 +12,17 @@ use super::counted::Cost;
 pub(super) struct Recorded {
     /// The line of `rustc --version`.
     compiler: String,
+    /// Each subject with its costs. A subject occurs once.
     costs: Vec<(String, Cost)>,
 }
 
 /// The growth that counts, in thousandths: the counts of two builds differ a little.
+///
+/// A further allocation exceeds the bound only up to 33 recorded ones.
 const GROWTH_MAX: u64 = 30;
 
 impl Recorded {
+    /// Creates the record of costs that were just counted.
     pub(super) fn new(compiler: String, costs: Vec<(String, Cost)>) -> Self {
         Self { compiler, costs }
     }
@@ -44,6 +50,8 @@ impl Recorded {
     }
 
     /// Returns the text of the file.
+    ///
+    /// The text is indented, so that a change of one figure is one line of a diff.
     pub(super) fn to_text(&self) -> Result<String> {
         let calls = self.costs.iter().map(|(subject, cost)| {
             let Cost { instructions, allocations, bytes } = *cost;
@@ -60,6 +68,9 @@ impl Recorded {
     /// Another compiler makes other instructions, which are then not compared.
     ///
     /// Figures that have shrunk are no lines, and neither are subjects that were not counted.
+    ///
+    /// If the compilers differ, a line on standard output says so. Allocations and their bytes are
+    /// compared in any case.
     pub(super) fn grown(&self, compiler: &str, counted: &[(String, Cost)]) -> Vec<String> {
         let is_same_compiler = self.compiler == compiler;
         if !is_same_compiler {

@@ -1,16 +1,24 @@
 //! The lines that each example prints.
+//!
+//! A line without a `*` has to be equal to the line of the output, with its indentation. Lines of
+//! standard error do not count.
 
 /// An example with the lines that must be in its output, in this order. A `*` stands for any text.
 pub(crate) struct Example {
     /// The name of the example.
     pub(crate) name: &'static str,
+    /// The lines in the order of the output. Lines of other transports are skipped.
     lines: &'static [Line],
 }
 
 /// An expected line, and the transport on which alone it is printed.
+///
+/// With `None`, each transport prints the line.
 pub(crate) struct Line(Option<On>, &'static str);
 
-/// The transport of a run.
+/// The transport of a run, which decides on the expected lines.
+///
+/// The arguments of the example decide on the URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum On {
     Memory,
@@ -28,7 +36,8 @@ impl Example {
 
 /// Returns true if a line is as expected. A `*` in `expected` stands for any text.
 ///
-/// Any number of `*` may occur, and each may stand for nothing.
+/// Any number of `*` may occur, and each may stand for nothing. All splits of the line are tried,
+/// so the time grows with each `*`.
 pub(crate) fn matches(line: &str, expected: &str) -> bool {
     let Some((start, rest)) = expected.split_once('*') else { return line == expected };
     let Some(line) = line.strip_prefix(start) else { return false };
@@ -36,6 +45,7 @@ pub(crate) fn matches(line: &str, expected: &str) -> bool {
     ends.into_iter().any(|at| matches(&line[at..], rest))
 }
 
+/// Creates a line that is printed on each transport.
 const fn all(text: &'static str) -> Line {
     Line(None, text)
 }

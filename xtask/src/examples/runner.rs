@@ -14,6 +14,7 @@ use crate::temporary::TemporaryFolder;
 /// The built examples, and the folder that they take for the system's temporary one.
 pub(crate) struct Runner<'a> {
     pub(crate) programs: &'a [Program],
+    /// The folder that the programs get as `TMPDIR`.
     pub(crate) temporary: &'a TemporaryFolder,
 }
 
@@ -28,6 +29,8 @@ impl Runner<'_> {
     /// Fails unless the output has the expected lines in their order.
     ///
     /// Other lines may stand between the expected ones. No line is used for two expectations.
+    ///
+    /// The error has the whole output.
     pub(crate) fn compare(example: &Example, on: On, output: &str) -> Result<()> {
         let mut lines = output.lines();
         for expected in example.lines_on(on) {
@@ -49,16 +52,30 @@ impl Runner<'_> {
 
     /// Runs the command of an example until its end, and returns its standard output.
     ///
-    /// A watchdog sends SIGTERM to an example that runs longer than [`RUN_MAX`]. Such an example
-    /// fails, unless it ends with code 0. Standard error is that of this task.
-    pub(crate) fn output_of(&self, name: &str, mut command: Command) -> Result<String> {
+    /// A watchdog sends SIGTERM to an example that runs longer than [`RUN_MAX`], and SIGKILL after
+    /// further [`DRAIN_MAX`]. Such an example fails, unless it ends with code 0. Standard error is
+    /// that of this task.
+    pub(crate) fn output_of(&self, name: &str, command: Command) -> Result<String> {
+        Self::output_within(name, command, [("-TERM", RUN_MAX), ("-KILL", DRAIN_MAX)])
+    }
+
+    /// Runs a command until its end. The watchdog sends each signal when its time has passed after
+    /// the one before.
+    fn output_within(
+        name: &str,
+        mut command: Command,
+        signals: [(&'static str, Duration); 2],
+    ) -> Result<String> {
         let child = command.stdout(Stdio::piped()).spawn()?;
         let process = child.id();
         let (ended, wait) = mpsc::channel();
         let watchdog = thread::spawn(move || {
-            if wait.recv_timeout(RUN_MAX) == Err(mpsc::RecvTimeoutError::Timeout) {
+            for (signal, after) in signals {
+                if wait.recv_timeout(after) != Err(mpsc::RecvTimeoutError::Timeout) {
+                    return;
+                }
                 // The process has ended if this fails.
-                let _ = Command::new("kill").arg(process.to_string()).status();
+                let _ = Command::new("kill").args([signal, &process.to_string()]).status();
             }
         });
         let output = child.wait_with_output();
@@ -70,12 +87,15 @@ impl Runner<'_> {
         if output.status.success() {
             return Ok(text);
         }
-        bail!("the example {name} ended with {}, within {RUN_MAX:?}:\n{text}", output.status)
+        bail!("the example {name} ended with {}, within {:?}:\n{text}", output.status, signals[0].1)
     }
 
     /// Returns the command of an example.
     ///
     /// The command has no input, and the folder of the runner for temporary files.
+    ///
+    /// The name is that of the example without its package. Of two packages with such an example,
+    /// the first one counts.
     pub(crate) fn command(&self, name: &str) -> Result<Command> {
         let is_it =
             |program: &&Program| !program.is_test && program.name.rsplit('/').next() == Some(name);
@@ -89,3 +109,20 @@ impl Runner<'_> {
 
 /// Bounds an example that hangs; most take less than a second.
 const RUN_MAX: Duration = Duration::from_mins(1);
+/// The time that an example has to end after SIGTERM.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn example_that_ignores_sigterm_is_killed() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' TERM; exec sleep 60"]);
+        let soon = Duration::from_millis(100);
+        let output = Runner::output_within("deaf", command, [("-TERM", soon), ("-KILL", soon)]);
+        let error = output.unwrap_err().to_string();
+        assert!(error.contains("the example deaf ended with signal"), "{error}");
+    }
+}

@@ -1,4 +1,7 @@
 //! The shop: in one process over memory, and as seven processes over ZeroMQ and RabbitMQ.
+//!
+//! The example `load` places the orders, compares the books of the other programs, and ends. The
+//! programs find one another by their environment.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -24,6 +27,9 @@ const OTHER_NAMES: [&str; 2] = ["order_events", "mails"];
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs the shop on each transport.
+///
+/// Over ZeroMQ, each service, channel and queue has a URL on a port of its own. Over RabbitMQ, all
+/// programs have the URL of the broker, from a file that other users cannot read.
 pub(crate) fn check(runner: &Runner<'_>, broker: &str) -> Result<()> {
     runner.check(&SHOP, On::Memory, &[])?;
     let mut variables = Vec::new();
@@ -41,6 +47,8 @@ pub(crate) fn check(runner: &Runner<'_>, broker: &str) -> Result<()> {
 }
 
 /// Creates a file that other users cannot read.
+///
+/// A file of this name must not exist yet.
 fn secret_file(path: &Path) -> Result<File> {
     let mut options = File::options();
     options.write(true).create_new(true);
@@ -53,6 +61,8 @@ fn secret_file(path: &Path) -> Result<File> {
 ///
 /// The programs start one after the other, each when the one before is ready. After an error, those
 /// that run are killed.
+///
+/// `load` runs until its end, for a minute at most.
 fn processes(runner: &Runner<'_>, on: On, variables: &[(String, String)]) -> Result<()> {
     println!("load on {on:?}, with {} programs", PROGRAMS.len());
     let command = |name: &str| -> Result<Command> {
@@ -73,18 +83,26 @@ fn processes(runner: &Runner<'_>, on: On, variables: &[(String, String)]) -> Res
 ///
 /// Killed when the value is dropped, unless it was stopped.
 struct Program {
+    /// The name of the example, for errors.
     name: &'static str,
     process: Child,
 }
 
 impl Program {
     /// Starts a program, and waits until it is ready.
+    ///
+    /// A program is ready when its probe answers with the status 200. The probe is asked every 50
+    /// ms, on a free port of the loopback interface.
+    ///
+    /// # Errors
+    ///
+    /// If the program ends before, or is not ready within [`PATIENCE`].
     fn start(name: &'static str, mut command: Command) -> Result<Self> {
         let probe = SocketAddr::from(([127, 0, 0, 1], free_port()?));
         let process = command.env("POLYWIRE_PROBE", probe.port().to_string()).spawn()?;
         let mut program = Self { name, process };
         let deadline = Instant::now() + PATIENCE;
-        while !is_ready(probe) {
+        while !is_ready(probe, deadline) {
             if let Some(status) = program.process.try_wait()? {
                 bail!("{name} ended with {status} instead of being ready");
             }
@@ -95,6 +113,8 @@ impl Program {
     }
 
     /// Sends SIGTERM, and fails unless the program drains and ends with 0.
+    ///
+    /// A program that has not ended within [`PATIENCE`] is killed, and the stop fails.
     fn stop(mut self) -> Result<()> {
         let process = self.process.id().to_string();
         let killed = Command::new("kill").args(["-TERM", &process]).status();
@@ -121,15 +141,33 @@ impl Drop for Program {
 
 /// Asks the probe of a program.
 ///
-/// Any failure counts as not ready, a port that is not bound yet included.
-fn is_ready(probe: SocketAddr) -> bool {
+/// Any failure counts as not ready, a port that is not bound yet included. So does an answer that
+/// begins after the deadline.
+fn is_ready(probe: SocketAddr, deadline: Instant) -> bool {
+    let left = || deadline.saturating_duration_since(Instant::now());
     let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&probe, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        // A time of zero is an error here.
+        let mut stream = TcpStream::connect_timeout(&probe, left())?;
+        stream.set_read_timeout(Some(left()))?;
         stream.write_all(b"GET /ready HTTP/1.1\r\nhost: probe\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)
     };
     ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn silent_probe_is_asked_until_the_deadline_alone() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let start = Instant::now();
+        assert!(!is_ready(listener.local_addr().unwrap(), start + Duration::from_millis(10)));
+        assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+    }
 }

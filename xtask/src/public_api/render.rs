@@ -1,4 +1,7 @@
 //! Items as lines.
+//!
+//! Each line begins with the path of the item. The text of a line depends on the tokens alone, so
+//! comments change no line.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
@@ -10,6 +13,9 @@ use syn::{
 ///
 /// The first line is the item itself. Derived traits, public fields, variants and items of a trait
 /// follow, a line each. Other kinds of items have no line.
+///
+/// Other attributes than `derive` and `non_exhaustive` are left out. The value of a constant is
+/// left out, too.
 pub(crate) fn item(path: &str, item: &Item) -> Vec<String> {
     let mut lines = Vec::new();
     let mut add = |line: String| lines.push(line);
@@ -53,6 +59,9 @@ pub(crate) fn item(path: &str, item: &Item) -> Vec<String> {
 /// Returns the lines of an `impl` block: public methods, or the trait.
 ///
 /// An implementation of a trait is one line, without its methods, since the trait decides on them.
+///
+/// A method has the generics and the conditions of its block, since two blocks may differ in them.
+/// Associated types of the block have no lines.
 pub(crate) fn implementation(path: &str, block: &ItemImpl) -> Vec<String> {
     let (generics, target) = (&block.generics, &block.self_ty);
     let condition = &block.generics.where_clause;
@@ -76,6 +85,8 @@ pub(crate) fn implementation(path: &str, block: &ItemImpl) -> Vec<String> {
 }
 
 /// Returns the line of an item of a trait. A method with a default body is marked as `provided`.
+///
+/// Other items, such as macros, have no line.
 fn trait_item(path: &str, item: &TraitItem) -> Option<String> {
     Some(match item {
         TraitItem::Fn(it) => {
@@ -99,6 +110,8 @@ fn head(kind: &str, name: &syn::Ident, generics: &Generics) -> String {
 }
 
 /// Returns the fields of a variant, all of which are public.
+///
+/// The result is `variant` for one without fields.
 fn fields(fields: &Fields) -> String {
     match fields {
         Fields::Unit => "variant".to_owned(),
@@ -138,6 +151,9 @@ fn signature(signature: &Signature) -> String {
 }
 
 /// Renders tokens with the spaces that rustfmt would set, as far as signatures need it.
+///
+/// Each replacement sees the result of those before. The text may still differ from that of
+/// rustfmt: lines are compared only with lines of this function.
 fn text(tokens: impl ToTokens) -> String {
     let tokens: TokenStream = tokens.into_token_stream();
     let mut text = tokens.to_string();

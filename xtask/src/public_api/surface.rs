@@ -11,6 +11,8 @@ use crate::source::{CrateTree, Target, item_name};
 ///
 /// `name` is that of the crate in Rust. Two passes: the first finds the paths under which each item
 /// is public, the second describes each item once.
+///
+/// Public items of a private module count only under their re-exports.
 pub(crate) fn lines(name: &str, tree: &CrateTree) -> BTreeSet<String> {
     let mut surface = Surface { tree, paths: BTreeMap::new(), lines: BTreeSet::new() };
     surface.visit(&[], name);
@@ -29,8 +31,12 @@ type ItemKey = (Vec<String>, String);
 /// Items are known by their defining module, so re-exports of one item meet in one entry of
 /// `paths`.
 struct Surface<'a> {
+    /// The modules of the crate. Code for unit tests is not among them.
     tree: &'a CrateTree,
+    /// The public paths of each item, filled by the first pass.
     paths: BTreeMap<ItemKey, BTreeSet<String>>,
+    /// The result. The first pass adds modules and items of other crates, the second all other
+    /// lines.
     lines: BTreeSet<String>,
 }
 
@@ -39,6 +45,8 @@ impl Surface<'_> {
     ///
     /// A re-export that leads to another crate is a line of its own. Public modules are visited in
     /// depth.
+    ///
+    /// A re-export with a `*` adds nothing, and the attribute `doc(hidden)` makes no difference.
     fn visit(&mut self, at: &[String], public: &str) {
         let Some(module) = self.tree.modules.get(at) else { return };
         for item in &module.items {
@@ -81,6 +89,9 @@ impl Surface<'_> {
     }
 
     /// Adds the lines of an item under its shortest path, and a line for each other path.
+    ///
+    /// Of several shortest paths, the first in the order of the alphabet counts. Blocks with `impl`
+    /// are searched in all modules of the crate.
     fn describe(&mut self, (module, name): &ItemKey, paths: &BTreeSet<String>) {
         let Some(path) = paths.iter().min_by_key(|path| path.len()) else { return };
         for other in paths.iter().filter(|other| *other != path) {
@@ -103,6 +114,9 @@ impl Surface<'_> {
     }
 
     /// Returns true if an `impl` in the module `at` is for this item.
+    ///
+    /// Arguments of the type are ignored: `impl Draw for Shape<u8>` is for `Shape`. An `impl` for a
+    /// reference or a tuple is for no item.
     fn is_for(&self, at: &[String], type_of_impl: &Type, module: &[String], name: &str) -> bool {
         let Type::Path(path) = type_of_impl else { return false };
         let path: Vec<_> =
@@ -112,6 +126,7 @@ impl Surface<'_> {
     }
 }
 
+/// Returns true for `pub` without a restriction such as `pub(crate)`.
 fn is_public(visibility: &Visibility) -> bool {
     matches!(visibility, Visibility::Public(_))
 }

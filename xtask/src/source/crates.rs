@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
-/// A Rust file with its text.
+/// A file with its text.
 pub(crate) struct SourceFile {
     /// The path below the root of the workspace.
     pub(crate) path: PathBuf,
@@ -14,12 +14,13 @@ pub(crate) struct SourceFile {
     pub(crate) text: String,
 }
 
-/// Reads all Rust files that Git knows or does not ignore, sorted by path.
+/// Reads the files of a pattern, such as `*.rs`, that Git knows or does not ignore, sorted by path.
 ///
 /// Files that are new and not yet added to Git count. Files that Git ignores, such as those in
 /// `target`, do not.
-pub(crate) fn source_files(shell: &Shell) -> Result<Vec<SourceFile>> {
-    let listed = cmd!(shell, "git ls-files --cached --others --exclude-standard *.rs").read()?;
+pub(crate) fn source_files(shell: &Shell, pattern: &str) -> Result<Vec<SourceFile>> {
+    let listed =
+        cmd!(shell, "git ls-files --cached --others --exclude-standard {pattern}").read()?;
     let mut paths: Vec<_> = listed.lines().map(PathBuf::from).collect();
     paths.sort();
     paths.dedup();
@@ -56,6 +57,31 @@ fn is_root(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::temporary::TemporaryFolder;
+
+    #[test]
+    fn files_that_are_not_added_to_git_are_read_unless_git_ignores_them() {
+        let folder = TemporaryFolder::create("crates").unwrap();
+        let shell = Shell::new().unwrap();
+        shell.change_dir(folder.path());
+        cmd!(shell, "git init --quiet").quiet().run().unwrap();
+        for (name, text) in [
+            (".gitignore", "target"),
+            ("Cargo.toml", "[package]"),
+            ("new/Cargo.toml", "[lib]"),
+            ("target/Cargo.toml", "[bin]"),
+            ("new/lib.rs", "//! New."),
+        ] {
+            shell.write_file(name, text).unwrap();
+        }
+        cmd!(shell, "git add Cargo.toml").quiet().run().unwrap();
+        let texts = |pattern| {
+            let files = source_files(&shell, pattern).unwrap();
+            files.into_iter().map(|file| file.text).collect::<Vec<_>>()
+        };
+        assert_eq!(texts("*Cargo.toml"), ["[package]", "[lib]"]);
+        assert_eq!(texts("*.rs"), ["//! New."]);
+    }
 
     #[test]
     fn roots_are_told_from_modules() {

@@ -1,4 +1,6 @@
 //! Names that a module imports, and paths that its code mentions.
+//!
+//! Nothing is resolved here: a path is kept as it is written, and `CrateTree` finds its meaning.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +13,11 @@ use syn::{ItemUse, UseTree, Visibility};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Module(Vec<String>),
-    Item { module: Vec<String>, name: String },
+    /// An item of the crate, with its defining module and its name there.
+    Item {
+        module: Vec<String>,
+        name: String,
+    },
 }
 
 /// The imports of a module.
@@ -27,6 +33,8 @@ pub(crate) struct Imports {
 
 impl Imports {
     /// Adds the names of an import.
+    ///
+    /// A name counts as public if its import is `pub` without a restriction.
     pub(crate) fn add(&mut self, import: &ItemUse) {
         let is_public = matches!(import.vis, Visibility::Public(_));
         self.add_tree(&mut Vec::new(), &import.tree, is_public);
@@ -88,6 +96,9 @@ pub(crate) fn paths_in(code: TokenStream) -> Vec<Vec<String>> {
 }
 
 /// Collects paths. `prefix` stands before each name of a group of imports.
+///
+/// The names of a group are paths themselves, and the path before the group counts as well. Tokens
+/// within other groups have no prefix.
 fn collect(code: TokenStream, prefix: &[String], found: &mut Vec<Vec<String>>) {
     let tokens: Vec<_> = code.into_iter().collect();
     let mut at = 0;

@@ -1,11 +1,15 @@
 //! The modules of a crate, with the file of each.
+//!
+//! Modules are found by their declarations, from the root of the crate on. Names are resolved
+//! without a compiler, which suffices for the checks: a name that is not found is left out.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use syn::{Attribute, Expr, Item, ItemMod, Lit, Meta};
+use syn::punctuated::Punctuated;
+use syn::{Attribute, Expr, Item, ItemMod, Lit, Meta, Token};
 
 use super::names::{Imports, Target};
 
@@ -32,6 +36,12 @@ pub(crate) struct Module {
 
 impl CrateTree {
     /// Reads a crate. Code for unit tests is left out.
+    ///
+    /// `root` is a path below the workspace. Each file is read when its declaration is found.
+    ///
+    /// # Errors
+    ///
+    /// If a file is missing, is no UTF-8, or cannot be parsed.
     pub(crate) fn read(workspace: &Path, root: &Path) -> Result<Self> {
         let mut tree = Self { modules: BTreeMap::new() };
         let folder = root.parent().unwrap_or(Path::new("")).to_owned();
@@ -39,7 +49,8 @@ impl CrateTree {
         Ok(tree)
     }
 
-    /// Reads a module from its file. `folder` is where the files of its children are.
+    /// Reads a module from its file. `folder` has the files of its children, and `path` is that of
+    /// the module in the crate.
     fn read_file(
         &mut self,
         workspace: &Path,
@@ -55,6 +66,8 @@ impl CrateTree {
     }
 
     /// Adds a module with these items, and its children from their files.
+    ///
+    /// An item for unit tests is left out, and so are all modules below it.
     fn add(
         &mut self,
         workspace: &Path,
@@ -89,6 +102,9 @@ impl CrateTree {
 
     /// Adds a child from the block in its parent, from the file that `#[path]` names, or from
     /// `NAME.rs` or `NAME/mod.rs`, in this order.
+    ///
+    /// For a child in a block or in `NAME.rs`, the files of its own children are in the folder
+    /// `NAME`. With `#[path]`, they are beside the named file.
     fn add_child(
         &mut self,
         workspace: &Path,
@@ -114,14 +130,16 @@ impl CrateTree {
         self.read_file(workspace, &found, &inner, path)
     }
 
-    /// Finds the file that defines the item which a path names, as seen from a module. Imports and
-    /// re-exports are followed. Returns `None` for items of other crates, for modules, and for
-    /// names that macros define.
+    /// Finds the module or the item that a path names, as seen from a module. Imports and
+    /// re-exports are followed.
+    ///
+    /// Names after the item, such as those of variants and methods, are ignored. Returns `None` for
+    /// items of other crates, and for names that macros define.
     pub(crate) fn resolve(&self, from: &[String], path: &[String]) -> Option<Target> {
         self.resolve_within(from, path, DEPTH_MAX)
     }
 
-    /// Resolves a path through at most `depth` imports. A path that needs more has no target.
+    /// Resolves a path through fewer than `depth` imports. A path that needs more has no target.
     fn resolve_within(&self, from: &[String], path: &[String], depth: usize) -> Option<Target> {
         let depth = depth.checked_sub(1)?;
         let (first, mut rest) = path.split_first()?;
@@ -178,6 +196,8 @@ impl CrateTree {
 const DEPTH_MAX: usize = 16;
 
 /// Returns the name that an item defines.
+///
+/// Returns `None` for modules, imports, `impl` blocks, and calls of macros.
 pub(crate) fn item_name(item: &Item) -> Option<String> {
     Some(match item {
         Item::Const(item) => item.ident.to_string(),
@@ -193,37 +213,84 @@ pub(crate) fn item_name(item: &Item) -> Option<String> {
     })
 }
 
-/// Returns the attributes of an item; none for other kinds of items.
+/// Returns the attributes of an item; none for one that the parser leaves as tokens.
 fn attributes(item: &Item) -> &[Attribute] {
     match item {
         Item::Const(item) => &item.attrs,
         Item::Enum(item) => &item.attrs,
+        Item::ExternCrate(item) => &item.attrs,
         Item::Fn(item) => &item.attrs,
+        Item::ForeignMod(item) => &item.attrs,
         Item::Impl(item) => &item.attrs,
         Item::Macro(item) => &item.attrs,
         Item::Mod(item) => &item.attrs,
         Item::Static(item) => &item.attrs,
         Item::Struct(item) => &item.attrs,
         Item::Trait(item) => &item.attrs,
+        Item::TraitAlias(item) => &item.attrs,
         Item::Type(item) => &item.attrs,
+        Item::Union(item) => &item.attrs,
         Item::Use(item) => &item.attrs,
         _ => &[],
     }
 }
 
-/// Returns true for `#[cfg(test)]` and `#[cfg(all(test, …))]`.
+/// Returns true for a `#[cfg(…)]` that holds in unit tests alone, such as `cfg(all(unix, test))`.
 fn is_for_tests(attribute: &Attribute) -> bool {
-    let Meta::List(list) = &attribute.meta else { return false };
-    let words = list.tokens.to_string();
-    list.path.is_ident("cfg") && (words == "test" || words.starts_with("all (test"))
+    attribute.path().is_ident("cfg")
+        && attribute.parse_args::<Meta>().is_ok_and(|meta| needs_test(&meta))
+}
+
+/// Returns true if a predicate of `cfg` is false without `test`.
+///
+/// A `not` counts as true without `test`, even around another `not`.
+fn needs_test(predicate: &Meta) -> bool {
+    let Meta::List(list) = predicate else { return predicate.path().is_ident("test") };
+    let inner = list.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated);
+    let Ok(inner) = inner else { return false };
+    match list.path.get_ident().map(ToString::to_string).as_deref() {
+        Some("all") => inner.iter().any(needs_test),
+        Some("any") => !inner.is_empty() && inner.iter().all(needs_test),
+        _ => false,
+    }
 }
 
 /// Returns the file that `#[path = "…"]` names.
+///
+/// The path is relative to the folder of the declaring file.
 fn path_attribute(attribute: &Attribute) -> Option<String> {
     let Meta::NameValue(pair) = &attribute.meta else { return None };
     let Expr::Lit(literal) = &pair.value else { return None };
     match &literal.lit {
         Lit::Str(text) if pair.path.is_ident("path") => Some(text.value()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_for_unit_tests_are_told_from_others() {
+        let is_left_out = |text: &str| {
+            let item: Item = syn::parse_str(text).unwrap();
+            attributes(&item).iter().any(is_for_tests)
+        };
+        for text in [
+            "#[cfg(test)] mod tests {}",
+            "#[cfg(all(unix, test))] union U { a: u8, b: i8 }",
+            "#[cfg(all(unix, any(test, all(test, feature = \"tls\"))))] extern crate a;",
+        ] {
+            assert!(is_left_out(text), "{text}");
+        }
+        for text in [
+            "#[cfg(any(unix, test))] fn f() {}",
+            "#[cfg(all(unix, not(test)))] fn f() {}",
+            "#[cfg(feature = \"test\")] fn f() {}",
+            "#[test] fn f() {}",
+        ] {
+            assert!(!is_left_out(text), "{text}");
+        }
     }
 }

@@ -24,10 +24,14 @@ pub(crate) fn check(workspace: &Path, files: &[SourceFile]) -> Result<Check> {
 }
 
 /// For each file, the files that it imports from, with the names.
+///
+/// Each file of the crate is a key, also one that imports nothing. No file imports from itself.
 type Imports = BTreeMap<PathBuf, BTreeMap<PathBuf, BTreeSet<String>>>;
 
 /// Both `use` items and paths within code count. Modules in one file count as one file, and a file
 /// of declarations and re-exports alone imports nothing.
+///
+/// Imports from other crates do not count, and neither do those of unit tests.
 fn file_imports(tree: &CrateTree) -> Imports {
     let mut imports = Imports::new();
     for (path, module) in &tree.modules {
@@ -54,6 +58,8 @@ fn file_imports(tree: &CrateTree) -> Imports {
 ///
 /// The groups are the strongly connected components of the graph of imports, in the order of their
 /// first files.
+///
+/// No file is in two groups. The files of a group are sorted by path.
 fn cycles(imports: &Imports) -> Vec<Vec<&PathBuf>> {
     let reached: BTreeMap<_, _> =
         imports.keys().map(|file| (file, reachable(file, imports))).collect();

@@ -7,7 +7,9 @@ use std::fmt;
 /// Printed with all findings, also if they are few enough to pass.
 pub(crate) struct Check {
     name: &'static str,
+    /// The count of findings with its unit, on the line of the verdict.
     summary: String,
+    /// A line for each place, printed below the summary.
     findings: Vec<String>,
     has_failed: bool,
 }
@@ -21,7 +23,7 @@ impl Check {
 
     /// Creates a check that allows a share of findings, in thousandths of `total`.
     ///
-    /// A share that is equal to the bound passes.
+    /// A share that is equal to the bound passes. With a `total` of 0, any finding fails.
     pub(crate) fn share(
         name: &'static str,
         unit: &str,

@@ -1,28 +1,25 @@
 //! Manifests whose dependencies and lints are sorted.
 
-use std::fs;
-
-use anyhow::Result;
-use xshell::{Shell, cmd};
-
 use super::finding::Check;
+use crate::source::SourceFile;
 
-/// Finds tables of dependencies and lints whose keys are not sorted, in all manifests that Git
-/// knows.
-pub(crate) fn check(shell: &Shell) -> Result<Check> {
-    let listed = cmd!(shell, "git ls-files *Cargo.toml").read()?;
+/// Finds tables of dependencies and lints whose keys are not sorted.
+pub(crate) fn check(manifests: &[SourceFile]) -> Check {
     let mut findings = Vec::new();
-    for path in listed.lines() {
-        let text = fs::read_to_string(shell.current_dir().join(path))?;
-        findings.extend(unsorted(&text).into_iter().map(|finding| format!("{path}: {finding}")));
+    for SourceFile { path, text } in manifests {
+        let path = path.display();
+        findings.extend(unsorted(text).into_iter().map(|finding| format!("{path}: {finding}")));
     }
-    Ok(Check::strict("manifests", "keys out of order", findings))
+    Check::strict("manifests", "keys out of order", findings)
 }
 
 /// Within a table, a blank line begins a new group: the crates of the workspace come first.
 ///
 /// Returns a line for each key that comes after a larger one. Tables of dependencies and of the
 /// workspace's lints count.
+///
+/// Keys are compared by bytes, up to the first dot, space or equals sign. Comments and the further
+/// lines of a value are skipped, and begin no group.
 fn unsorted(manifest: &str) -> Vec<String> {
     let (mut table, mut last) = (String::new(), String::new());
     let mut findings = Vec::new();

@@ -11,8 +11,8 @@ pub(crate) struct Job {
     /// The name in the output, and of the log file.
     pub(crate) name: String,
     work: Work,
-    /// Environment of this job alone.
-    environment: Vec<(OsString, OsString)>,
+    /// Environment of this job alone. `None` removes a variable that all jobs have.
+    environment: Vec<(OsString, Option<OsString>)>,
 }
 
 /// Cargo runs the examples of the documentation itself. Test programs are started without cargo, so
@@ -60,7 +60,7 @@ impl Job {
     pub(crate) fn suite_on(
         program: &Program,
         version: &str,
-        environment: Vec<(OsString, OsString)>,
+        environment: Vec<(OsString, Option<OsString>)>,
     ) -> Option<Self> {
         let is_suite = program.name == SUITE;
         is_suite.then(|| {
@@ -69,8 +69,9 @@ impl Job {
         })
     }
 
-    /// Returns the environment of this job alone, which goes before that of all jobs.
-    pub(crate) fn environment(&self) -> &[(OsString, OsString)] {
+    /// Returns the environment of this job alone, which goes before that of all jobs. `None`
+    /// removes a variable that all jobs have.
+    pub(crate) fn environment(&self) -> &[(OsString, Option<OsString>)] {
         &self.environment
     }
 

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
@@ -68,9 +68,40 @@ fn run_job(
     let start = Instant::now();
     let file = File::create(log)?;
     let mut command = job.command(workspace, library_path);
-    command.envs(environment.iter().cloned()).envs(job.environment().iter().cloned());
+    command.envs(environment.iter().cloned());
+    overlay(&mut command, job.environment());
     command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
     let status = command.status().with_context(|| format!("cannot start {}", job.name))?;
     let text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
     Ok(Outcome::new(&job.name, start.elapsed(), status.success(), text))
+}
+
+/// Changes the environment of a command: sets the variables that have a value, and removes those
+/// that have none, also from what the command inherits.
+fn overlay(command: &mut Command, environment: &[(OsString, Option<OsString>)]) {
+    for (name, value) in environment {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+
+    /// As when the suite runs on the version of the machine as well, and all jobs on another one.
+    #[test]
+    fn job_can_do_without_a_variable_of_all_jobs() {
+        let mut command = Command::new("suite");
+        command.envs([("ROOT", "/brokers/4.3"), ("REPORTS", "a"), ("URL", "amqp://b")]);
+        overlay(&mut command, &[("ROOT".into(), None), ("REPORTS".into(), Some("c".into()))]);
+        let environment: Vec<_> = command.get_envs().collect();
+        let [reports, root, url] = ["REPORTS", "ROOT", "URL"].map(OsStr::new);
+        let [c, b] = ["c", "amqp://b"].map(OsStr::new);
+        assert_eq!(environment, [(reports, Some(c)), (root, None), (url, Some(b))]);
+    }
 }

@@ -1,7 +1,5 @@
 //! Pushing and publishing into a link that swallows everything.
 
-use std::time::Duration;
-
 use futures_util::future::{join, join_all};
 use polywire_codec::MessagePack;
 use polywire_core::{Error, ErrorKind, Publisher, Pusher, Result, Subscriber, Transport, Window};
@@ -12,11 +10,7 @@ use crate::context::TestContext;
 use crate::hook::{Direction, Hook};
 use crate::names::{CHANNEL, QUEUE};
 use crate::verdict::{OrFail, Verdict, ensure};
-use crate::wait::{PATIENCE, in_time};
-
-/// The time beyond its timeout that an operation may take, on a machine that is busy with something
-/// else.
-const LATE_MAX: Duration = Duration::from_secs(2);
+use crate::wait::{LATE_MAX, PATIENCE, in_time};
 
 /// Pushing and publishing into a link that swallows everything time out as configured, and work
 /// again when it is healed.

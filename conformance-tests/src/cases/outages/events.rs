@@ -25,7 +25,7 @@ use crate::wait::in_time;
 /// Catches backends that subscribe again with the filters that were asked for first.
 ///
 /// Needs the capability `pubsub` and the hook `sever`.
-pub async fn subscriber_hears_again_after_a_cut(context: &TestContext) -> Verdict {
+pub async fn subscriber_receives_again_after_a_cut(context: &TestContext) -> Verdict {
     context.require("pubsub", |can| can.pubsub).await?;
     context.require_hook(Hook::Sever)?;
     let mut subscriber: Subscriber<u32> = context.subscriber(["a.*"]).await?;

@@ -25,7 +25,7 @@ use crate::wait::in_time;
 /// Catches pushers and pullers that do not reconnect.
 ///
 /// Needs the capability `pipeline` and the hook `sever`.
-pub async fn worker_is_fed_again_after_a_cut(context: &TestContext) -> Verdict {
+pub async fn worker_receives_again_after_a_cut(context: &TestContext) -> Verdict {
     context.require("pipeline", |can| can.pipeline).await?;
     context.require_hook(Hook::Sever)?;
     let mut jobs = context.puller(Window::new(4)).await?;
@@ -109,7 +109,7 @@ pub async fn jobs_outlive_a_restart_of_the_broker(context: &TestContext) -> Verd
 /// Catches backends that reconnect when their connection closes, and not when a channel does.
 ///
 /// Needs the capability `pipeline` and the hook `impatient-broker`.
-pub async fn worker_that_holds_a_job_too_long_is_fed_again(context: &TestContext) -> Verdict {
+pub async fn worker_that_holds_a_job_too_long_receives_again(context: &TestContext) -> Verdict {
     context.require("pipeline", |can| can.pipeline).await?;
     context.require_hook(Hook::ImpatientBroker)?;
     context.disturb(Hook::ImpatientBroker).await?;

@@ -156,7 +156,7 @@ pub async fn headers_cross_with_the_job(context: &TestContext) -> Verdict {
 /// Catches pushes that report success for a job that no queue has.
 ///
 /// Needs the capability `pipeline`.
-pub async fn job_for_nobody_waits_or_is_refused(context: &TestContext) -> Verdict {
+pub async fn job_without_a_worker_waits_or_is_refused(context: &TestContext) -> Verdict {
     context.require("pipeline", |can| can.pipeline).await?;
     let transport = context.calling().await?;
     let pusher = in_time(Pusher::connect(&transport, QUEUE, MessagePack)).await?;

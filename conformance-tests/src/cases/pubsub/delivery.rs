@@ -120,7 +120,7 @@ pub async fn nothing_published_after_bind_is_missed(context: &TestContext) -> Ve
 /// Catches publishes that are mandatory, or that wait for a subscriber.
 ///
 /// Needs the capability `pubsub`.
-pub async fn nobody_needs_to_listen(context: &TestContext) -> Verdict {
+pub async fn publishing_needs_no_subscriber(context: &TestContext) -> Verdict {
     context.require("pubsub", |can| can.pubsub).await?;
     let publisher = context.publisher().await?;
     let published = timeout(PATIENCE, publisher.publish("a", &1_u32))

@@ -63,7 +63,7 @@ pub async fn failed_job_comes_again_after_its_pause(context: &TestContext) -> Ve
 /// the attempts.
 ///
 /// Needs the capabilities `pipeline`, `attempts`, `delayed_retries` and `dead_letters`.
-pub async fn exhausted_job_is_kept_with_its_story(context: &TestContext) -> Verdict {
+pub async fn exhausted_job_is_kept_with_its_history(context: &TestContext) -> Verdict {
     context.require("pipeline", |can| can.pipeline).await?;
     context.require("attempts", |can| can.attempts).await?;
     context.require("delayed_retries", |can| can.delayed_retries).await?;
@@ -142,7 +142,7 @@ pub async fn job_that_ends_its_workers_is_kept(context: &TestContext) -> Verdict
         let right = attempt - uncounted;
         ensure!(counted == right, "worker {attempt} to die with it sees attempt {counted}");
         let is_redelivered = job.context().is_redelivered();
-        ensure!(is_redelivered == (attempt > 1), "worker {attempt} is told {is_redelivered}");
+        ensure!(is_redelivered == (attempt > 1), "worker {attempt} learns {is_redelivered}");
         in_time(dying.close()).await?;
         drop(job);
     }

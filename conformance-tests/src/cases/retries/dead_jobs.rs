@@ -55,6 +55,9 @@ pub(in crate::cases) async fn within_patience<T>(
     operation: impl Future<Output = Result<T>>,
 ) -> Result<T> {
     timeout(PATIENCE, operation).await.unwrap_or_else(|_| {
-        Err(Error::new(ErrorKind::DeadlineExceeded, "the operation does not end"))
+        Err(Error::new(
+            ErrorKind::DeadlineExceeded,
+            "cannot finish an operation on dead letters in time",
+        ))
     })
 }

@@ -1,7 +1,9 @@
 //! Flaws that begin a call twice, or leave its caller without word.
 
 use crate::caught::caught;
-use crate::flaws::permissions::{NeverAsks, NeverChecks, PermitsEveryone, RedeliversAsNew};
+use crate::flaws::permissions::{
+    LosesDenials, NeverAsks, NeverChecks, PermitsEveryone, RedeliversAsNew,
+};
 use crate::flaws::settling::{ForgetsAcknowledgements, ForgetsToRequeue};
 
 caught! {
@@ -19,4 +21,6 @@ caught! {
         "at_most_once.unmarked_call_is_interrupted_too", "ended with Err(DeadlineExceeded";
     one_way_calls_as_new: RedeliversAsNew::default(),
         "at_most_once.one_way_call_is_begun_once", "and in the end";
+    lost_denials: LosesDenials,
+        "at_most_once.call_whose_client_is_gone_does_not_begin", "the place of a call whose client is gone";
 }

@@ -76,7 +76,7 @@ caught! {
         "answers.early_reply_does_not_end_the_handler", "late replies came for calls that were answered early";
 
     restarted_deadlines_of_queued_requests: AltersRequests(restart_deadline),
-        "deadlines.expired_request_never_starts", "the handler ran 1 times for an expired request";
+        "deadlines.expired_request_never_starts", "the handler ran 2 times for expired requests";
     lost_deadlines_of_running_requests: AltersRequests(|request| request.deadline = None),
         "deadlines.slow_handler_is_dropped", "the handler is dropped within";
     leaked_calls: LeaksAbandonedCalls,
@@ -110,9 +110,9 @@ caught! {
     abandoned_late: AbandonsLate,
         "chains.abandoned_call_stops_the_whole_chain", "after its call was dropped, at best";
     passed_deadlines_in_silence: NeverAbandons,
-        "deadlines.server_is_told_when_a_deadline_passes", "the server learns";
+        "deadlines.server_is_notified_when_a_deadline_passes", "the server learns";
     deadlines_told_as_cancels: NeverExpires,
-        "deadlines.server_is_told_when_a_deadline_passes", "the server heard false";
+        "deadlines.server_is_notified_when_a_deadline_passes", "the server learned false";
     restarted_deadlines: AltersRequests(restart_deadline),
         "chains.deadline_stops_the_whole_chain", "the deadlines along the chain are";
     late_deadlines: AltersRequests(|request| {

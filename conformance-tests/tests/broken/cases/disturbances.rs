@@ -1,6 +1,7 @@
 //! Flaws of links that are cut, and of brokers that go away.
 
 use crate::caught::caught;
+use crate::flaws::abandoning::AbandonsWhenCut;
 use crate::flaws::deliveries::SilentAfterTheFirst;
 use crate::flaws::links::{
     DeliversHalves, DeliversStaleBodies, DeniesSending, FallsSilent, IgnoresHooks, NeverReconnects,
@@ -16,12 +17,14 @@ caught! {
         "links.calls_work_again_after_the_link_was_cut", "the server is reached again";
     calls_that_hang_when_cut: FallsSilent::default(),
         "links.calls_in_flight_end_when_the_link_is_cut", "ends well before its deadline";
+    handlers_stopped_by_a_cut: AbandonsWhenCut::default(),
+        "links.handlers_run_on_when_the_link_is_cut", "1 handlers were dropped";
     silence_after_a_black_hole: FallsSilent::default(),
         "links.a_black_hole_ends_calls_by_their_deadline", "the server is reached again";
     black_hole_without_effect: IgnoresHooks,
         "links.a_black_hole_ends_calls_by_their_deadline", "a call ended with Ok(1)";
     halves_taken_for_whole: DeliversHalves::default(),
-        "links.a_frame_cut_in_the_middle_harms_nobody_else", "a call that was cut in the middle ended with Err(Fault";
+        "links.a_frame_cut_in_the_middle_harms_no_other_client", "a call that was cut in the middle ended with Err(Fault";
 
     no_reconnection_to_restarted_broker: NeverReconnects::default(),
         "brokers.served_again_after_a_restart_of_the_broker", "the server is reached again";
@@ -31,9 +34,9 @@ caught! {
         "brokers.a_frozen_broker_ends_calls_by_their_deadline", "the server is reached again";
 
     no_jobs_after_a_cut: NeverReconnects::default(),
-        "outages.worker_is_fed_again_after_a_cut", "after the disturbance, a job arrives";
+        "outages.worker_receives_again_after_a_cut", "after the disturbance, a job arrives";
     old_filters_after_a_cut: ForgetsFilters::default(),
-        "outages.subscriber_hears_again_after_a_cut", "after the disturbance, an event arrives";
+        "outages.subscriber_receives_again_after_a_cut", "after the disturbance, an event arrives";
     pushes_confirmed_too_early: ConfirmsPushesTooEarly,
         "outages.a_black_hole_ends_pushes_in_time", "a push into a link that swallows everything succeeded";
     publishes_confirmed_too_early: ConfirmsPublishesTooEarly,
@@ -43,7 +46,7 @@ caught! {
     jobs_lost_by_a_restart: ForgetsOnRestart::default(),
         "outages.jobs_outlive_a_restart_of_the_broker", "the outcomes and the effects disagree";
     channel_that_stays_closed: SilentAfterTheFirst,
-        "outages.worker_that_holds_a_job_too_long_is_fed_again", "a job arrives in time";
+        "outages.worker_that_holds_a_job_too_long_receives_again", "a job arrives in time";
 
     @slow jobs_lost_after_a_cut: LosesSomeAfterCut::default(),
         "outages.no_acknowledged_job_is_lost_over_a_cut", "the outcomes and the effects disagree";
@@ -55,7 +58,9 @@ caught! {
     @live stale_bodies: DeliversStaleBodies::default(),
         "links.no_acknowledged_call_is_lost_over_a_cut", "the outcomes and the effects disagree";
     @live repeated_under_another_id: RepeatsUnderAnotherId::default(),
-        "links.suppressed_duplicate_is_run_once_whatever_is_cut", "a server that deduplicates ran a request twice";
+        "links.suppressed_duplicate_is_run_once_over_a_cut", "a server that deduplicates ran a request twice";
+    @live blocked_thread_of_calls: BlocksTheThread::default(),
+        "links.a_black_hole_ends_calls_by_their_deadline", "calls ended after";
     @live blocked_thread: BlocksTheThread::default(),
         "outages.a_black_hole_ends_pushes_in_time", "a push with a timeout of 2s ended after";
 }

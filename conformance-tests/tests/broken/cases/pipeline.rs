@@ -22,7 +22,7 @@ caught! {
     lost_headers: Alters(|job| job.headers = Headers::new()),
         "pipeline.headers_cross_with_the_job", "came as Headers";
     dropped_without_worker: NeedsReceivers::silently(),
-        "pipeline.job_for_nobody_waits_or_is_refused", "a job arrives in time";
+        "pipeline.job_without_a_worker_waits_or_is_refused", "a job arrives in time";
     forgotten_jobs: ForgetsToRequeue, "pipeline.dropped_job_is_requeued", "a job arrives in time";
     unmarked_jobs: ForgetsTheMark, "pipeline.dropped_job_is_requeued", "is not marked so";
     uncounted_attempts: CannotCount,

@@ -1,7 +1,7 @@
 //! Flaws of events, of groups and of subscriptions.
 
 use crate::caught::caught;
-use crate::flaws::capabilities::{Overstated, RefusesAsConfig, Understated};
+use crate::flaws::capabilities::{Overstated, RefusesAsConfig, RefusesPriorities, Understated};
 use crate::flaws::closing::NeverCloses;
 use crate::flaws::deliveries::MissesTheFirst;
 use crate::flaws::events::{
@@ -16,7 +16,7 @@ caught! {
     missed_early_events: MissesTheFirst,
         "pubsub.nothing_published_after_bind_is_missed", "an event arrives in time";
     refused_without_subscribers: NeedsReceivers::loudly(),
-        "pubsub.nobody_needs_to_listen", "publishing without subscribers: Unroutable";
+        "pubsub.publishing_needs_no_subscriber", "publishing without subscribers: Unroutable";
     fixed_filters: FixedFilters, "pubsub.filters_change_while_running", "an event arrives in time";
     ascii_topics: AsciiTopics, "pubsub.topics_may_be_bytes", "an event arrives in time";
     lost_events: LosesEvery::new(100), "pubsub.many_publishers_reach_many_subscribers", "was due";
@@ -50,4 +50,14 @@ caught! {
         "pubsub.what_is_lacking_is_unsupported", "pipeline is there, and asking for it failed as Unsupported";
     overstated_pubsub: Overstated("pubsub"),
         "pubsub.what_is_lacking_is_unsupported", "pubsub is there, and asking for it failed as Unsupported";
+    overstated_groups: Overstated("groups"),
+        "pubsub.what_is_lacking_is_unsupported", "groups is there, and asking for it failed as Unsupported";
+    overstated_durable_groups: Overstated("durable_groups"),
+        "pubsub.what_is_lacking_is_unsupported", "durable_groups is there, and asking for it failed as Unsupported";
+    refused_priorities_of_calls: RefusesPriorities("calls"),
+        "pubsub.what_is_lacking_is_unsupported", "priorities is there, and asking for it failed as Unsupported";
+    refused_priorities_of_jobs: RefusesPriorities("jobs"),
+        "pubsub.what_is_lacking_is_unsupported", "priorities is there, and asking for it failed as Unsupported";
+    refused_priorities_of_events: RefusesPriorities("events"),
+        "pubsub.what_is_lacking_is_unsupported", "priorities is there, and asking for it failed as Unsupported";
 }

@@ -6,15 +6,15 @@ use crate::flaws::dead_letters::{
     DiscardsDeadLetters, ForgetsErrors, IgnoresPauses, LosesRead, LosesRedriven, RedrivesToAll,
     RetriesDeadLetters, ShowsNoneOfUnknown,
 };
-use crate::flaws::settling::CannotCount;
+use crate::flaws::settling::{BlamesAll, CannotCount};
 
 caught! {
     ignored_pauses: IgnoresPauses,
         "retries.failed_job_comes_again_after_its_pause", "job 1 was to wait, and came before job 1";
     forgotten_errors: ForgetsErrors,
-        "retries.exhausted_job_is_kept_with_its_story", "its first error was \"attempt 1\", and is kept as None";
+        "retries.exhausted_job_is_kept_with_its_history", "its first error was \"attempt 1\", and is kept as None";
     discarded_dead_letters: DiscardsDeadLetters,
-        "retries.exhausted_job_is_kept_with_its_story", "the job is not among the dead letters";
+        "retries.exhausted_job_is_kept_with_its_history", "the job is not among the dead letters";
     discarded_unreadable_jobs: DiscardsDeadLetters,
         "retries.unreadable_job_is_kept", "the job is not among the dead letters";
     retried_for_good: RetriesDeadLetters::default(),
@@ -27,6 +27,10 @@ caught! {
         "look 1 at the queue invoces succeeded, with 0 dead letters";
     uncounted_deaths: CannotCount,
         "retries.job_that_ends_its_workers_is_kept", "worker 3 to die with it sees attempt 2";
+    uncounted_deaths_among_others: CannotCount,
+        "retries.jobs_beside_one_that_ends_its_workers_are_done", "8 workers died with a job";
+    blame_for_all: BlamesAll,
+        "retries.jobs_beside_one_that_ends_its_workers_are_done", "was held beside the one that ends its workers";
     redriven_to_all: RedrivesToAll::default(), "retries.redriven_event_goes_to_its_group_alone",
         "a subscriber outside the group was due to get 2, and got 1";
     dead_letters_refused_as_config: RefusesAsConfig("dead_letters"),

@@ -33,7 +33,7 @@ caught! {
     }),
         "send_options.expired_job_never_runs", "the job 13 came instead of 14";
     removed_when_expired: Alters(|message| message.keep_expired = false),
-        "send_options.expired_job_is_kept_if_it_asks", "";
+        "send_options.expired_job_is_kept_if_it_asks", "the job is not among the dead letters";
     lost_time_of_events: Alters(|message| message.deadline = None),
         "send_options.expired_event_is_dropped", "the event 13 came instead of 14";
 }

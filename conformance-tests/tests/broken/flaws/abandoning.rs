@@ -2,14 +2,16 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::Stream;
+use polywire_conformance::Hook;
 use polywire_core::message::CallId;
 use polywire_core::transport::{Abandoned, Delivery, Inbound, Outbound, Receiver, Sender, Sending};
 use polywire_core::{Message, Result};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::flaw::{Flaw, Halves};
 use crate::halves::altered;
@@ -81,15 +83,40 @@ pub(crate) struct AbandonsAll;
 
 impl Flaw for AbandonsAll {
     fn serving(&self, (sender, receiver): Halves) -> Halves {
-        let abandoned = VecDeque::new();
-        (sender, Receiver::new(Overreacting { receiver, seen: Vec::new(), abandoned }))
+        (sender, Receiver::new(Overreacting::new(receiver, None)))
+    }
+}
+
+/// Abandons all calls when the link is cut.
+#[derive(Clone, Default)]
+pub(crate) struct AbandonsWhenCut(Arc<Mutex<Vec<UnboundedSender<()>>>>);
+
+impl Flaw for AbandonsWhenCut {
+    async fn disturb(&self, _: Hook) {
+        self.0.lock().unwrap().iter().for_each(|server| {
+            // The server may have ended.
+            let _ = server.send(());
+        });
+    }
+
+    fn serving(&self, (sender, receiver): Halves) -> Halves {
+        let (cut, cuts) = unbounded_channel();
+        self.0.lock().unwrap().push(cut);
+        (sender, Receiver::new(Overreacting::new(receiver, Some(cuts))))
     }
 }
 
 struct Overreacting {
     receiver: Receiver,
+    cuts: Option<UnboundedReceiver<()>>,
     seen: Vec<Abandoned>,
     abandoned: VecDeque<Abandoned>,
+}
+
+impl Overreacting {
+    fn new(receiver: Receiver, cuts: Option<UnboundedReceiver<()>>) -> Self {
+        Self { receiver, cuts, seen: Vec::new(), abandoned: VecDeque::new() }
+    }
 }
 
 impl Stream for Overreacting {
@@ -111,8 +138,16 @@ impl Inbound for Overreacting {
         self.receiver.stop();
     }
 
+    fn poll_read_ahead(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.receiver.poll_read_ahead(cx)
+    }
+
     fn poll_abandoned(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
-        if self.receiver.poll_abandoned(cx).is_ready() {
+        let is_cut = match &mut self.cuts {
+            Some(cuts) => cuts.poll_recv(cx).is_ready(),
+            None => false,
+        };
+        if self.receiver.poll_abandoned(cx).is_ready() || is_cut {
             let all = self.seen.clone();
             self.abandoned.extend(all);
         }

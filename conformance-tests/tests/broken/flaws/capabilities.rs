@@ -1,8 +1,10 @@
 //! Flaws of capabilities, limits and windows: claims that are wrong, and bounds that are not kept.
 
+use polywire_core::transport::Sender;
 use polywire_core::{Capabilities, Error, ErrorKind, Limits, Window};
 
-use crate::flaw::{Flaw, Sound};
+use crate::flaw::{Flaw, Halves, Sound};
+use crate::halves::refused;
 
 /// Claims the least, and refuses the rest, which is no flaw.
 #[derive(Clone)]
@@ -28,13 +30,43 @@ impl Flaw for Understated {
     }
 }
 
-/// Claims a pipeline and dead letters, and refuses them.
+/// Claims all that memory has, and refuses one pattern, groups, durable groups or dead letters.
+///
+/// Core alone refuses durable pushers and delayed retries where they are lacking: no backend can
+/// refuse them when a handle is opened.
 #[derive(Clone)]
 pub(crate) struct Overstated(pub(crate) &'static str);
 
 impl Flaw for Overstated {
     fn refuses(&self, pattern: &'static str) -> Option<Error> {
         (pattern == self.0).then(|| Error::unsupported(pattern))
+    }
+}
+
+/// Claims priorities, and refuses them in calls, in jobs, or in events.
+#[derive(Clone)]
+pub(crate) struct RefusesPriorities(pub(crate) &'static str);
+
+impl RefusesPriorities {
+    fn sending(&self, kind: &str, sender: Sender) -> Sender {
+        if kind != self.0 {
+            return sender;
+        }
+        refused(sender, |message| message.priority.map(|_| Error::unsupported("priorities")))
+    }
+}
+
+impl Flaw for RefusesPriorities {
+    fn calling(&self, (sender, receiver): Halves) -> Halves {
+        (self.sending("calls", sender), receiver)
+    }
+
+    fn pushing_locally(&self, sender: Sender) -> Sender {
+        self.sending("jobs", sender)
+    }
+
+    fn publishing_locally(&self, sender: Sender) -> Sender {
+        self.sending("events", sender)
     }
 }
 

@@ -134,7 +134,11 @@ impl Flaw for ClosesOthers {
         let is_closed = self.0.clone();
         let report = move |sent: Result<()>| {
             if *is_closed.lock().unwrap() {
-                return Err(Error::new(ErrorKind::Closed, "the transport is closed").unsent());
+                return Err(Error::new(
+                    ErrorKind::Closed,
+                    "cannot use the transport: it is closed",
+                )
+                .unsent());
             }
             sent
         };

@@ -51,6 +51,10 @@ impl Inbound for Redelivering {
         self.receiver.stop();
     }
 
+    fn poll_read_ahead(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.receiver.poll_read_ahead(cx)
+    }
+
     fn poll_abandoned(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
         let abandoned = self.receiver.poll_abandoned(cx);
         if let Poll::Ready(call) = &abandoned

@@ -134,7 +134,7 @@ impl Outbound for FireAndForget {
     }
 }
 
-/// Blocks the thread for 5 s in the first push after a disturbance.
+/// Blocks the thread for 5 s in the first call and the first push after a disturbance.
 #[derive(Clone, Default)]
 pub(crate) struct BlocksTheThread(Disturbed);
 
@@ -143,9 +143,12 @@ impl Flaw for BlocksTheThread {
         self.0.set();
     }
 
+    fn calling_locally(&self, sender: Sender) -> Sender {
+        Sender::new(Blocking::new(sender, &self.0))
+    }
+
     fn pushing_locally(&self, sender: Sender) -> Sender {
-        let has_blocked = AtomicBool::new(false);
-        Sender::new(Blocking { sender, disturbed: self.0.clone(), has_blocked })
+        Sender::new(Blocking::new(sender, &self.0))
     }
 }
 
@@ -153,6 +156,12 @@ struct Blocking {
     sender: Sender,
     disturbed: Disturbed,
     has_blocked: AtomicBool,
+}
+
+impl Blocking {
+    fn new(sender: Sender, disturbed: &Disturbed) -> Self {
+        Self { sender, disturbed: disturbed.clone(), has_blocked: AtomicBool::new(false) }
+    }
 }
 
 impl Outbound for Blocking {

@@ -1,10 +1,16 @@
 //! Flaws of the permission to begin a call that runs at most once.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 
-use polywire_core::Message;
-use polywire_core::transport::{Asked, Outbound, Question, Sender, Sending, ServerAddress};
+use futures_core::Stream;
+use polywire_core::transport::{
+    Abandoned, Answer, Asked, Delivery, Inbound, Outbound, Question, Receiver, Sender, Sending,
+    ServerAddress,
+};
+use polywire_core::{Message, Result};
 
 use crate::flaw::{Flaw, Halves};
 use crate::flaws::settling::{ForgetsAcknowledgements, ForgetsTheMark};
@@ -63,6 +69,49 @@ pub(crate) struct NeverAsks;
 impl Flaw for NeverAsks {
     fn serving(&self, (sender, receiver): Halves) -> Halves {
         (altered(sender, |reply| vec![reply]), receiver)
+    }
+}
+
+/// Loses the denials that its servers get.
+#[derive(Clone)]
+pub(crate) struct LosesDenials;
+
+impl Flaw for LosesDenials {
+    fn serving(&self, (sender, receiver): Halves) -> Halves {
+        (sender, Receiver::new(WithoutDenials(receiver)))
+    }
+}
+
+struct WithoutDenials(Receiver);
+
+impl Stream for WithoutDenials {
+    type Item = Result<Delivery>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.0).poll_next(cx)
+    }
+}
+
+impl Inbound for WithoutDenials {
+    fn stop(mut self: Pin<&mut Self>) {
+        self.0.stop();
+    }
+
+    fn poll_answer(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        loop {
+            let answer = ready!(self.0.poll_answer(cx));
+            if answer.is_permitted {
+                return Poll::Ready(answer);
+            }
+        }
+    }
+
+    fn poll_read_ahead(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_read_ahead(cx)
+    }
+
+    fn poll_abandoned(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
+        self.0.poll_abandoned(cx)
     }
 }
 

@@ -112,6 +112,39 @@ impl Flaw for CannotCount {
     }
 }
 
+/// Counts attempts for all that a dead worker held, whether they were begun or not.
+#[derive(Clone)]
+pub(crate) struct BlamesAll;
+
+impl Flaw for BlamesAll {
+    fn pulling(&self, receiver: Receiver) -> Receiver {
+        received(receiver, |item| {
+            item.map(|delivery| {
+                let attempt = delivery.attempt;
+                delivery.attempt(if attempt > 1 { attempt + 9 } else { attempt })
+            })
+        })
+    }
+}
+
+/// Redelivers a request without its deadline.
+#[derive(Clone)]
+pub(crate) struct ForgetsTheDeadline;
+
+impl Flaw for ForgetsTheDeadline {
+    fn serving(&self, (sender, receiver): Halves) -> Halves {
+        let forgetful = received(receiver, |item| {
+            item.map(|mut delivery| {
+                if delivery.attempt > 1 {
+                    delivery.message.deadline = None;
+                }
+                delivery
+            })
+        });
+        (sender, forgetful)
+    }
+}
+
 /// Makes a new message of each delivery after the first.
 #[derive(Clone)]
 pub(crate) struct NewMessages;
@@ -194,6 +227,10 @@ impl<S: FnMut(&mut Receiver) + Unpin + Send + 'static> Inbound for Stopping<S> {
     fn stop(mut self: Pin<&mut Self>) {
         let this = &mut *self;
         (this.stop)(&mut this.receiver);
+    }
+
+    fn poll_read_ahead(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.receiver.poll_read_ahead(cx)
     }
 
     fn poll_abandoned(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {

@@ -2,7 +2,7 @@
 
 use metrics::{counter, gauge};
 
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::pipeline::DeadLetters;
 use crate::rpc::{ClientStats, ServerStats};
 use crate::transport::{DeadLetterSource, Transport};
@@ -89,9 +89,13 @@ impl<T: Transport> DeadLetters<'_, T> {
     ///
     /// # Errors
     ///
-    /// As [`count`](Self::count).
+    /// As [`count`](Self::count). The gauge is NaN then, since the last number may be wrong by now.
+    /// A backend that cannot count has no gauge.
     pub async fn record(&self) -> Result<u64> {
-        let count = self.count().await?;
+        let counted = self.count().await;
+        if matches!(&counted, Err(error) if error.kind() == ErrorKind::Unsupported) {
+            return counted;
+        }
         let (source, name, group) = match self.source() {
             DeadLetterSource::Queue(queue) => ("queue", queue, None),
             DeadLetterSource::Service(service) => ("service", service, None),
@@ -104,7 +108,7 @@ impl<T: Transport> DeadLetters<'_, T> {
             "name" => name.to_string(),
             "group" => group
         );
-        gauge.set(count as f64);
-        Ok(count)
+        gauge.set(counted.as_ref().map_or(f64::NAN, |count| *count as f64));
+        counted
     }
 }

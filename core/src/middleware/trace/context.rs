@@ -4,9 +4,9 @@ use std::future::Future;
 
 use bytestring::ByteString;
 
-use super::state;
+use super::tracestate_syntax;
 use crate::context::Context;
-use crate::message::Headers;
+use crate::message::{Headers, copy_short};
 
 /// Trace context of W3C: trace id, span id, sampling flag and vendor state. See the
 /// [recommendation](https://www.w3.org/TR/trace-context/).
@@ -79,14 +79,16 @@ impl TraceContext {
     #[must_use]
     pub fn of(headers: &Headers) -> Option<Self> {
         let parent = Self::parse(headers.get(Self::PARENT)?)?;
-        let state =
-            headers.get(Self::STATE).filter(|state| state::is_valid(state)).unwrap_or_default();
+        let state = headers
+            .get(Self::STATE)
+            .filter(|state| tracestate_syntax::is_valid(state))
+            .unwrap_or_default();
         Some(Self { state: state.into(), ..parent })
     }
 
     /// Returns whether headers have a valid `traceparent`.
     pub(super) fn is_in(headers: &Headers) -> bool {
-        headers.get(Self::PARENT).and_then(Self::parse).is_some()
+        headers.get(Self::PARENT).is_some_and(is_valid)
     }
 
     /// Parses a `traceparent` strictly: lower case, and no id that is zero. Of a later version, the
@@ -106,7 +108,9 @@ impl TraceContext {
 
     /// Writes the trace context into headers and replaces a previous one.
     pub fn inject(&self, headers: &mut Headers) {
-        headers.insert(ByteString::from_static(Self::PARENT), self.parent());
+        // One allocation, also when clones share it.
+        let parent = ByteString::try_from(copy_short(&self.parent_text())).unwrap_or_default();
+        headers.insert(ByteString::from_static(Self::PARENT), parent);
         if self.state.is_empty() {
             headers.remove(Self::STATE);
         } else {
@@ -117,13 +121,18 @@ impl TraceContext {
     /// Returns the value of `traceparent`.
     #[must_use]
     pub fn parent(&self) -> String {
-        // By hand: a trace without anyone who listens writes no other text.
-        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        write_hex(&mut text[3..35], self.trace);
-        write_hex(&mut text[36..52], u128::from(self.span));
-        write_hex(&mut text[53..], u128::from(self.is_sampled));
         // The bytes are ASCII.
-        String::from_utf8(text.to_vec()).unwrap_or_default()
+        String::from_utf8(self.parent_text().to_vec()).unwrap_or_default()
+    }
+
+    /// Writes the value of `traceparent`, by hand: a trace without anyone who listens writes no
+    /// other text.
+    fn parent_text(&self) -> [u8; LENGTH] {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        write_hex(&mut text[3..35], &self.trace.to_be_bytes());
+        write_hex(&mut text[36..52], &self.span.to_be_bytes());
+        write_hex(&mut text[53..], &[u8::from(self.is_sampled)]);
+        text
     }
 
     /// Returns the trace id as 32 hexadecimal digits.
@@ -152,15 +161,44 @@ fn new_span_id() -> u64 {
     fastrand::u64(1..)
 }
 
-/// Writes a number in lower-case hexadecimal digits that fill `text`.
-fn write_hex(text: &mut [u8], number: u128) {
-    for (place, byte) in text.rchunks_mut(2).zip(number.to_le_bytes()) {
-        place.copy_from_slice(&[digit(byte >> 4), digit(byte & 0xF)]);
+/// Writes bytes in lower-case hexadecimal digits.
+fn write_hex(text: &mut [u8], bytes: &[u8]) {
+    for (place, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        place.copy_from_slice(&PAIRS[usize::from(*byte)]);
     }
 }
 
-fn digit(value: u8) -> u8 {
-    if value < 10 { b'0' + value } else { b'a' + value - 10 }
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+/// The two digits of each byte.
+static PAIRS: [[u8; 2]; 256] = {
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 0xF]];
+        byte += 1;
+    }
+    pairs
+};
+
+/// Returns whether [`TraceContext::parse`] accepts a text. Parses no number, for a server without a
+/// span asks for each request.
+fn is_valid(parent: &str) -> bool {
+    let Some((text, rest)) = parent.as_bytes().split_at_checked(LENGTH) else { return false };
+    let (version, trace, span) = (&text[..2], &text[3..35], &text[36..52]);
+    let are_digits = [version, trace, span, &text[53..]].into_iter().all(are_hex);
+    let dashes = [2, 35, 52].iter().all(|at| text[*at] == b'-');
+    let may_continue = version != b"00" && rest.first() == Some(&b'-');
+    let is_zero = |digits: &[u8]| digits.iter().fold(true, |zero, digit| zero & (*digit == b'0'));
+    let is_whole = rest.is_empty() || may_continue;
+    dashes && are_digits && version != b"ff" && !is_zero(trace) && !is_zero(span) && is_whole
+}
+
+/// Returns whether all bytes are lower-case hexadecimal digits. Without a branch for each.
+fn are_hex(digits: &[u8]) -> bool {
+    digits.iter().fold(true, |all, digit| {
+        all & ((digit.wrapping_sub(b'0') < 10) | (digit.wrapping_sub(b'a') < 6))
+    })
 }
 
 /// Parses version, trace id, span id and flags.
@@ -172,15 +210,33 @@ fn fields(text: &[u8]) -> Option<[u128; 4]> {
 
 /// Parses a number of at most 32 lower-case hexadecimal digits.
 fn number(digits: &[u8]) -> Option<u128> {
-    digits.iter().try_fold(0, |number: u128, digit| {
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(number << 4 | u128::from(value))
-    })
+    let (high, low) = digits.split_at(digits.len().saturating_sub(16));
+    Some(u128::from(short_number(high)?) << 64 | u128::from(short_number(low)?))
 }
+
+/// Parses a number of at most 16 digits.
+fn short_number(digits: &[u8]) -> Option<u64> {
+    let (mut number, mut all) = (0, 0);
+    for digit in digits {
+        let value = VALUES[usize::from(*digit)];
+        (number, all) = (number << 4 | u64::from(value), all | value);
+    }
+    (all != NO_DIGIT).then_some(number)
+}
+
+/// The value of each digit.
+static VALUES: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[DIGITS[value as usize] as usize] = value;
+        value += 1;
+    }
+    values
+};
+
+/// All bits: more than any digit and any set of digits has.
+const NO_DIGIT: u8 = 0xFF;
 
 #[cfg(test)]
 mod tests {
@@ -195,6 +251,7 @@ mod tests {
         assert_eq!(trace.span_id(), "00f067aa0ba902b7");
         assert!(trace.is_sampled());
         assert_eq!(trace.parent(), VALID);
+        assert!(is_valid(VALID));
         assert!(!TraceContext::parse(&VALID.replace("-01", "-00")).unwrap().is_sampled());
     }
 
@@ -203,6 +260,7 @@ mod tests {
         for later in ["", "-", "-what-the-future-brings"] {
             let trace = TraceContext::parse(&format!("cc{}{later}", &VALID[2..])).unwrap();
             assert_eq!(trace.parent(), VALID);
+            assert!(is_valid(&format!("cc{}{later}", &VALID[2..])));
         }
         // Unknown flags are not propagated.
         assert_eq!(TraceContext::parse(&VALID.replace("-01", "-ff")).unwrap().parent(), VALID);
@@ -230,6 +288,7 @@ mod tests {
             &spaced,
         ] {
             assert_eq!(TraceContext::parse(malformed), None, "{malformed}");
+            assert!(!is_valid(malformed), "{malformed}");
         }
     }
 

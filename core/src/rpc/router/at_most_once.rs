@@ -25,6 +25,9 @@ use crate::service::{Reply, Request};
 /// - A handler that [declines](crate::Fault::declined) has begun: its caller gets the fault, and no
 ///   other server the request.
 /// - A one-way call is settled before it begins. If its server dies, nothing runs it again.
+/// - Jobs and events have no callers. A [`Worker`](crate::Worker) or [`Listener`](crate::Listener)
+///   does not begin one again that was delivered before: it goes to the dead letters, or is
+///   discarded. So a handler that fails gets no further attempt.
 ///
 /// The page on reliability has a table of the promises for each transport. Where the transport
 /// redelivers, each call costs a message to the caller and one back.

@@ -38,15 +38,14 @@ impl<H, M, S> StatefulHandler<H, M, S> {
         Self { handler, state, marker: PhantomData }
     }
 
-    async fn reply<D: Dialect>(&self, dialect: &D, request: &Request) -> Reply
+    async fn run<D: Dialect>(&self, dialect: &D, request: &Request) -> Result<H::Output, Fault>
     where
         H: Handler<M, S>,
     {
-        let outcome = match dialect.decode_call(&request.message) {
+        match dialect.decode_call(&request.message) {
             Ok(args) => self.handler.handle(request, &self.state, args).await,
             Err(error) => Err(Fault::new(Code::InvalidArguments, report(&error))),
-        };
-        encode_reply(dialect, request, &outcome)
+        }
     }
 }
 
@@ -61,11 +60,18 @@ where
         dialect: &'a D,
         request: Request,
     ) -> BoxFuture<'a, Result<Reply, CallError>> {
-        Box::pin(async move { Ok(self.reply(dialect, &request).await) })
+        Box::pin(async move {
+            let outcome = self.run(dialect, &request).await;
+            // The reply takes the box of the request.
+            let mut message = request.message;
+            let content_type = message.content_type.take();
+            *message = Message { content_type, ..Message::default() };
+            Ok(encode(dialect, message, &outcome))
+        })
     }
 
     fn call_shared<'a>(&'a self, dialect: &'a D, request: &'a Request) -> BoxFuture<'a, Reply> {
-        Box::pin(self.reply(dialect, request))
+        Box::pin(async move { encode_reply(dialect, request, &self.run(dialect, request).await) })
     }
 }
 
@@ -75,12 +81,20 @@ pub(super) fn encode_reply<D: Dialect, T: Serialize>(
     request: &Request,
     outcome: &Result<T, Fault>,
 ) -> Reply {
-    let mut message =
-        Message { content_type: request.message.content_type.clone(), ..Message::default() };
+    let content_type = request.message.content_type.clone();
+    encode(dialect, Box::new(Message { content_type, ..Message::default() }), outcome)
+}
+
+/// Encodes a reply into a message that has the format of the request.
+fn encode<D: Dialect, T: Serialize>(
+    dialect: &D,
+    mut message: Box<Message>,
+    outcome: &Result<T, Fault>,
+) -> Reply {
     if let Err(error) = dialect.encode_outcome(outcome.as_ref(), &mut message) {
         let what = if outcome.is_err() { "fault" } else { "result" };
         let cause = format!("cannot encode the {what}: {}", report(&error));
-        message = Message::failed(Fault::new(Code::Internal, cause));
+        *message = Message::failed(Fault::new(Code::Internal, cause));
     }
     Reply::from(message)
 }

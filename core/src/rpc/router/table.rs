@@ -1,7 +1,8 @@
 //! The table of a router: methods by their names, event handlers by their filters.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
 
 use super::erased_handler::Method;
 use crate::error::{Error, ErrorKind, Result};
@@ -9,7 +10,8 @@ use crate::message::{Address, Filter};
 
 /// The methods and the event handlers of a router. A clone shares the handlers.
 pub(in crate::rpc) struct Table<D> {
-    methods: HashMap<Address, Arc<dyn Method<D>>>,
+    /// Found by names from the network, but filled by the program: no collisions are made.
+    methods: FxHashMap<Address, Arc<dyn Method<D>>>,
     events: Vec<(Filter, Arc<dyn Method<D>>)>,
     /// Stays set when the last event handler is removed: an event without a handler succeeds.
     handles_events: bool,
@@ -97,7 +99,7 @@ impl<D> Table<D> {
 
 impl<D> Default for Table<D> {
     fn default() -> Self {
-        Self { methods: HashMap::new(), events: Vec::new(), handles_events: false }
+        Self { methods: FxHashMap::default(), events: Vec::new(), handles_events: false }
     }
 }
 

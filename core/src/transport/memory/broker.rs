@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use rustc_hash::FxHashMap;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::dead_letter_store::DeadLetterStore;
 use super::event_channel::Channel;
 use super::lock::lock;
 use super::queue::{NoConsumerPolicy, Queue};
 use super::reply_address;
+use super::reply_queue::ReplyQueue;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Address, Message};
 use crate::transport::{DeadLetterSource, Delivery, ServerNotice};
@@ -22,22 +22,10 @@ pub(super) struct MemoryBroker {
     services: Mutex<HashMap<Address, Arc<Queue>>>,
     jobs: Mutex<HashMap<Address, Arc<Queue>>>,
     channels: Mutex<HashMap<Address, Arc<Channel>>>,
-    replies: Mutex<FxHashMap<u64, ReplyQueue>>,
+    replies: Mutex<FxHashMap<u64, Arc<ReplyQueue>>>,
     dead_letters: Mutex<HashMap<DeadLetterSource, Arc<DeadLetterStore>>>,
     last_id: AtomicU64,
 }
-
-/// Reply queue of a requester. It is unbounded: each item answers one request, and core bounds the
-/// in-flight calls of a requester. A server asks at most once a second for each request that it
-/// holds, and windows bound these.
-struct ReplyQueue {
-    replies: UnboundedSender<Result<Delivery>>,
-    notices: UnboundedSender<ServerNotice>,
-}
-
-/// Receiving ends of a reply queue.
-pub(super) type ReplyQueueEnds =
-    (UnboundedReceiver<Result<Delivery>>, UnboundedReceiver<ServerNotice>);
 
 /// Brokers of the named namespaces that are in use.
 static NAMED: Mutex<BTreeMap<String, Weak<MemoryBroker>>> = Mutex::new(BTreeMap::new());
@@ -84,7 +72,8 @@ impl MemoryBroker {
 
     /// Returns the dead letters of `source`, which is being opened.
     pub(super) fn dead_letters(&self, source: &DeadLetterSource) -> Arc<DeadLetterStore> {
-        lock(&self.dead_letters).entry(source.clone()).or_default().clone()
+        let new = || Arc::new(DeadLetterStore::new(source.clone()));
+        lock(&self.dead_letters).entry(source.clone()).or_insert_with(new).clone()
     }
 
     /// Returns the queue that `source` names; `None` for a group that does not exist.
@@ -102,34 +91,32 @@ impl MemoryBroker {
     }
 
     /// Creates the reply queue `id`.
-    pub(super) fn add_reply_queue(&self, id: u64) -> ReplyQueueEnds {
-        let ((replies, replies_end), (notices, notices_end)) =
-            (unbounded_channel(), unbounded_channel());
-        lock(&self.replies).insert(id, ReplyQueue { replies, notices });
-        (replies_end, notices_end)
+    pub(super) fn add_reply_queue(&self, id: u64) -> Arc<ReplyQueue> {
+        lock(&self.replies).entry(id).or_default().clone()
     }
 
-    /// Puts a notice into the reply queue `id`. Has no effect if the requester is closed.
-    pub(super) fn notify(&self, id: Option<u64>, notice: ServerNotice) {
+    /// Puts a notice into the reply queue `id`. Returns whether the requester is open; otherwise
+    /// the notice has no effect.
+    pub(super) fn notify(&self, id: Option<u64>, notice: ServerNotice) -> bool {
         let replies = lock(&self.replies);
-        if let Some(queue) = id.and_then(|id| replies.get(&id)) {
-            // The requester may be closing.
-            let _ = queue.notices.send(notice);
-        }
+        let queue = id.and_then(|id| replies.get(&id));
+        queue.is_some_and(|queue| queue.push_notice(notice))
     }
 
     /// Removes the reply queue `id`. Its receiver ends after the queued replies.
     pub(super) fn remove_reply_queue(&self, id: u64) {
-        lock(&self.replies).remove(&id);
+        let removed = lock(&self.replies).remove(&id);
+        removed.into_iter().for_each(|queue| queue.close());
     }
 
     /// Puts the outcome of a call into the reply queue `id`.
     pub(super) fn reply(&self, id: Option<u64>, outcome: Result<Box<Message>>) -> Result<()> {
-        let replies = lock(&self.replies);
-        let queue = id.and_then(|id| replies.get(&id));
         let closed =
             || Error::new(ErrorKind::Unroutable, "cannot send the reply: the requester is closed");
-        queue.ok_or_else(closed)?.replies.send(outcome.map(Delivery::settled)).map_err(|_| closed())
+        let queue = id.and_then(|id| lock(&self.replies).get(&id).cloned());
+        // Not under the lock: a reply may wake its caller.
+        let is_taken = queue.is_some_and(|queue| queue.push(outcome.map(Delivery::settled)));
+        is_taken.then_some(()).ok_or_else(closed)
     }
 
     /// Fails the clients of requests that have no server left: with the fault of the last server

@@ -28,7 +28,7 @@ impl EndpointProbe for ConsumerProbe {
     async fn canary(&self, _: Duration) -> Result<CanaryEcho> {
         let (sent, (sender, back)) = (Instant::now(), oneshot::channel());
         self.queue.push_canary(self.id, sender)?;
-        let text = "the canary was lost: the endpoint handle has stopped";
+        let text = "cannot receive the canary: the endpoint handle has stopped";
         back.await.map_err(|_| Error::new(ErrorKind::Closed, text))?;
         Ok(CanaryEcho::new(sent.elapsed(), CanaryReceiver::ThisEndpoint))
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 
-use super::open_endpoints::{ManagedEndpoint, closed};
+use super::open_handles::{ManagedHandle, closed};
 use crate::error::Result;
 use crate::message::{Limits, Message};
 
@@ -42,7 +42,7 @@ impl CloseSignal {
     }
 }
 
-impl ManagedEndpoint for CloseSignal {
+impl ManagedHandle for CloseSignal {
     fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.closing.notify_waiters();

@@ -2,14 +2,14 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use futures_core::Stream;
 use tokio::time::{Sleep, sleep_until};
 
 use super::canary_sender::ConsumerProbe;
-use super::open_endpoints::ManagedEndpoint;
-use super::queue::{Fetch, Fetched, Queue};
+use super::open_handles::ManagedHandle;
+use super::queue::{ConsumerSignals, Fetch, Fetched, Queue};
 use crate::error::Result;
 use crate::health::{EndpointReporter, EndpointRole, HealthReporter};
 use crate::message::{Address, Message};
@@ -32,7 +32,7 @@ pub(super) fn open(
     (id, window): (u64, Window),
     orphan_handler: Arc<dyn OrphanHandler>,
     health: HealthEntry<'_>,
-) -> (Weak<dyn ManagedEndpoint>, Receiver) {
+) -> (Weak<dyn ManagedHandle>, Receiver) {
     queue.add_consumer(id, window.messages());
     attach(queue, id, orphan_handler, health)
 }
@@ -43,14 +43,16 @@ pub(super) fn attach(
     id: u64,
     orphan_handler: Arc<dyn OrphanHandler>,
     (reporter, role, name): HealthEntry<'_>,
-) -> (Weak<dyn ManagedEndpoint>, Receiver) {
+) -> (Weak<dyn ManagedHandle>, Receiver) {
     let probe = Arc::new(ConsumerProbe::new(queue.clone(), id));
     let health = reporter.endpoint(role, name, Some(probe));
     health.set_consuming(true);
     let consumer = Arc::new(Consumer { queue, id, orphan_handler, health });
-    let endpoint: Arc<dyn ManagedEndpoint> = consumer.clone();
-    let receiver = Receiver::new(ConsumerStream { consumer, retry_timer: None });
-    (Arc::downgrade(&endpoint), receiver)
+    let handle: Arc<dyn ManagedHandle> = consumer.clone();
+    let signals = consumer.queue.signals(id);
+    let receiver =
+        Receiver::new(ConsumerStream { consumer, signals, waker: None, retry_timer: None });
+    (Arc::downgrade(&handle), receiver)
 }
 
 /// Consumer of a queue. Receipts keep it alive.
@@ -68,7 +70,7 @@ impl Consumer {
     }
 }
 
-impl ManagedEndpoint for Consumer {
+impl ManagedHandle for Consumer {
     fn close(&self) {
         self.health.set_consuming(false);
         self.orphan_handler.handle(&self.queue, self.queue.remove_consumer(self.id));
@@ -84,15 +86,32 @@ impl Settle for Consumer {
 /// Stream of a consumer. The drop stops the consumer.
 struct ConsumerStream {
     consumer: Arc<Consumer>,
+    signals: Arc<ConsumerSignals>,
+    /// The latest waker that was registered for notices.
+    waker: Option<Waker>,
     /// Timer of the next delayed retry.
     retry_timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl ConsumerStream {
+    /// Returns whether there are no notices, and the waker of this task is registered for them.
+    /// Most polls need no lock for notices.
+    fn is_quiet(&mut self, cx: &Context<'_>) -> bool {
+        let is_registered = self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if !is_registered {
+            self.waker = Some(cx.waker().clone());
+        }
+        is_registered && !self.signals.has_notices()
+    }
 }
 
 impl Stream for ConsumerStream {
     type Item = Result<Delivery>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { consumer, retry_timer } = &mut *self;
+        // The fetch registers this waker, in place of that for notices.
+        self.waker.take_if(|waker| !waker.will_wake(cx.waker()));
+        let Self { consumer, retry_timer, .. } = &mut *self;
         loop {
             let next_retry = match consumer.queue.fetch(consumer.id, cx) {
                 Fetch::Fetched(Fetched { tag, message, attempt }) => {
@@ -127,11 +146,17 @@ impl Inbound for ConsumerStream {
         Some(self.consumer.health.clone())
     }
 
-    fn poll_abandoned(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
+    fn poll_abandoned(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Abandoned> {
+        if self.is_quiet(cx) {
+            return Poll::Pending;
+        }
         self.consumer.queue.poll_abandoned(self.consumer.id, cx)
     }
 
-    fn poll_answer(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+    fn poll_answer(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        if self.is_quiet(cx) {
+            return Poll::Pending;
+        }
         self.consumer.queue.poll_answer(self.consumer.id, cx)
     }
 }

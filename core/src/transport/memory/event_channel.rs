@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::dead_letter_store::DeadLetterStore;
 use super::lock::lock;
-use super::open_endpoints::closed;
+use super::open_handles::closed;
 use super::queue::{NoConsumerPolicy, Queue};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Address, Filter};

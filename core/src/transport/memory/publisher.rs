@@ -4,16 +4,16 @@ use std::sync::{Arc, Weak};
 
 use super::close_signal::CloseSignal;
 use super::event_channel::Channel;
-use super::open_endpoints::ManagedEndpoint;
+use super::open_handles::ManagedHandle;
 use crate::message::{Limits, Message};
 use crate::transport::{Outbound, Sender, Sending};
 
 /// Opens a publisher of `channel`.
-pub(super) fn open(channel: Arc<Channel>, limits: Limits) -> (Weak<dyn ManagedEndpoint>, Sender) {
+pub(super) fn open(channel: Arc<Channel>, limits: Limits) -> (Weak<dyn ManagedHandle>, Sender) {
     let close_signal = Arc::new(CloseSignal::default());
-    let endpoint: Arc<dyn ManagedEndpoint> = close_signal.clone();
+    let handle: Arc<dyn ManagedHandle> = close_signal.clone();
     let sender = Sender::new(EventPublisher { channel, limits, close_signal });
-    (Arc::downgrade(&endpoint), sender)
+    (Arc::downgrade(&handle), sender)
 }
 
 struct EventPublisher {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use super::consumer::{self, HealthEntry, OrphanHandler};
-use super::open_endpoints::ManagedEndpoint;
+use super::open_handles::ManagedHandle;
 use super::queue::Queue;
 use crate::message::Message;
 use crate::transport::{Receiver, Window};
@@ -13,7 +13,7 @@ pub(super) fn open(
     queue: Arc<Queue>,
     (id, window): (u64, Window),
     health: HealthEntry<'_>,
-) -> (Weak<dyn ManagedEndpoint>, Receiver) {
+) -> (Weak<dyn ManagedHandle>, Receiver) {
     consumer::open(queue, (id, window), Arc::new(NoOrphanHandler), health)
 }
 

@@ -3,17 +3,17 @@
 use std::sync::{Arc, Weak};
 
 use super::close_signal::CloseSignal;
-use super::open_endpoints::ManagedEndpoint;
+use super::open_handles::ManagedHandle;
 use super::queue::Queue;
 use crate::message::{Limits, Message};
 use crate::transport::{Outbound, Sender, Sending};
 
 /// Opens a pusher of `queue`.
-pub(super) fn open(queue: Arc<Queue>, limits: Limits) -> (Weak<dyn ManagedEndpoint>, Sender) {
+pub(super) fn open(queue: Arc<Queue>, limits: Limits) -> (Weak<dyn ManagedHandle>, Sender) {
     let close_signal = Arc::new(CloseSignal::default());
-    let endpoint: Arc<dyn ManagedEndpoint> = close_signal.clone();
+    let handle: Arc<dyn ManagedHandle> = close_signal.clone();
     let sender = Sender::new(JobPusher { queue, limits, close_signal });
-    (Arc::downgrade(&endpoint), sender)
+    (Arc::downgrade(&handle), sender)
 }
 
 struct JobPusher {

@@ -1,13 +1,16 @@
 //! Queue with competing consumers: a lock around state and wakers, without I/O or tasks.
 
+mod consumer_state;
 mod entry;
 mod state;
+mod unsettled;
 
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use tokio::sync::{Notify, oneshot};
 
+pub(super) use self::consumer_state::ConsumerSignals;
 use self::entry::QueueEntry;
 use self::state::QueueState;
 pub(super) use self::state::{Fetch, Fetched};
@@ -98,6 +101,11 @@ impl Queue {
         lock(&self.state).add_consumer(id, window);
     }
 
+    /// Returns the signals of a consumer, for its stream.
+    pub(super) fn signals(&self, id: u64) -> Arc<ConsumerSignals> {
+        lock(&self.state).signals(id)
+    }
+
     /// Fetches the next message for a consumer, or registers its waker.
     pub(super) fn fetch(&self, id: u64, cx: &Context<'_>) -> Fetch {
         let fetch = lock(&self.state).fetch(id, cx);
@@ -145,9 +153,14 @@ impl Queue {
     /// Settles the delivery `tag` of a consumer. Returns the orphans.
     pub(super) fn settle(&self, id: u64, tag: u64, outcome: Outcome) -> Vec<Message> {
         let mut state = lock(&self.state);
-        let Some(mut entry) = state.take_unsettled(id, tag) else { return Vec::new() };
+        if matches!(outcome, Outcome::Ack | Outcome::Discard) {
+            let is_settled = state.drop_unsettled(id, tag);
+            return if is_settled { self.take_orphans(&mut state) } else { Vec::new() };
+        }
+        let Some(entry) = state.take_unsettled(id, tag) else { return Vec::new() };
+        let mut entry = entry.into_entry();
         match outcome {
-            Outcome::Ack | Outcome::Discard => return self.take_orphans(&mut state),
+            Outcome::Ack | Outcome::Discard => {}
             Outcome::Requeue => state.insert(entry.next_attempt()),
             Outcome::Decline(fault) => {
                 entry.decline(id, fault);
@@ -155,7 +168,7 @@ impl Queue {
             }
             Outcome::Retry(retry) => {
                 entry.message.history.get_or_insert_default().failed(&retry.error);
-                state.delay(entry.next_attempt(), Deadline::after(retry.after).instant(), tag);
+                state.delay(entry.next_attempt(), Deadline::after(retry.after).instant());
             }
             Outcome::DeadLetter(info) => {
                 let QueueEntry { mut message, attempt, .. } = entry;
@@ -214,5 +227,6 @@ impl Queue {
 }
 
 fn no_consumer() -> Error {
-    Error::new(ErrorKind::Unroutable, "no server takes calls to this service").unsent()
+    let text = "cannot send the request: no server takes calls to this service";
+    Error::new(ErrorKind::Unroutable, text).unsent()
 }

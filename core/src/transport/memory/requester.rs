@@ -6,17 +6,17 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
-use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::broker::MemoryBroker;
-use super::open_endpoints::{ManagedEndpoint, closed};
+use super::open_handles::{ManagedHandle, closed};
 use super::queue::Queue;
 use super::reply_address;
+use super::reply_queue::ReplyQueue;
 use crate::error::Result;
 use crate::message::{Address, CallId, Limits, Message, ReplyTo};
 use crate::transport::{
-    Abandoned, Answer, Asked, Delivery, Inbound, Outbound, Question, Receiver, Sender, Sending,
-    ServerAddress, ServerNotice,
+    Abandoned, Answer, Asked, Delivery, Inbound, Outbound, Question, Receiver, ReplySink, Sender,
+    Sending, ServerAddress, ServerNotice,
 };
 
 /// Opens a requester of `service`, with a reply queue of its own.
@@ -24,16 +24,16 @@ pub(super) fn open(
     broker: &Arc<MemoryBroker>,
     limits: Limits,
     service: &Address,
-) -> (Weak<dyn ManagedEndpoint>, Sender, Receiver) {
+) -> (Weak<dyn ManagedHandle>, Sender, Receiver) {
     let (broker, id) = (broker.clone(), broker.next_id());
-    let ((replies, notices), queue) = (broker.add_reply_queue(id), broker.service_queue(service));
+    let (replies, queue) = (broker.add_reply_queue(id), broker.service_queue(service));
     let reply_to = reply_address::encode(id);
     let registration =
         Arc::new(ReplyQueueRegistration { broker, id, reply_to, closed: AtomicBool::new(false) });
-    let endpoint: Arc<dyn ManagedEndpoint> = registration.clone();
+    let handle: Arc<dyn ManagedHandle> = registration.clone();
     let sender = Sender::new(RequestSender { queue, registration: registration.clone(), limits });
-    let receiver = Receiver::new(ReplyReceiver { replies, notices, _registration: registration });
-    (Arc::downgrade(&endpoint), sender, receiver)
+    let receiver = Receiver::new(ReplyReceiver { replies, _registration: registration });
+    (Arc::downgrade(&handle), sender, receiver)
 }
 
 /// Registration of a requester's reply queue, which both halves keep alive. The drop removes the
@@ -46,7 +46,7 @@ struct ReplyQueueRegistration {
     closed: AtomicBool,
 }
 
-impl ManagedEndpoint for ReplyQueueRegistration {
+impl ManagedHandle for ReplyQueueRegistration {
     fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.broker.remove_reply_queue(self.id);
@@ -63,6 +63,16 @@ struct RequestSender {
     queue: Arc<Queue>,
     registration: Arc<ReplyQueueRegistration>,
     limits: Limits,
+}
+
+impl RequestSender {
+    /// Ends a call early. A closed sender sends nothing any more, cancellations included.
+    fn end(&self, call: CallId, is_expired: bool) {
+        if !self.registration.closed.load(Ordering::Acquire) {
+            let reply_to = self.registration.reply_to.clone();
+            self.queue.abandon(&Abandoned::new(reply_to, call).with_expired(is_expired));
+        }
+    }
 }
 
 impl Outbound for RequestSender {
@@ -88,13 +98,11 @@ impl Outbound for RequestSender {
     }
 
     fn abandon(&self, call: CallId) {
-        let reply_to = self.registration.reply_to.clone();
-        self.queue.abandon(&Abandoned::new(reply_to, call));
+        self.end(call, false);
     }
 
     fn expire(&self, call: CallId) {
-        let reply_to = self.registration.reply_to.clone();
-        self.queue.abandon(&Abandoned::new(reply_to, call).with_expired(true));
+        self.end(call, true);
     }
 
     fn answer(&self, asked: &Asked, is_permitted: bool) {
@@ -108,34 +116,42 @@ impl Outbound for RequestSender {
         let consumer = reply_address::number(server.as_bytes());
         if consumer.is_none_or(|consumer| !self.queue.is_open(consumer)) {
             let notice = ServerNotice::Gone(server.clone());
-            self.registration.broker.notify(Some(self.registration.id), notice);
+            // A requester that is closed needs no notice.
+            let _ = self.registration.broker.notify(Some(self.registration.id), notice);
         }
     }
 }
 
 struct ReplyReceiver {
-    replies: UnboundedReceiver<Result<Delivery>>,
-    notices: UnboundedReceiver<ServerNotice>,
+    replies: Arc<ReplyQueue>,
     _registration: Arc<ReplyQueueRegistration>,
 }
 
 impl Stream for ReplyReceiver {
     type Item = Result<Delivery>;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.replies.poll_recv(cx)
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.replies.poll_next(cx)
     }
 }
 
 impl Inbound for ReplyReceiver {
-    fn stop(mut self: Pin<&mut Self>) {
+    fn stop(self: Pin<&mut Self>) {
         self.replies.close();
     }
 
-    fn poll_notice(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ServerNotice> {
-        match self.notices.poll_recv(cx) {
-            Poll::Ready(Some(notice)) => Poll::Ready(notice),
-            _ => Poll::Pending,
-        }
+    fn deliver_to(self: Pin<&mut Self>, sink: ReplySink) -> bool {
+        self.replies.deliver_to(sink);
+        true
+    }
+
+    fn poll_notice(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ServerNotice> {
+        self.replies.poll_notice(cx)
+    }
+}
+
+impl Drop for ReplyReceiver {
+    fn drop(&mut self) {
+        self.replies.leave();
     }
 }

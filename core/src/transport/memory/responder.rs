@@ -5,13 +5,14 @@ use std::sync::{Arc, Weak};
 use super::broker::MemoryBroker;
 use super::close_signal::CloseSignal;
 use super::consumer::{self, OrphanHandler};
-use super::open_endpoints::ManagedEndpoint;
+use super::open_handles::ManagedHandle;
 use super::queue::Queue;
 use super::reply_address;
 use crate::health::{EndpointRole, HealthReporter};
 use crate::message::{Address, Limits, Message};
 use crate::transport::{
-    Asked, Outbound, Question, Receiver, Sender, Sending, ServerAddress, ServerNotice, Window,
+    Answer, Asked, Outbound, Question, Receiver, Sender, Sending, ServerAddress, ServerNotice,
+    Window,
 };
 
 /// Opens a responder of `service`: the consumer of its requests, and the sender of replies.
@@ -20,15 +21,16 @@ pub(super) fn open(
     limits: Limits,
     (service, window): (&Address, Window),
     health: &HealthReporter,
-) -> ([Weak<dyn ManagedEndpoint>; 2], Sender, Receiver) {
+) -> ([Weak<dyn ManagedHandle>; 2], Sender, Receiver) {
     let broker = broker.clone();
     let consumer = broker.next_id();
     let (queue, health) =
         (broker.service_queue(service), (health, EndpointRole::Responder, service));
-    let (requests, receiver) = consumer::open(queue, (consumer, window), broker.clone(), health);
+    let (requests, receiver) =
+        consumer::open(queue.clone(), (consumer, window), broker.clone(), health);
     let close_signal = Arc::new(CloseSignal::default());
-    let replies: Arc<dyn ManagedEndpoint> = close_signal.clone();
-    let sender = Sender::new(ReplySender { broker, limits, close_signal, consumer });
+    let replies: Arc<dyn ManagedHandle> = close_signal.clone();
+    let sender = Sender::new(ReplySender { broker, limits, close_signal, queue, consumer });
     ([requests, Arc::downgrade(&replies)], sender, receiver)
 }
 
@@ -43,6 +45,8 @@ struct ReplySender {
     broker: Arc<MemoryBroker>,
     limits: Limits,
     close_signal: Arc<CloseSignal>,
+    /// Queue of the service, for the answer in place of a caller that is gone.
+    queue: Arc<Queue>,
     /// Number of the consumer, which is the address of the server for its callers.
     consumer: u64,
 }
@@ -60,11 +64,14 @@ impl Outbound for ReplySender {
         Sending::ready(sent)
     }
 
+    /// If the caller is gone, the answer is a denial.
     fn ask(&self, question: &Question) -> bool {
         let server = ServerAddress::new(reply_address::encode(self.consumer).as_bytes().clone());
         let asked = Asked::new(question.id, server, question.delivery);
         let reply_queue = reply_address::number(question.reply_to.as_bytes());
-        self.broker.notify(reply_queue, ServerNotice::Asked(asked));
+        if !self.broker.notify(reply_queue, ServerNotice::Asked(asked)) {
+            self.queue.answer(self.consumer, Answer::new(question.clone(), false));
+        }
         true
     }
 }

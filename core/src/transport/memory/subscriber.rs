@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::broker::MemoryBroker;
 use super::consumer::{self, OrphanHandler};
 use super::event_channel::{Channel, SubscriptionKey};
-use super::open_endpoints::ManagedEndpoint;
+use super::open_handles::ManagedHandle;
 use super::queue::{NoConsumerPolicy, Queue};
 use crate::error::Result;
 use crate::health::{EndpointRole, HealthReporter};
@@ -24,7 +24,7 @@ pub(super) fn open(
     channel: &Address,
     subscription: Subscription,
     health: &HealthReporter,
-) -> Result<(Weak<dyn ManagedEndpoint>, Receiver, Filters)> {
+) -> Result<(Weak<dyn ManagedHandle>, Receiver, Filters)> {
     let Subscription { filters, group, window } = subscription;
     let id = broker.next_id();
     let durable = group.as_ref().is_some_and(Group::is_durable);
@@ -44,8 +44,8 @@ pub(super) fn open(
     let policy = if durable { NoConsumerPolicy::Hold } else { NoConsumerPolicy::Drop };
     let queue = channel.join(&key, filters, (policy, dead_letters), (id, window))?;
     let membership = Arc::new(Membership { channel, key, durable });
-    let (endpoint, receiver) = consumer::attach(queue, id, membership.clone(), health);
-    Ok((endpoint, receiver, Filters::new(MembershipFilters(membership))))
+    let (handle, receiver) = consumer::attach(queue, id, membership.clone(), health);
+    Ok((handle, receiver, Filters::new(MembershipFilters(membership))))
 }
 
 /// Membership of a subscriber in the subscription of a channel.

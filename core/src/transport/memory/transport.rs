@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::broker::MemoryBroker;
 use super::dead_letters::DeadLetterSession;
-use super::open_endpoints::OpenEndpoints;
+use super::open_handles::OpenHandles;
 use super::{publisher, puller, pusher, requester, responder, subscriber};
 use crate::error::Result;
 use crate::health::{ConnectionState, EndpointRole, HealthReader, HealthReporter};
@@ -50,7 +50,7 @@ use crate::transport::{
 #[derive(Clone)]
 pub struct Memory {
     broker: Arc<MemoryBroker>,
-    endpoints: Arc<OpenEndpoints>,
+    handles: Arc<OpenHandles>,
     limits: Limits,
     health: HealthReporter,
 }
@@ -82,7 +82,7 @@ impl Memory {
 
     fn with_broker(broker: Arc<MemoryBroker>) -> Self {
         let health = HealthReporter::new(ConnectionState::Connected);
-        Self { broker, endpoints: Arc::default(), limits: Limits::default(), health }
+        Self { broker, handles: Arc::default(), limits: Limits::default(), health }
     }
 }
 
@@ -112,40 +112,40 @@ impl Transport for Memory {
     }
 
     async fn requester(&self, service: &Address) -> Result<(Sender, Receiver)> {
-        self.endpoints.check_open()?;
-        let (endpoint, sender, receiver) = requester::open(&self.broker, self.limits, service);
-        self.endpoints.register(endpoint);
+        self.handles.check_open()?;
+        let (handle, sender, receiver) = requester::open(&self.broker, self.limits, service);
+        self.handles.register(handle);
         Ok((sender, receiver))
     }
 
     async fn responder(&self, service: &Address, window: Window) -> Result<(Sender, Receiver)> {
-        self.endpoints.check_open()?;
-        let (endpoints, sender, receiver) =
+        self.handles.check_open()?;
+        let (handles, sender, receiver) =
             responder::open(&self.broker, self.limits, (service, window), &self.health);
-        endpoints.into_iter().for_each(|endpoint| self.endpoints.register(endpoint));
+        handles.into_iter().for_each(|handle| self.handles.register(handle));
         Ok((sender, receiver))
     }
 
     async fn pusher(&self, queue: &Address) -> Result<Sender> {
-        self.endpoints.check_open()?;
-        let (endpoint, sender) = pusher::open(self.broker.job_queue(queue), self.limits);
-        self.endpoints.register(endpoint);
+        self.handles.check_open()?;
+        let (handle, sender) = pusher::open(self.broker.job_queue(queue), self.limits);
+        self.handles.register(handle);
         Ok(sender)
     }
 
     async fn puller(&self, queue: &Address, window: Window) -> Result<Receiver> {
-        self.endpoints.check_open()?;
+        self.handles.check_open()?;
         let health = (&self.health, EndpointRole::Puller, queue);
-        let (endpoint, receiver) =
+        let (handle, receiver) =
             puller::open(self.broker.job_queue(queue), (self.broker.next_id(), window), health);
-        self.endpoints.register(endpoint);
+        self.handles.register(handle);
         Ok(receiver)
     }
 
     async fn publisher(&self, channel: &Address) -> Result<Sender> {
-        self.endpoints.check_open()?;
-        let (endpoint, sender) = publisher::open(self.broker.channel(channel), self.limits);
-        self.endpoints.register(endpoint);
+        self.handles.check_open()?;
+        let (handle, sender) = publisher::open(self.broker.channel(channel), self.limits);
+        self.handles.register(handle);
         Ok(sender)
     }
 
@@ -154,15 +154,15 @@ impl Transport for Memory {
         channel: &Address,
         subscription: Subscription,
     ) -> Result<(Receiver, Filters)> {
-        self.endpoints.check_open()?;
-        let (endpoint, receiver, filters) =
+        self.handles.check_open()?;
+        let (handle, receiver, filters) =
             subscriber::open(&self.broker, channel, subscription, &self.health)?;
-        self.endpoints.register(endpoint);
+        self.handles.register(handle);
         Ok((receiver, filters))
     }
 
     async fn dead_letters(&self, source: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
-        self.endpoints.check_open()?;
+        self.handles.check_open()?;
         let store = self.broker.known_dead_letters(source).ok_or_else(|| source.unknown())?;
         Ok(Box::new(DeadLetterSession::new(store, self.broker.source_queue(source))))
     }
@@ -173,7 +173,7 @@ impl Transport for Memory {
 
     async fn close(&self) -> Result<()> {
         self.health.set_connection(ConnectionState::Closed);
-        self.endpoints.close();
+        self.handles.close();
         Ok(())
     }
 }

@@ -124,6 +124,19 @@ pub(crate) fn good<T, E: Debug>(outcome: Result<T, E>) -> Result<(), String> {
     outcome.map(drop).map_err(|error| format!("{error:?}"))
 }
 
+/// Takes success, and for a value that is not large the error of this `kind`: the value is too
+/// little for the use, and its own limit says so.
+pub(crate) fn good_or_too_little<T, E: Debug>(
+    extreme: Extreme,
+    outcome: Result<T, E>,
+    kind: &str,
+) -> Result<(), String> {
+    match outcome {
+        Err(error) if extreme != Most && format!("{error:?}").contains(kind) => Ok(()),
+        outcome => good(outcome),
+    }
+}
+
 /// Takes only success if the value is large: no time, or room for nothing, may be too little.
 pub(crate) fn good_if_most<T, E: Debug>(
     extreme: Extreme,

@@ -7,6 +7,8 @@ use anyhow::Result;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 
 /// A certificate authority with its key.
+///
+/// The key is a new one for each authority, and is never written to a file.
 pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
@@ -60,7 +62,8 @@ pub(super) struct Certificate {
 }
 
 impl Certificate {
-    /// Writes the certificate and its key into a folder, as `NAME.pem` and `NAME.key`.
+    /// Writes the certificate and its key into a folder, as `NAME.pem` and `NAME.key`. Files of
+    /// these names are replaced one after the other.
     pub(super) fn write(&self, folder: &Path, name: &str) -> Result<()> {
         fs::write(folder.join(format!("{name}.pem")), &self.pem)?;
         Ok(fs::write(folder.join(format!("{name}.key")), &self.key)?)

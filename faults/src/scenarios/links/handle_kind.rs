@@ -5,6 +5,8 @@ use std::fmt;
 use crate::traffic::Pattern;
 
 /// The endpoint handle with the disturbed connection; the other side has a good one.
+///
+/// Two kinds make a pattern: one starts the operations, and the other one receives them.
 #[derive(Clone, Copy)]
 pub(super) enum HandleKind {
     Requester,

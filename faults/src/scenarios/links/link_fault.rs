@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use polywire_amqp::{Amqp, ConnectionChange, ConnectionEvents};
-use polywire_conformance::{Direction, Proxy};
+use polywire_conformance::{Direction, FaultProxy};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::wait::within;
@@ -19,12 +19,16 @@ pub(super) enum LinkFault {
     /// The connection is closed.
     Cut,
     /// The connection is closed within a frame, in both directions.
+    ///
+    /// Chunks of less than 64 bytes pass whole, so a heartbeat does not trigger the cut.
     CutMidFrame,
     /// Bytes to the broker vanish.
     HoleToServer,
     /// Bytes from the broker vanish.
     HoleToClient,
     /// Bytes arrive two seconds late.
+    ///
+    /// Chunks are delayed one after the other, so the last one of many is later.
     Delay,
 }
 
@@ -50,8 +54,13 @@ impl LinkFault {
     /// Injects the fault, and waits until it has passed. A black hole lasts until the victim has
     /// noticed; returns the time that took.
     ///
-    /// Both connections of the victim are up before the fault begins.
-    pub(super) async fn inject(self, proxy: &Proxy, victim: &Amqp) -> Result<Option<Duration>> {
+    /// Both connections of the victim are up before the fault begins. A cut passes at once: the
+    /// proxy accepts new connections immediately.
+    pub(super) async fn inject(
+        self,
+        proxy: &FaultProxy,
+        victim: &Amqp,
+    ) -> Result<Option<Duration>> {
         let mut events = victim.events();
         connected(&mut events).await?;
         match self {
@@ -84,9 +93,9 @@ impl LinkFault {
 /// beginning.
 ///
 /// The time ends with the loss of the second connection. If no such event comes within 10 seconds,
-/// the time ends with the first.
+/// the time ends with the first. In the end, the proxy closes the connections that lost bytes.
 async fn swallow(
-    proxy: &Proxy,
+    proxy: &FaultProxy,
     direction: Direction,
     events: &mut ConnectionEvents,
 ) -> Result<Duration> {
@@ -103,6 +112,9 @@ async fn swallow(
 }
 
 /// Waits until both connections are established.
+///
+/// The stream begins with their present states, so a transport that is connected passes at once.
+/// Only a transport with two connections is allowed here.
 async fn connected(events: &mut ConnectionEvents) -> Result<()> {
     within("both connections are established", async {
         let mut connected = [false; 2];

@@ -75,6 +75,7 @@ impl Partition {
     }
 }
 
+/// Returns both directions between two hosts.
 fn both_ways(a: Host, b: Host) -> [(Host, Host); 2] {
     [(a, b), (b, a)]
 }

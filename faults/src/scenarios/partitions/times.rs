@@ -10,6 +10,7 @@ use crate::recorder::Recorder;
 /// Errors of receiving handles count as failures, too.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Progress {
+    /// Operations of all loads that succeeded.
     acknowledged: usize,
     /// Errors of all kinds.
     pub(super) failed: usize,
@@ -45,6 +46,9 @@ pub(super) struct Times {
 
 impl Times {
     /// Adds a round.
+    ///
+    /// `flowed` is true if all traffic flowed within the cut. `recovered` is the time from the end
+    /// of the cut until all traffic flowed.
     pub(super) fn add(&mut self, progress: Progress, flowed: bool, recovered: Duration) {
         self.rounds += 1;
         self.progress.acknowledged += progress.acknowledged;

@@ -11,16 +11,16 @@ use serde_json::Value;
 /// A line of the file is one entry: a JSON array of the order's number and a value. The value is
 /// the amount in cents, or an object with `cents`.
 #[derive(Default)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     /// The amounts by the numbers of the orders.
-    pub(super) amounts: BTreeMap<u64, u64>,
+    pub(crate) amounts: BTreeMap<u64, u64>,
     /// All entries, repeated ones included.
-    pub(super) entries: Vec<u64>,
+    pub(crate) entries: Vec<u64>,
 }
 
 impl Ledger {
     /// Reads a book. A file that does not exist is an empty book.
-    pub(super) fn read(books: &Path, name: &str) -> Result<Self> {
+    pub(crate) fn read(books: &Path, name: &str) -> Result<Self> {
         let path = books.join(name);
         if !path.exists() {
             return Ok(Self::default());
@@ -39,14 +39,14 @@ impl Ledger {
 
     /// Returns the number of entries in a book.
     ///
-    /// A file that does not exist has none.
-    pub(super) fn count(books: &Path, name: &str) -> usize {
+    /// A file that does not exist has none. An entry that is being written does not count.
+    pub(crate) fn count(books: &Path, name: &str) -> usize {
         let text = std::fs::read(books.join(name)).unwrap_or_default();
         text.into_iter().filter(|byte| *byte == b'\n').count()
     }
 
     /// Returns the number of entries beyond the first of an order.
-    pub(super) fn repeated(&self) -> usize {
+    pub(crate) fn repeated(&self) -> usize {
         self.entries.len() - self.amounts.len()
     }
 }

@@ -1,32 +1,26 @@
 //! A process of the shop, started, stopped and killed by the scenario.
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStderr, ChildStdin, Command};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
-use crate::plan::Plan;
+use super::log_lines::LogLines;
+use super::surroundings::Shop;
 use crate::shop_program::ARGUMENT;
 use crate::wait::{until_some, within};
 
-/// The surroundings that all programs share.
-pub(super) struct Shop<'a> {
-    pub(super) plan: &'a Plan,
-    /// The URL, which names the file of the password.
-    pub(super) url: String,
-    /// The folder of the books.
-    pub(super) books: &'a Path,
-}
-
 /// A process. Dropping it kills the process. A program reads its settings from the environment.
-pub(super) struct Program {
-    name: &'static str,
+pub(crate) struct Program {
+    /// The name of the program.
+    pub(crate) name: &'static str,
     process: Child,
     /// The standard input, whose end is the end of the load. Waiting for a process would close it.
     input: Option<ChildStdin>,
@@ -45,11 +39,11 @@ impl Program {
     /// Starts a process, without waiting for it.
     ///
     /// The probe listens on a free port, whose number the log names.
-    pub(super) fn start(shop: &Shop<'_>, name: &'static str) -> Result<Self> {
+    pub(crate) fn start(shop: &Shop<'_>, name: &'static str) -> Result<Self> {
         let mut command = Command::new(&shop.plan.program);
         command.args([ARGUMENT, name]).kill_on_drop(true).env("NO_COLOR", "1");
         command.env("POLYWIRE_URL", &shop.url).env("POLYWIRE_PROBE", "127.0.0.1:0");
-        command.env(polywire_example_shop::book::FOLDER_VARIABLE, shop.books);
+        command.env(polywire_example_shop::book::FOLDER_VARIABLE, &shop.books);
         command.env(polywire_example_shop::load::ORDERS_VARIABLE, "endless");
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().context("cannot start a program of the shop")?;
@@ -57,7 +51,7 @@ impl Program {
         let input = process.stdin.take();
         let ((found, probe), log) = (watch::channel(None), Log::default());
         // The task ends with the process.
-        tokio::spawn(read(errors, found, log.clone()));
+        tokio::spawn(read(name, errors, found, log.clone(), shop.lines.clone()));
         Ok(Self { name, process, input, probe, log })
     }
 
@@ -67,7 +61,7 @@ impl Program {
     ///
     /// If the process ends first, or does not get ready: the waits for its probe and for readiness
     /// have two minutes each. The error shows the last lines of the log.
-    pub(super) async fn ready(mut self) -> Result<Self> {
+    pub(crate) async fn ready(mut self) -> Result<Self> {
         let looking = self.until_ready(true);
         let looked = tokio::select! {
             looked = looking => looked,
@@ -80,10 +74,14 @@ impl Program {
     }
 
     /// Waits until the probe answers that the program is ready, or that it is not.
-    pub(super) async fn readiness(&self, is_ready: bool) -> Result<()> {
+    ///
+    /// The wait for the address of the probe and the wait for the answer have two minutes each.
+    pub(crate) async fn readiness(&self, is_ready: bool) -> Result<()> {
         self.named(self.until_ready(is_ready).await)
     }
 
+    /// Returns a future that does not borrow the program, so that its process can be awaited
+    /// meanwhile.
     fn until_ready(&self, wanted: bool) -> impl Future<Output = Result<()>> + use<> {
         let mut probe = self.probe.clone();
         async move {
@@ -97,7 +95,10 @@ impl Program {
     }
 
     /// Fails unless the program exports a metric, as Prometheus would read it.
-    pub(super) async fn exports(&self, metric: &str) -> Result<()> {
+    ///
+    /// A line of the page has to begin with `metric`, so its value may be left out. The program
+    /// must have been ready before.
+    pub(crate) async fn exports(&self, metric: &str) -> Result<()> {
         let address = self.probe.borrow().clone();
         let answer = get(&address.context("an address")?, "/metrics").await?;
         let found = answer.lines().any(|line| line.starts_with(metric));
@@ -106,31 +107,61 @@ impl Program {
         self.named(exported)
     }
 
+    /// Returns the status of the answer to a GET request; `None` if no answer is complete within
+    /// `limit`.
+    ///
+    /// # Errors
+    ///
+    /// If the program has no probe yet, or its probe cannot be reached or answers no HTTP.
+    pub(crate) async fn status(&self, path: &str, limit: Duration) -> Result<Option<u16>> {
+        let address = self.probe.borrow().clone().context("an address")?;
+        let Ok(answer) = timeout(limit, get(&address, path)).await else { return Ok(None) };
+        let answer = answer?;
+        let status = answer.split(' ').nth(1).context("an answer has a status")?;
+        Ok(Some(status.parse::<u16>().context("a status is a number")?))
+    }
+
+    /// Waits until the process has ended by itself.
+    ///
+    /// Dropping the future has no effect on the process. Fails after two minutes.
+    pub(crate) async fn ended(&mut self) -> Result<ExitStatus> {
+        Ok(within("a program ends", self.process.wait()).await??)
+    }
+
+    /// Sends a signal, which is written as an option of `kill`.
+    pub(crate) async fn signal(&self, signal: &str) -> Result<()> {
+        let id = self.process.id().context("the id of a program that runs")?.to_string();
+        let sent = Command::new("kill").args([signal, &id]).status().await;
+        let sent = sent.context("cannot run kill")?;
+        ensure!(sent.success(), "cannot send {signal} to {}", self.name);
+        Ok(())
+    }
+
     /// Kills the process as in a crash.
-    pub(super) async fn kill(mut self) -> Result<()> {
+    pub(crate) async fn kill(mut self) -> Result<()> {
         self.process.kill().await.with_context(|| format!("cannot kill {}", self.name))
     }
 
     /// Sends SIGTERM, and waits until the program has drained.
     ///
     /// Fails if the program has not ended within two minutes, or ends with a failure.
-    pub(super) async fn stop(mut self) -> Result<()> {
-        let id = self.process.id().context("the id of a program that runs")?.to_string();
-        let killed = Command::new("kill").args(["-TERM", &id]).status().await;
-        ensure!(killed.context("cannot run kill")?.success(), "cannot stop {}", self.name);
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        self.signal("-TERM").await?;
         let status = within("a program ends after SIGTERM", self.process.wait()).await??;
         self.succeeded(status)
     }
 
     /// Ends the standard input, and waits until the program has ended by itself.
-    pub(super) async fn finish(mut self) -> Result<()> {
+    ///
+    /// Fails after two minutes, or if the program ends with a failure.
+    pub(crate) async fn finish(mut self) -> Result<()> {
         drop(self.input.take());
         let status = within("the load ends", self.process.wait()).await??;
         self.succeeded(status)
     }
 
     /// Returns an error if the process has ended.
-    pub(super) fn check(&mut self) -> Result<()> {
+    pub(crate) fn check(&mut self) -> Result<()> {
         let ended = self.process.try_wait()?;
         let running = match ended {
             None => Ok(()),
@@ -156,12 +187,22 @@ impl Program {
 }
 
 /// Reads the log, and finds the address of the probe in it.
-async fn read(errors: ChildStderr, found: watch::Sender<Option<String>>, log: Log) {
+///
+/// The task ends when the process closes its standard error. Of the lines, the last [`LINES_MAX`]
+/// are kept. `troubles` gets the warnings and the errors.
+async fn read(
+    name: &'static str,
+    errors: ChildStderr,
+    found: watch::Sender<Option<String>>,
+    log: Log,
+    troubles: LogLines,
+) {
     let mut lines = BufReader::new(errors).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         if let Some((_, address)) = line.split_once("answering probes address=") {
             found.send_replace(Some(address.trim().to_owned()));
         }
+        troubles.add(name, &line);
         let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
         if log.len() == LINES_MAX {
             log.pop_front();
@@ -178,6 +219,8 @@ async fn is_ready(address: &str) -> Result<bool> {
 }
 
 /// Returns the answer of a program to a GET request, with its status line and headers.
+///
+/// The answer is complete when the program closes the connection, which has two minutes.
 async fn get(address: &str, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!("GET {path} HTTP/1.1\r\nhost: probe\r\n\r\n");

@@ -47,8 +47,11 @@ impl Samples {
     ///
     /// # Errors
     ///
-    /// If the median of the last quarter is well above that of the second.
+    /// If the median of the last quarter is well above that of the second, or if there are fewer
+    /// than four samples.
     pub(super) fn check_flat(&self) -> Result<()> {
+        let samples = self.kib.len();
+        ensure!(samples >= 4, "cannot compare the memory of {}: {samples} samples", self.name);
         let (before, after) = self.medians();
         ensure!(
             after <= before + before / 5 + SLACK_KIB,
@@ -105,5 +108,11 @@ mod tests {
         assert!(samples((0..100).map(|n| 20_000 + n)).check_flat().is_ok());
         assert!(samples((0..100).map(|n| 20_000 + n * 1_000)).check_flat().is_err());
         assert!(samples((0..100).map(|n| if n < 20 { n } else { 50_000 })).check_flat().is_ok());
+    }
+
+    #[test]
+    fn too_few_samples_for_a_comparison_are_an_error() {
+        assert!(samples([1, 1_000_000, 2_000_000].into_iter()).check_flat().is_err());
+        assert!(samples([1, 1, 1, 1].into_iter()).check_flat().is_ok());
     }
 }

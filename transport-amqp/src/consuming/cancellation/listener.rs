@@ -12,11 +12,12 @@ use polywire_core::{Address, Error, ErrorKind, Result, Window};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::coop::consume_budget;
 
-use crate::connection::backoff::Backoff;
-use crate::connection::channel_guard::ChannelGuard;
-use crate::connection::supervised::SupervisedConnection;
+use crate::connection::backoff::ReconnectBackoff;
+use crate::connection::channel_setup_guard::ChannelSetupGuard;
+use crate::connection::supervised_connection::SupervisedConnection;
 use crate::consuming::control_queue;
-use crate::error::{failed, lock};
+use crate::engine_error::failed;
+use crate::lock::lock;
 use crate::tasks::Tasks;
 use crate::wire::native;
 
@@ -130,7 +131,7 @@ impl CancelListener {
     /// again after the next lost channel.
     async fn listen_until_refused(self, ready: oneshot::Sender<()>) {
         let mut ready = Some(ready);
-        let mut backoff = Backoff::new();
+        let mut backoff = ReconnectBackoff::new();
         let mut binds = true;
         // Each state is logged once.
         let (mut has_logged_unbound, mut has_logged_refusal) = (false, false);
@@ -186,12 +187,14 @@ impl CancelListener {
     /// The queue has a new name each time. With `binds` unset, cancellations do not arrive, and
     /// answers do.
     async fn consume(&self, binds: bool) -> Result<(Channel, Consumer)> {
-        let setup = ChannelGuard::new(self.connection.channel().await?);
+        let setup = ChannelSetupGuard::new(self.connection.channel().await?);
         let channel = setup.channel();
         let cannot = |error| failed("cannot listen to cancellations", &error);
         let declaring = control_queue::declare(channel, Some(self.queued_max));
         let name = declaring.await.map_err(cannot)?;
         if binds {
+            // Once, without later checks: the queue is exclusive, so no other connection can remove
+            // the binding, and `amq.direct` cannot be deleted.
             let (options, none) = (QueueBindOptions::default(), FieldTable::default());
             let exchange = native::CANCEL_EXCHANGE.into();
             let bound =

@@ -8,12 +8,13 @@ use polywire_core::Result;
 use tokio::sync::mpsc;
 
 use crate::connection::backoff::{PAUSE_MIN, pause};
-use crate::connection::supervised::SupervisedConnection;
-use crate::error::failed;
+use crate::connection::supervised_connection::SupervisedConnection;
+use crate::engine_error::failed;
 use crate::tasks::Tasks;
 use crate::wire::OutgoingMessage;
 
-/// Bounded queue of cancellations, and the task that publishes them.
+/// Bounded queue of cancellations, and the task that publishes them. The denials in place of
+/// requesters that are gone take the same way.
 pub(crate) struct CancelSender(mpsc::Sender<OutgoingMessage>);
 
 impl CancelSender {
@@ -65,7 +66,9 @@ async fn open_and_publish(
 }
 
 /// Publishes without the mandatory flag and without a confirm.
-async fn publish(channel: &Channel, cancellation: OutgoingMessage) -> Result<()> {
+async fn publish(channel: &Channel, mut cancellation: OutgoingMessage) -> Result<()> {
+    // Writes the expiration of a denial. A cancellation has no deadline.
+    cancellation.stamp(None, || 0);
     let OutgoingMessage { exchange, routing_key, properties, body, .. } = cancellation;
     let options = BasicPublishOptions::default();
     let publishing = channel.basic_publish(exchange, routing_key, options, &body, properties);

@@ -13,7 +13,7 @@ use polywire_core::transport::{Answer, Asked, Question, ServerAddress};
 use polywire_core::{Deadline, Result};
 
 use super::properties::{correlation, correlation_id};
-use super::queue_names::can_answer;
+use super::queue_and_exchange_names::can_answer;
 use super::reply_address::{ReplyAddress, reply_address};
 use super::short_string::short_string;
 use crate::wire::correlation::Correlation;

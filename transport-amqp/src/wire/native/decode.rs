@@ -19,7 +19,7 @@ use super::headers::{
 };
 use super::properties::{correlation, message_id};
 use super::reply_address::reply_address;
-use super::{declined_by, history_headers};
+use super::{declined_by_headers, history_headers};
 use crate::wire::correlation::Correlation;
 use crate::wire::deadline_stamp::{REMAINING, keeps_expired};
 use crate::wire::declined_by::Declines;
@@ -137,10 +137,9 @@ pub(crate) fn decode_dead_letter(raw: &RawDelivery) -> Message {
             message.fault = Some(Box::new(fault));
         }
     }
-    let attempts = count_in(headers, ATTEMPT).unwrap_or(1);
-    let redeliveries = count_in(headers, DELIVERY_COUNT).unwrap_or(0);
-    message.history =
-        Some(history_headers::read_dead(headers, attempts.saturating_add(redeliveries)));
+    // The counts of the broker are of the dead-letter queue, where each look is a delivery. The
+    // counts of the origin end with the dead-lettering.
+    message.history = Some(history_headers::read_dead(headers, counted_attempt(raw)));
     message.body = Body::from(raw.data.clone());
     message
 }
@@ -155,7 +154,7 @@ pub(crate) fn decode_cancel(properties: &BasicProperties) -> Option<Abandoned> {
 
 /// Returns the servers that have declined a request.
 pub(crate) fn decode_declines(properties: &BasicProperties) -> Option<Declines> {
-    properties.headers().as_ref().and_then(declined_by::read)
+    properties.headers().as_ref().and_then(declined_by_headers::read)
 }
 
 /// Returns the number of this attempt, counted from 1, without the redeliveries of the broker.

@@ -11,10 +11,10 @@ use polywire_core::message::MessageId;
 use polywire_core::{Deadline, Error, ErrorKind, Message, Result};
 
 use super::headers::{ATTEMPT, CARBON_COPY, CRASHES, EXPIRED, TOPIC};
-use super::queue_names::{CANCEL_EXCHANGE, is_request_queue};
+use super::queue_and_exchange_names::{CANCEL_EXCHANGE, is_request_queue};
 use super::reply_address::ReplyAddress;
 use super::short_string::short_string;
-use super::{declined_by, history_headers, properties};
+use super::{declined_by_headers, history_headers, properties};
 use crate::wire::correlation::Correlation;
 use crate::wire::deadline_stamp;
 use crate::wire::outgoing::{MessageSender, OutgoingMessage};
@@ -151,7 +151,7 @@ pub(crate) fn encode_republished(
     headers.remove(CARBON_COPY);
     headers.insert(ATTEMPT.into(), AMQPValue::LongLongInt(delivery.attempt.into()));
     history_headers::write(&mut headers, delivery.history.as_deref(), origin);
-    declined_by::write(&mut headers, delivery.declines.as_ref());
+    declined_by_headers::write(&mut headers, delivery.declines.as_ref());
     headers.remove(CRASHES);
     if let Some(crashes) = delivery.crashes {
         headers.insert(CRASHES.into(), AMQPValue::LongLongInt(crashes.into()));

@@ -26,6 +26,8 @@ pub(crate) const MALFORMED: &str = "polywire.malformed";
 pub(super) const TOPIC: &str = "polywire.topic";
 /// Type of the cancellation of a call whose deadline has passed.
 pub(super) const EXPIRED: &str = "expired";
+/// Number of calls that a batch for the sender of this reply may hold.
+pub(super) const BATCHES: &str = "polywire.batches";
 /// Mark of a request that must never be begun twice.
 pub(super) const ONCE: &str = "polywire.once";
 /// Number of deliveries by a quorum queue that have failed before; up to RabbitMQ 4.2 of all
@@ -142,6 +144,12 @@ pub(super) fn check_well_formed(table: Option<&FieldTable>) -> Result<()> {
         Some(cause) => Err(Error::new(ErrorKind::Codec, "cannot decode the message")
             .with("because", cause.unwrap_or_default())),
     }
+}
+
+/// Returns whether a header is one of the user, whose name is free for that.
+pub(super) fn is_of_users(name: &str) -> bool {
+    let is_copying = [CARBON_COPY, BLIND_CARBON_COPY].contains(&name);
+    !name.starts_with(RESERVED) && !is_copying && !is_broker_record(name)
 }
 
 /// Returns whether the broker uses this header to record dead-lettering and redeliveries.

@@ -37,7 +37,7 @@ pub(super) fn shared(message: &Message, persistent: bool) -> Result<BasicPropert
 
 /// Returns the correlation id of a call: `REQUESTER-CALL`.
 pub(super) fn correlation_id(requester: u64, call: CallId) -> Result<ShortString> {
-    short_string("correlation id", format!("{requester}-{call}"))
+    short_string("correlation id", Correlation { requester, call }.text())
 }
 
 /// Returns the call of a request or a reply, if its id has our form.
@@ -45,7 +45,12 @@ pub(super) fn correlation_id(requester: u64, call: CallId) -> Result<ShortString
 /// A message without a correlation id may have the same as its message id.
 pub(super) fn correlation(properties: &BasicProperties) -> Option<Correlation> {
     let id = properties.correlation_id().as_ref().or(properties.message_id().as_ref())?;
-    let (requester, call) = id.as_str().split_once('-')?;
+    parse_correlation(id.as_str())
+}
+
+/// Parses an id of the form `REQUESTER-CALL`; `None` for any other form.
+pub(super) fn parse_correlation(id: &str) -> Option<Correlation> {
+    let (requester, call) = id.split_once('-')?;
     Some(Correlation { requester: requester.parse().ok()?, call: CallId(call.parse().ok()?) })
 }
 
@@ -72,6 +77,15 @@ pub(super) fn message_id(properties: &BasicProperties) -> Option<MessageId> {
         return None;
     }
     MessageId::new(id.as_str()).ok()
+}
+
+/// Returns the id by which a handler knows a message. That of a call without an id of its own is
+/// made of its reply address.
+pub(super) fn id_for_receiver(properties: &BasicProperties) -> Option<MessageId> {
+    let mut message = Message::default().with_message_id(message_id(properties));
+    message.reply_to = reply_address(properties);
+    message.id = correlation(properties).map(|correlation| correlation.call);
+    message.id_for_receiver()
 }
 
 /// Copies all properties but the headers and the user id, and the expiration only on request.
@@ -123,10 +137,7 @@ pub(super) fn without_reply(original: &BasicProperties) -> BasicProperties {
     if let Some(headers) = original.headers() {
         copy = copy.with_headers(headers.clone());
     }
-    let mut request = Message::default().with_message_id(message_id(original));
-    request.reply_to = reply_address(original);
-    request.id = correlation(original).map(|correlation| correlation.call);
-    match request.id_for_receiver() {
+    match id_for_receiver(original) {
         Some(id) => with_message_id(copy, &id),
         None => copy,
     }

@@ -19,6 +19,24 @@ pub(crate) fn reply_address(properties: &BasicProperties) -> Option<ReplyTo> {
     Some(ReplyTo::new(address))
 }
 
+/// Returns the queue and the correlation id of a reply address; `None` for an address of another
+/// form.
+pub(crate) fn split_reply_address(address: &ReplyTo) -> Option<(&str, &str)> {
+    let (length, rest) = address.as_bytes().split_first()?;
+    let (queue, id) = rest.split_at_checked(usize::from(*length))?;
+    Some((std::str::from_utf8(queue).ok()?, std::str::from_utf8(id).ok()?))
+}
+
+/// Returns the part of a reply address that is the same for all calls of a requester: the queue and
+/// the number of the requester. `None` for a call of another program.
+///
+/// A client that keeps its name keeps its queue, and each of its processes has other numbers.
+pub(crate) fn requester_part(address: &ReplyTo) -> Option<&[u8]> {
+    let (queue, id) = split_reply_address(address)?;
+    let (requester, _) = id.split_once('-')?;
+    address.as_bytes().get(..1 + queue.len() + requester.len())
+}
+
 /// A reply address, taken apart.
 pub(super) struct ReplyAddress {
     pub(super) queue: ShortString,
@@ -31,10 +49,8 @@ impl ReplyAddress {
     ///
     /// `None` for an address of another form.
     pub(super) fn parse(address: &ReplyTo) -> Option<Self> {
-        let (length, rest) = address.as_bytes().split_first()?;
-        let (queue, id) = rest.split_at_checked(usize::from(*length))?;
-        let queue = ShortString::try_new(std::str::from_utf8(queue).ok()?).ok()?;
-        let id = ShortString::try_new(std::str::from_utf8(id).ok()?).ok()?;
+        let (queue, id) = split_reply_address(address)?;
+        let (queue, id) = (ShortString::try_new(queue).ok()?, ShortString::try_new(id).ok()?);
         Some(Self { queue, correlation_id: (!id.as_str().is_empty()).then_some(id) })
     }
 

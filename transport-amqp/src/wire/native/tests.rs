@@ -1,5 +1,6 @@
 //! Tests of messages that are encoded, stamped and decoded again.
 
+mod batches;
 mod jobs_and_events;
 mod message_ids;
 mod republished;

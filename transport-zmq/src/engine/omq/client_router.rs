@@ -13,9 +13,9 @@ use futures_util::{StreamExt, stream};
 use omq_tokio::{ConnectionStatus, Message, Socket, SocketType};
 use polywire_core::Result;
 
-use super::frames::frames_of;
-use super::options::{open, options};
-use super::receive::received;
+use super::frame_conversion::frames_of;
+use super::options::{of_calls, open};
+use super::receive::received_as;
 use super::routed_peer::RoutedPeer;
 use super::socket_endpoints::SocketEndpoints;
 use crate::config::Settings;
@@ -39,7 +39,7 @@ impl OmqClientRouter {
     ///
     /// `Config` if the engine rejects an option.
     pub(in crate::engine) fn open(settings: &Settings) -> Result<Self> {
-        let socket = open(settings, SocketType::Router, options(settings))?;
+        let socket = open(settings, SocketType::Router, of_calls(settings))?;
         let endpoints = SocketEndpoints::new(socket);
         Ok(Self { endpoints, frames_max: settings.limits.frames_max })
     }
@@ -80,13 +80,10 @@ impl ClientRouter for OmqClientRouter {
     fn replies(&self) -> BoxStream<'static, (u64, Frames)> {
         let frames_max = self.frames_max;
         let socket = self.endpoints.socket.clone();
-        let replies = received(socket).filter_map(move |mut message: Message| {
-            let reply = message
-                .pop_identity()
-                .map(|sender| (sender.peer_info().connection_id, frames_of(message, frames_max)));
-            std::future::ready(reply)
-        });
-        replies.boxed()
+        received_as(socket, move |mut message: Message| {
+            let sender = message.pop_identity()?;
+            Some((sender.peer_info().connection_id, frames_of(message, frames_max)))
+        })
     }
 }
 

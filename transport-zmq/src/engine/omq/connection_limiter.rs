@@ -1,15 +1,27 @@
 //! Bounds on the inbound connections of a socket, as [`Admission`] sets them.
 
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
-use omq_tokio::{MonitorEvent, MonitorRecvError, MonitorStream, PeerInfo, Socket, SocketType};
+use bytes::Bytes;
+use omq_tokio::{
+    MonitorEvent, MonitorRecvError, MonitorStream, PeerInfo, Socket, SocketType,
+    SubscriptionRequest,
+};
 use polywire_core::transport::LogThrottle;
 use tokio::task::AbortHandle;
 
+use super::subscription_counts::SubscriptionCounts;
+use crate::endpoint::OwnIdentity;
+use crate::engine::admission_log::AdmissionLog;
 use crate::engine::connected_peers::{ConnectedPeers, Host};
-use crate::error::lock;
-use crate::security::Admission;
+use crate::lock::lock;
+use crate::security::{Admission, FIRST_MAX};
+use crate::wire::SyncMarker;
 
 /// A limiter of the connections and subscriptions of one socket.
 ///
@@ -19,8 +31,8 @@ use crate::security::Admission;
 /// task is the one that enforces the bound.
 ///
 /// The task holds the limiter weakly, and the socket strongly. So [`stop`](Self::stop) has to end
-/// the task before the socket can be dropped. Where both locks are held, `task` is locked before
-/// `connected`.
+/// the task before the socket can be dropped. Where several locks are held, `task` is locked before
+/// `connected`, and `connected` before `subscriptions`.
 #[derive(Debug)]
 pub(super) struct ConnectionLimiter {
     /// The bounds.
@@ -29,10 +41,12 @@ pub(super) struct ConnectionLimiter {
     refuses: AtomicBool,
     /// The peers that have finished their handshake.
     connected: Mutex<ConnectedPeers>,
+    /// The subscriptions of these peers.
+    subscriptions: Mutex<SubscriptionCounts>,
     /// The watching task. Absent until the socket binds its first endpoint.
     task: Mutex<Option<AbortHandle>>,
     /// Throttle for log lines of disconnected peers. Remote peers decide how often that happens.
-    rejections: LogThrottle,
+    rejections: AdmissionLog,
     /// Throttle for log lines of failed handshakes.
     handshake_failures: LogThrottle,
 }
@@ -40,10 +54,15 @@ pub(super) struct ConnectionLimiter {
 impl ConnectionLimiter {
     /// Creates the limiter of a socket that has bound nothing yet.
     pub(super) fn new(admission: Admission) -> Arc<Self> {
-        let (connected, task) = (Mutex::default(), Mutex::default());
-        let (rejections, handshake_failures) = (LogThrottle::new(), LogThrottle::new());
-        let refuses = AtomicBool::new(false);
-        Arc::new(Self { admission, refuses, connected, task, rejections, handshake_failures })
+        Arc::new(Self {
+            admission,
+            refuses: AtomicBool::new(false),
+            connected: Mutex::default(),
+            subscriptions: Mutex::default(),
+            task: Mutex::default(),
+            rejections: AdmissionLog::default(),
+            handshake_failures: LogThrottle::new(),
+        })
     }
 
     /// Disconnects every peer that finishes its handshake from now on.
@@ -56,7 +75,12 @@ impl ConnectionLimiter {
 
     /// Returns whether one more peer of a host would be too many.
     fn is_excess(&self, connected: &ConnectedPeers, host: Option<Host>) -> bool {
-        self.refuses.load(Ordering::Relaxed) || connected.is_full(host, &self.admission)
+        let exceeded = connected.exceeded(host, &self.admission);
+        let is_stopped = self.refuses.load(Ordering::Relaxed);
+        if !is_stopped && let Some(bound) = exceeded {
+            self.rejections.note(bound);
+        }
+        is_stopped || exceeded.is_some()
     }
 
     /// Returns whether one more peer from this address would be too many. A socket that binds no
@@ -66,7 +90,24 @@ impl ConnectionLimiter {
     /// the bound of the socket only.
     pub(super) fn is_full(&self, address: Option<&str>) -> bool {
         let host = address.and_then(|address| address.parse().ok()).map(Host::of);
-        lock(&self.task).is_some() && lock(&self.connected).is_full(host, &self.admission)
+        let is_watched = lock(&self.task).is_some();
+        let exceeded = lock(&self.connected).exceeded_early(host, &self.admission);
+        match exceeded.filter(|_| is_watched) {
+            Some(bound) => {
+                self.rejections.note(bound);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Returns whether a subscription counts. A prefix that is longer than any topic does not, and
+    /// one beyond the tolerated number only if it is a sync marker.
+    pub(super) fn admits(&self, request: &SubscriptionRequest<'_>) -> bool {
+        let prefix = request.prefix;
+        prefix.len() <= FIRST_MAX
+            && (SyncMarker::is_marker(prefix)
+                || !lock(&self.subscriptions).is_full(&request.peer.authentication))
     }
 
     /// Returns the bound on the subscriptions of a peer, which holds once the socket has bound an
@@ -103,12 +144,24 @@ impl ConnectionLimiter {
     /// A connection beyond the bounds is counted until its disconnect event, so that the count
     /// never falls twice for it.
     fn record(&self, event: &MonitorEvent) -> Option<u64> {
+        let full = self.admission.subscriptions_tolerated();
         let mut connected = lock(&self.connected);
         match event {
+            MonitorEvent::HandshakeSucceeded { peer, .. } if is_own(peer) => {
+                self.refuses.load(Ordering::Relaxed).then_some(peer.connection_id)
+            }
+            // Counted by `recount` before the event was read.
+            MonitorEvent::HandshakeSucceeded { peer, .. }
+                if connected.contains(peer.connection_id) =>
+            {
+                None
+            }
             MonitorEvent::HandshakeSucceeded { peer, .. } => {
-                let is_excess = self.is_excess(&connected, host_of(peer));
+                let host = host_of(peer.peer_address);
+                let is_excess = self.is_excess(&connected, host);
                 // Counted until the disconnect event, so that the count never falls twice.
-                connected.add(peer.connection_id, host_of(peer));
+                connected.add(peer.connection_id, host);
+                lock(&self.subscriptions).add(peer.connection_id, &peer.authentication);
                 is_excess.then_some(peer.connection_id)
             }
             MonitorEvent::HandshakeFailed { endpoint, peer_ident, reason } => {
@@ -119,21 +172,33 @@ impl ConnectionLimiter {
             }
             MonitorEvent::Disconnected { peer, .. } => {
                 connected.remove(peer.connection_id);
+                lock(&self.subscriptions).remove(peer.connection_id);
                 None
             }
-            MonitorEvent::SubscribeReceived { connection_id, .. } => {
-                let subscriptions = connected.subscriptions(*connection_id)?;
-                *subscriptions += 1;
-                (*subscriptions > self.admission.subscriptions_tolerated())
-                    .then_some(*connection_id)
+            MonitorEvent::SubscribeReceived { connection_id, prefix } => {
+                let sent = lock(&self.subscriptions).subscribe(*connection_id, prefix, full);
+                self.has_too_many(sent).then_some(*connection_id)
             }
-            MonitorEvent::UnsubscribeReceived { connection_id, .. } => {
-                let subscriptions = connected.subscriptions(*connection_id)?;
-                *subscriptions = subscriptions.saturating_sub(1);
+            // A rejected one counts as well, so that a peer that goes on is disconnected.
+            MonitorEvent::SubscribeRejected { connection_id, .. } => {
+                let sent = lock(&self.subscriptions).ignore(*connection_id);
+                self.has_too_many(sent).then_some(*connection_id)
+            }
+            MonitorEvent::UnsubscribeReceived { connection_id, prefix } => {
+                lock(&self.subscriptions).unsubscribe(*connection_id, prefix, full);
                 None
             }
             _ => None,
         }
+    }
+
+    /// Returns whether a peer with so many subscriptions is disconnected, and logs that.
+    fn has_too_many(&self, subscriptions: usize) -> bool {
+        let is_excess = subscriptions > self.admission.subscriptions_sent_max();
+        if is_excess {
+            self.rejections.note("subscriptions_max");
+        }
+        is_excess
     }
 
     /// Counts all connections again, after events were missed because there were more than 1,024
@@ -147,36 +212,44 @@ impl ConnectionLimiter {
     async fn recount(&self, socket: &Socket, events: &mut MonitorStream) -> Vec<u64> {
         // Restarted before the count. A connection in both is counted once.
         *events = socket.monitor();
-        let mut seen: Vec<(PeerInfo, usize)> = match socket.socket_type() {
+        let mut seen: Vec<(PeerInfo, Vec<Bytes>)> = match socket.socket_type() {
             SocketType::XPub => match socket.monitor_with_subscriptions().await {
                 Ok((exact, peers)) => {
                     *events = exact;
-                    peers.into_iter().map(|peer| (peer.peer, peer.prefixes.len())).collect()
+                    peers.into_iter().map(|peer| (peer.peer, peer.prefixes)).collect()
                 }
                 Err(_) => return Vec::new(),
             },
             _ => {
                 let connections = socket.connections().await.unwrap_or_default();
-                connections.into_iter().filter_map(|one| Some((one.peer_info?, 0))).collect()
+                let peers = connections.into_iter().filter_map(|one| one.peer_info);
+                peers.map(|peer| (peer, Vec::new())).collect()
             }
         };
+        seen.retain(|(peer, _)| !is_own(peer));
         // The oldest connections stay.
         seen.sort_unstable_by_key(|(peer, _)| peer.connection_id);
-        let mut connected = lock(&self.connected);
-        *connected = ConnectedPeers::default();
+        // No lock is held while the counts are built: each handshake and each subscription waits
+        // for these locks. No other task changes the counts.
+        let ignored = lock(&self.subscriptions).ignored();
+        let (mut connected, mut subscriptions) =
+            (ConnectedPeers::default(), SubscriptionCounts::default());
+        let full = self.admission.subscriptions_tolerated();
         let mut excess = Vec::new();
-        for (peer, subscriptions) in seen {
-            let host = host_of(&peer);
-            if self.is_excess(&connected, host)
-                || subscriptions > self.admission.subscriptions_tolerated()
-            {
-                excess.push(peer.connection_id);
+        for (PeerInfo { connection_id, authentication, peer_address, .. }, prefixes) in &seen {
+            let host = host_of(*peer_address);
+            subscriptions.add(*connection_id, authentication);
+            let prefixes = prefixes.iter().map(|prefix| &prefix[..]);
+            let ignored = ignored.get(connection_id).copied().unwrap_or_default();
+            let sent = subscriptions.restore(*connection_id, prefixes, ignored, full);
+            if self.is_excess(&connected, host) || self.has_too_many(sent) {
+                excess.push(*connection_id);
             }
-            connected.add(peer.connection_id, host);
-            if let Some(count) = connected.subscriptions(peer.connection_id) {
-                *count = subscriptions;
-            }
+            connected.add(*connection_id, host);
         }
+        // The former counts are dropped after the locks.
+        std::mem::swap(&mut *lock(&self.connected), &mut connected);
+        std::mem::swap(&mut *lock(&self.subscriptions), &mut subscriptions);
         excess
     }
 }
@@ -193,17 +266,18 @@ async fn watch(limiter: Weak<ConnectionLimiter>, socket: Socket, mut events: Mon
             Err(_) => return,
         };
         for connection in excess {
-            let is_stopped = limiter.refuses.load(Ordering::Relaxed);
-            if !is_stopped && let Some(count) = limiter.rejections.note() {
-                tracing::warn!(count, "disconnected peers beyond the bounds of admission");
-            }
             // An error means that the peer is gone already.
             let _ = socket.disconnect_peer(connection).await;
         }
     }
 }
 
+/// Returns whether a peer is an own client, which does not count for the bounds.
+fn is_own(peer: &PeerInfo) -> bool {
+    peer.peer_identity.as_deref().is_some_and(OwnIdentity::is_own)
+}
+
 /// Returns the host of a peer, or `None` for `ipc`, where all peers are on this machine.
-fn host_of(peer: &PeerInfo) -> Option<Host> {
-    peer.peer_address.map(|address| Host::of(address.ip()))
+fn host_of(address: Option<SocketAddr>) -> Option<Host> {
+    address.map(|address| Host::of(address.ip()))
 }

@@ -1,33 +1,31 @@
 //! DEALER and PUSH: requests or jobs to one peer, or jobs to all pullers that connect.
 
+mod connecting;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Mutex;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, stream};
-use omq_tokio::{
-    DisconnectReason, MonitorEvent, MonitorRecvError, MonitorStream, Options, SocketType,
-    TrySendError,
-};
+use omq_tokio::{MonitorStream, Options, SocketType, TrySendError};
 use polywire_core::Result;
 use polywire_core::transport::LogThrottle;
 use tokio::sync::watch;
-use tokio::time::timeout;
 
-use super::endpoint_probe::{probe, unresolvable};
-use super::error::{disconnect_reason, engine_error};
-use super::frames::{frames_of, message_of, unsent_frames};
-use super::options::{HIGH_WATER_MARK, RECONNECT_MAX, open, options};
+use super::engine_error::{disconnect_reason, engine_error};
+use super::frame_conversion::{frames_of, message_of, unsent_frames};
+use super::options::{HIGH_WATER_MARK, open, sending};
 use super::pull::is_of_queue;
 use super::receive::received;
 use super::socket_endpoints::SocketEndpoints;
 use crate::config::Settings;
 use crate::endpoint::Endpoint;
-use crate::engine::endpoint_failure::connect_cause;
 use crate::engine::{Dealer, HasEndpoints, Traffic};
-use crate::error::lock;
+use crate::lock::lock;
 use crate::wire::Frames;
 
 /// A DEALER socket for requests, or a PUSH socket for jobs.
@@ -52,17 +50,19 @@ pub(in crate::engine) struct OmqDealer {
     /// The failure of the latest attempt to connect.
     failure: Mutex<Option<String>>,
     /// Set while the peer rejects our credentials.
-    denied: watch::Sender<bool>,
+    denied: AtomicBool,
     /// Set after an attempt to connect has failed, and never if peers connect to the socket.
     tried: watch::Sender<bool>,
-    /// Throttle for log lines of rejected credentials.
-    denials: LogThrottle,
+    /// Set while the engine connects to the endpoint, which includes each reconnect after a loss.
+    /// A PUSH socket that connects once more has two connections to its peer.
+    dials: AtomicBool,
+    /// Monitor events that `up` has not read. They stay from one `up` to the next while the engine
+    /// connects: the peer may reject a reconnect in between, which ends the attempts of the engine.
+    events: tokio::sync::Mutex<Option<MonitorStream>>,
     /// Throttle for log lines of pullers that ask for another queue.
     wrong_queue: LogThrottle,
 }
 
-/// Time without an event of the engine after which the name of the peer is looked up: one second.
-const UNTOLD_AFTER: Duration = Duration::from_secs(1);
 /// Messages of any size that may be queued for a puller that connects: 16.
 const QUEUED_MIN: u32 = 16;
 
@@ -73,7 +73,9 @@ impl OmqDealer {
         traffic: &Traffic,
         endpoint: &Endpoint,
     ) -> Result<Self> {
-        let dealer = Self::open(settings, traffic, options(settings))?;
+        let options = sending(settings, traffic).identity(settings.identity.clone());
+        let dealer = Self::open(settings, traffic, options)?;
+        dealer.endpoints.refusals.add(&endpoint.to_string());
         Ok(Self { remote: Some(endpoint.clone()), ..dealer })
     }
 
@@ -83,7 +85,7 @@ impl OmqDealer {
         // becomes a number of the largest messages: at least 16, at most 1,000.
         let largest = settings.peer_bytes_max / settings.limits.body_max.max(1);
         let queued = u32::try_from(largest).unwrap_or(u32::MAX).clamp(QUEUED_MIN, HIGH_WATER_MARK);
-        Self::open(settings, traffic, options(settings).send_hwm(queued))
+        Self::open(settings, traffic, sending(settings, traffic).send_hwm(queued))
     }
 
     /// Opens a socket without endpoints.
@@ -100,9 +102,10 @@ impl OmqDealer {
             connection: Mutex::default(),
             reason: Mutex::default(),
             failure: Mutex::default(),
-            denied: watch::Sender::new(false),
+            denied: AtomicBool::new(false),
             tried: watch::Sender::new(false),
-            denials: LogThrottle::new(),
+            dials: AtomicBool::new(false),
+            events: tokio::sync::Mutex::default(),
             wrong_queue: LogThrottle::new(),
         })
     }
@@ -140,98 +143,6 @@ impl OmqDealer {
             }
             seen = socket.connections_changed(seen).await?;
         }
-    }
-
-    /// Connects until the peer accepts, and returns the numbers of the connections. The engine
-    /// stops after a rejected handshake; this function goes on every 5 seconds, because the peer
-    /// may be reconfigured.
-    async fn connect_until_accepted(
-        &self,
-        remote: &Endpoint,
-    ) -> Result<Vec<u64>, omq_tokio::Error> {
-        let socket = &self.endpoints.socket;
-        let (endpoint, mut events) = (remote.to_string(), socket.monitor());
-        loop {
-            let connecting = async {
-                self.begin_connecting(remote).await?;
-                self.connections_until(|connections| !connections.is_empty()).await
-            };
-            tokio::select! {
-                connections = connecting => return connections,
-                () = self.denied(remote, &mut events) => {}
-            }
-            self.denied.send_replace(true);
-            self.tried.send_replace(true);
-            if let Some(count) = self.denials.note() {
-                let text = "the peer denied access: wrong credentials, or not allowed";
-                tracing::warn!(endpoint, count, "{text}");
-            }
-            match socket.disconnect(endpoint.as_str()).await {
-                // The engine has dropped the endpoint already, after the rejected handshake.
-                Ok(()) | Err(omq_tokio::Error::Unroutable) => {}
-                // The endpoint would be connected twice.
-                Err(error) => return Err(error),
-            }
-            tokio::time::sleep(RECONNECT_MAX).await;
-        }
-    }
-
-    /// Lets the engine connect, which goes on by itself from then on. The engine gives up what it
-    /// cannot resolve at first, and the name may be there a little later.
-    async fn begin_connecting(&self, remote: &Endpoint) -> Result<(), omq_tokio::Error> {
-        let endpoint = remote.to_string();
-        loop {
-            match self.endpoints.socket.connect(endpoint.as_str()).await {
-                Ok(()) => return Ok(()),
-                Err(omq_tokio::Error::Closed) => return Err(omq_tokio::Error::Closed),
-                Err(error) => {
-                    let cause = unresolvable(remote).await;
-                    self.is_unreachable(cause.unwrap_or_else(|| connect_cause(remote, &error)));
-                }
-            }
-            self.tried.send_replace(true);
-            tokio::time::sleep(UNTOLD_AFTER).await;
-        }
-    }
-
-    /// Waits until the engine has stopped connecting, because the peer denied access. Records the
-    /// cause of each other failed attempt.
-    async fn denied(&self, remote: &Endpoint, events: &mut MonitorStream) {
-        loop {
-            let is_unknown = lock(&self.failure).is_none();
-            let Ok(event) = timeout(UNTOLD_AFTER, events.recv()).await else {
-                // The engine has no event for a name that cannot be resolved any more.
-                if is_unknown && let Some(cause) = unresolvable(remote).await {
-                    self.is_unreachable(cause);
-                }
-                continue;
-            };
-            match event {
-                Ok(MonitorEvent::ConnectStopped {
-                    reason: DisconnectReason::HandshakeRefused(_),
-                    ..
-                }) => return,
-                Ok(MonitorEvent::ConnectDelayed { .. }) => {
-                    self.tried.send_replace(true);
-                    // A peer that can be reached failed in the handshake, which is recorded.
-                    if let Some(cause) = probe(remote).await {
-                        self.is_unreachable(cause);
-                    }
-                }
-                Ok(MonitorEvent::HandshakeFailed { reason, .. }) => {
-                    *lock(&self.failure) = Some(format!("the handshake failed: {reason}"));
-                }
-                // The socket is closed, which `connections_until` reports.
-                Err(MonitorRecvError::Closed) => return std::future::pending().await,
-                _ => {}
-            }
-        }
-    }
-
-    /// Records that there is no peer at the endpoint, so that none denies access either.
-    fn is_unreachable(&self, cause: String) {
-        *lock(&self.failure) = Some(cause);
-        self.denied.send_replace(false);
     }
 
     /// Returns whether a peer with this routing id may get the messages of this socket.
@@ -282,19 +193,17 @@ impl Dealer for OmqDealer {
             None => self.connections_until(|connections| !connections.is_empty()).await,
         };
         let connections = connections.map_err(engine_error)?;
-        self.denied.send_replace(false);
+        self.denied.store(false, Ordering::Relaxed);
+        if let Some(endpoint) = &self.remote {
+            self.endpoints.refusals.accept(&endpoint.to_string());
+        }
         *lock(&self.failure) = None;
         *lock(&self.connection) = connections.first().copied();
         Ok(())
     }
 
     fn is_denied(&self) -> bool {
-        *self.denied.borrow()
-    }
-
-    async fn until_denied(&self, is_denied: bool) {
-        // Never an error: `self` holds the sender.
-        let _ = self.denied.subscribe().wait_for(|denied| *denied == is_denied).await;
+        self.denied.load(Ordering::Relaxed)
     }
 
     fn failure(&self) -> Option<String> {
@@ -316,12 +225,16 @@ impl Dealer for OmqDealer {
             self.connections_until(|connections| connections.first() != connection.as_ref()).await;
         *lock(&self.reason) = disconnect_reason(&mut events);
         if !matches!(self.traffic, Traffic::Requests) {
-            // Queued jobs go to the next puller at this endpoint; otherwise they would be lost.
+            // Queued jobs go to the next puller at this endpoint; otherwise they would be lost. The
+            // engine goes on connecting.
             return;
         }
         // Queued requests must not reach the next server at this endpoint: the balancer reports
         // them as lost.
         let _ = self.endpoints.socket.disconnect(endpoint.to_string()).await;
+        self.dials.store(false, Ordering::Relaxed);
+        // They are about attempts that have ended.
+        *self.events.lock().await = None;
     }
 
     fn reason(&self) -> Option<String> {

@@ -10,8 +10,8 @@ use futures_util::StreamExt;
 use omq_tokio::SocketType;
 use polywire_core::{Address, Result, Window};
 
-use super::frames::frames_of;
-use super::options::{HIGH_WATER_MARK, open, options, receiving_only};
+use super::frame_conversion::frames_of;
+use super::options::{HIGH_WATER_MARK, open, pulling};
 use super::receive::DrainingReceiver;
 use super::socket_endpoints::SocketEndpoints;
 use crate::config::Settings;
@@ -31,7 +31,7 @@ pub(in crate::engine) struct OmqPull {
 impl OmqPull {
     /// Opens a socket for one queue, or for jobs of any queue. It has no endpoint yet.
     ///
-    /// The socket sends no heartbeats, see [`receiving_only`].
+    /// The socket sends no heartbeats, see [`pulling`].
     ///
     /// # Errors
     ///
@@ -42,7 +42,7 @@ impl OmqPull {
         window: Window,
     ) -> Result<Self> {
         let queued = u32::try_from(window.messages()).unwrap_or(u32::MAX).min(HIGH_WATER_MARK);
-        let options = receiving_only(options(settings), settings)
+        let options = pulling(settings)
             .identity(queue.map(identity_of_puller).unwrap_or_default())
             .recv_hwm(queued)
             // The socket sends nothing. While it lingers, it would receive jobs that nothing reads.

@@ -5,20 +5,44 @@
 //!
 //! Dropping a stream loses the rest of its batch, which is up to 255 messages.
 
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
+use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use omq_tokio::{Message, Socket};
 use tokio::sync::watch;
 
 use super::socket_endpoints::SocketEndpoints;
+use crate::lock::lock;
 use crate::runtime_watch::RuntimeWatch;
 
 /// Returns the messages that a socket receives until it is closed. Two streams of one socket take
 /// messages from each other.
 pub(super) fn received(socket: Socket) -> impl Stream<Item = Message> + Send {
     batches(socket, None)
+}
+
+/// Returns the [`received`] messages as `convert` makes them, without those that it drops.
+pub(super) fn received_as<T: Send + 'static>(
+    socket: Socket,
+    mut convert: impl FnMut(Message) -> Option<T> + Send + 'static,
+) -> BoxStream<'static, T> {
+    let mut messages = batches(socket, None);
+    // By hand: an adapter with a future for each message moves it several times.
+    let converted = stream::poll_fn(move |cx| {
+        loop {
+            let Some(message) = ready!(messages.poll_next_unpin(cx)) else {
+                return Poll::Ready(None);
+            };
+            if let Some(converted) = convert(message) {
+                return Poll::Ready(Some(converted));
+            }
+        }
+    });
+    converted.boxed()
 }
 
 /// A receiver that can be stopped and then yields all messages that have arrived.
@@ -67,29 +91,60 @@ impl DrainingReceiver {
 ///
 /// `stopped` is `None` for a socket that ends by a close only. Each batch takes one unit of the
 /// cooperative budget of the polling task.
-fn batches(
-    socket: Socket,
-    stopped: Option<watch::Receiver<bool>>,
-) -> impl Stream<Item = Message> + Send + use<> {
-    let state = (socket, RuntimeWatch::start(), stopped, Vec::new());
-    stream::unfold(state, |(socket, runtime, mut stopped, mut batch)| async move {
-        if batch.is_empty() {
-            // The socket is closed then, without saying so: a receive would not end.
-            if runtime.has_ended() {
-                return None;
-            }
-            // So that a peer that sends without pause does not starve other tasks.
-            tokio::task::coop::consume_budget().await;
-            match &mut stopped {
-                None => drop(socket.recv_many_into(BATCH_MAX, &mut batch).await.ok()?),
-                Some(stopped) => receive_or_drain(&socket, stopped, &mut batch).await?,
-            }
-            batch.reverse();
+fn batches(socket: Socket, stopped: Option<watch::Receiver<bool>>) -> Batches {
+    let filled = Arc::new(Mutex::new(Vec::new()));
+    let state = (socket, RuntimeWatch::start(), stopped, filled.clone());
+    let fills = stream::unfold(state, |(socket, runtime, mut stopped, filled)| async move {
+        // The socket is closed then, without saying so: a receive would not end.
+        if runtime.has_ended() {
+            return None;
         }
-        batch.pop().map(|message| (message, (socket, runtime, stopped, batch)))
-    })
-    // The reader may poll again after the end.
-    .fuse()
+        // So that a peer that sends without pause does not starve other tasks.
+        tokio::task::coop::consume_budget().await;
+        let mut batch = std::mem::take(&mut *lock(&filled));
+        match &mut stopped {
+            None => drop(socket.recv_many_into(BATCH_MAX, &mut batch).await.ok()?),
+            Some(stopped) => receive_or_drain(&socket, stopped, &mut batch).await?,
+        }
+        batch.reverse();
+        *lock(&filled) = batch;
+        Some(((), (socket, runtime, stopped, filled)))
+    });
+    // Fused, since the reader may poll again after the end.
+    Batches { batch: Vec::new(), filled, fills: fills.fuse().boxed() }
+}
+
+/// The messages of a socket. A message of a batch that has been read costs neither a future nor a
+/// look at the socket.
+struct Batches {
+    /// The messages of the last batch, the first one last.
+    batch: Vec<Message>,
+    /// The place of the next batch, and the memory that it is read into. Locked for a moment only.
+    filled: Arc<Mutex<Vec<Message>>>,
+    /// Fills that place, once for each item.
+    fills: BoxStream<'static, ()>,
+}
+
+impl Stream for Batches {
+    type Item = Message;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        loop {
+            if let Some(message) = self.batch.pop() {
+                return Poll::Ready(Some(message));
+            }
+            if ready!(self.fills.poll_next_unpin(cx)).is_none() {
+                return Poll::Ready(None);
+            }
+            let Self { batch, filled, .. } = &mut *self;
+            std::mem::swap(batch, &mut *lock(filled));
+        }
+    }
+
+    /// The lower bound is the number of messages that have been read.
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.batch.len(), None)
+    }
 }
 
 /// Receives a batch, or takes the messages that have arrived if the receiver is stopped. `None` is

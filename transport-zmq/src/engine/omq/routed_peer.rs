@@ -12,7 +12,7 @@ use omq_tokio::{Socket, TrySendError};
 use polywire_core::Result;
 use tokio::time::sleep;
 
-use super::frames::{message_of, unsent_frames};
+use super::frame_conversion::{message_of, unsent_frames};
 use crate::endpoint::EndpointChange;
 use crate::engine::{Dealer, SocketControl};
 use crate::wire::Frames;

@@ -1,27 +1,26 @@
 //! ROUTER on the serving side: requests with their origin, and replies to it.
 //!
-//! The socket counts no bytes. `BudgetedRouter` wraps it and adds the byte budgets.
+//! The socket counts no bytes. `SendBudgetedRouter` wraps it and adds the byte budgets.
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use futures_util::{FutureExt, StreamExt};
 #[cfg(feature = "curve")]
 use omq_tokio::PeerPublicKey;
 use omq_tokio::{Message, PeerAuthentication, SocketType, TrySendError};
 use polywire_core::transport::Sending;
 use polywire_core::{Identity, Result};
 
-use super::error::engine_error;
-use super::frames::{frames_of, message_of};
-use super::options::{open, options};
-use super::receive::received;
+use super::engine_error::engine_error;
+use super::frame_conversion::{frames_of, message_of};
+use super::options::{of_calls, open};
+use super::receive::received_as;
 use super::socket_endpoints::SocketEndpoints;
+use crate::common_errors::closed;
 use crate::config::Settings;
 use crate::engine::{HasEndpoints, RequestOrigin, Router};
-use crate::error::closed;
 #[cfg(feature = "curve")]
 use crate::security::curve::PublicKey;
 use crate::wire::Frames;
@@ -45,7 +44,7 @@ impl OmqRouter {
     ///
     /// `Config` if the engine rejects an option.
     pub(in crate::engine) fn open(settings: &Settings) -> Result<Self> {
-        let socket = open(settings, SocketType::Router, options(settings))?;
+        let socket = open(settings, SocketType::Router, of_calls(settings))?;
         let endpoints = SocketEndpoints::new(socket);
         Ok(Self { endpoints, frames_max: settings.limits.frames_max })
     }
@@ -59,6 +58,7 @@ impl HasEndpoints for OmqRouter {
     }
 }
 
+#[async_trait]
 impl Router for OmqRouter {
     /// Sends a reply at once if the queue of the peer has room, and waits for room otherwise. A
     /// peer that disconnects ends the wait with `Unroutable`.
@@ -81,17 +81,14 @@ impl Router for OmqRouter {
 
     /// Unbinds all endpoints. Connections to endpoints of peers stay, and are made again after a
     /// loss.
-    fn stop_listening(&self) -> BoxFuture<'_, ()> {
-        self.endpoints.stop_listening().boxed()
+    async fn stop_listening(&self) {
+        self.endpoints.stop_listening().await;
     }
 
-    fn peers(&self) -> BoxFuture<'_, Vec<Bytes>> {
-        let peers = async {
-            // An error means that the socket is closed.
-            let connections = self.endpoints.socket.connections().await.unwrap_or_default();
-            connections.into_iter().map(|connection| connection.identity).collect()
-        };
-        peers.boxed()
+    async fn peers(&self) -> Vec<Bytes> {
+        // An error means that the socket is closed.
+        let connections = self.endpoints.socket.connections().await.unwrap_or_default();
+        connections.into_iter().map(|connection| connection.identity).collect()
     }
 
     /// Returns the requests of all peers, each with its routing id and the identity of its
@@ -103,15 +100,13 @@ impl Router for OmqRouter {
         let frames_max = self.frames_max;
         let mut last = LastIdentity::default();
         let identified = move |mut message: Message| {
-            let request = message.pop_identity().map(|sender| {
-                let info = sender.peer_info();
-                let identity = last.identity(info.connection_id, &info.authentication);
-                let origin = RequestOrigin { address: sender.to_bytes(), identity };
-                (origin, frames_of(message, frames_max))
-            });
-            std::future::ready(request)
+            let sender = message.pop_identity()?;
+            let info = sender.peer_info();
+            let identity = last.identity(info.connection_id, &info.authentication);
+            let origin = RequestOrigin { address: sender.to_bytes(), identity };
+            Some((origin, frames_of(message, frames_max)))
         };
-        received(self.endpoints.socket.clone()).filter_map(identified).boxed()
+        received_as(self.endpoints.socket.clone(), identified)
     }
 }
 

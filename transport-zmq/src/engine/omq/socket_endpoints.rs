@@ -11,19 +11,19 @@ use polywire_core::Result;
 use tokio::task::AbortHandle;
 
 use super::connection_limiter::ConnectionLimiter;
-use super::error::engine_error;
-use super::redial::redial;
-use crate::endpoint::{Endpoint, EndpointChange, Side};
+use super::engine_error::engine_error;
+use super::redial_after_denial::redial;
+use crate::endpoint::{Endpoint, EndpointChange, RefusingPeers, Side};
 use crate::engine::SocketControl;
-use crate::engine::error::cannot_bind;
-use crate::error::lock;
+use crate::engine::setup_errors::cannot_bind;
+use crate::lock::lock;
 use crate::wire::SyncMarker;
 
 /// A socket with the endpoints that it binds and connects to. Dropping the value stops the limiter
 /// and the task of [`redial`], which hold the socket.
 ///
-/// No lock is held across an await. In `connect`, the lock of `connected` encloses that of
-/// `events`; elsewhere, one lock is held at a time.
+/// No lock is held across an await. In `connect`, the lock of `connected` encloses those of
+/// `events` and of the refusals; elsewhere, one lock is held at a time.
 pub(crate) struct SocketEndpoints {
     /// The socket of the engine. Clones are the same socket.
     pub(super) socket: Socket,
@@ -34,6 +34,8 @@ pub(crate) struct SocketEndpoints {
     /// Endpoints to connect to. The engine reconnects to each of them until it is removed, or
     /// rejects the handshake. Shared with the task of [`redial`].
     connected: Arc<Mutex<Vec<Endpoint>>>,
+    /// Refusals at these endpoints, or at that of a dealer.
+    pub(super) refusals: RefusingPeers,
     /// The task of [`redial`], which begins with the first endpoint.
     redialing: OnceLock<AbortHandle>,
     /// Monitor events since the first endpoint was added that [`ready`](Self::ready) has not
@@ -49,6 +51,7 @@ impl SocketEndpoints {
             limiter,
             bound: Mutex::default(),
             connected: Arc::default(),
+            refusals: RefusingPeers::default(),
             redialing: OnceLock::new(),
             events: Mutex::default(),
         }
@@ -133,15 +136,18 @@ impl SocketEndpoints {
                 return Ok(None);
             }
             connected.push(endpoint.clone());
+            self.refusals.add(&name);
             lock(&self.events).get_or_insert_with(|| self.socket.monitor());
             self.redialing.get_or_init(|| {
                 let (socket, events) = (self.socket.clone(), self.socket.monitor());
-                tokio::spawn(redial(socket, self.connected.clone(), events)).abort_handle()
+                let (connected, refusals) = (self.connected.clone(), self.refusals.clone());
+                tokio::spawn(redial(socket, connected, refusals, events)).abort_handle()
             });
         }
         if let Err(error) = self.socket.connect(name.as_str()).await {
             // The next request for this endpoint has to try again.
             lock(&self.connected).retain(|other| other != endpoint);
+            self.refusals.remove(&name);
             return Err(engine_error(error));
         }
         Ok(Some(name))
@@ -163,6 +169,7 @@ impl SocketEndpoints {
             connected.swap_remove(at);
         }
         let name = endpoint.to_string();
+        self.refusals.remove(&name);
         match self.socket.disconnect(name.as_str()).await {
             // The engine has dropped the endpoint already, after a rejected handshake.
             Ok(()) | Err(omq_tokio::Error::Unroutable) => Ok(Some(name)),
@@ -215,6 +222,7 @@ impl SocketEndpoints {
         self.limiter.refuse_all();
         self.stop_listening().await;
         let connected = std::mem::take(&mut *lock(&self.connected));
+        self.refusals.clear();
         // Each step fails only if the socket is closed.
         for endpoint in connected {
             let _ = self.socket.disconnect(endpoint.to_string()).await;
@@ -267,6 +275,10 @@ impl SocketControl for SocketEndpoints {
             Some((count, (socket, Some(seen))))
         });
         counts.boxed()
+    }
+
+    fn refusals(&self) -> RefusingPeers {
+        self.refusals.clone()
     }
 
     /// Returns a future that closes the socket. The engine lingers meanwhile.

@@ -9,9 +9,9 @@ use futures_util::{FutureExt, StreamExt};
 use omq_tokio::{Message, Socket, SocketType};
 use polywire_core::{Result, Window};
 
-use super::error::engine_error;
-use super::frames::frames_of;
-use super::options::{HIGH_WATER_MARK, open, options};
+use super::engine_error::engine_error;
+use super::frame_conversion::frames_of;
+use super::options::{HIGH_WATER_MARK, open, subscribing};
 use super::receive::DrainingReceiver;
 use super::socket_endpoints::SocketEndpoints;
 use crate::config::Settings;
@@ -37,7 +37,7 @@ impl OmqSub {
     /// `Config` if the engine rejects an option.
     pub(in crate::engine) fn open(settings: &Settings, window: Window) -> Result<Self> {
         let queued = u32::try_from(window.messages()).unwrap_or(u32::MAX).min(HIGH_WATER_MARK);
-        let options = options(settings).recv_hwm(queued);
+        let options = subscribing(settings).recv_hwm(queued);
         let endpoints = Arc::new(SocketEndpoints::new(open(settings, SocketType::Sub, options)?));
         let receiver = DrainingReceiver::new(endpoints.clone());
         Ok(Self { endpoints, receiver, frames_max: settings.limits.frames_max })

@@ -13,15 +13,15 @@ use omq_tokio::{MonitorRecvError, Socket, SocketType, TrySendError};
 use polywire_core::Result;
 use polywire_core::transport::Sending;
 
-use super::error::engine_error;
-use super::frames::message_under;
-use super::options::{open, options};
+use super::engine_error::engine_error;
+use super::frame_conversion::message_under;
+use super::marker_subscriptions::MarkerSubscriptions;
+use super::options::{open, publishing};
 use super::receive::received;
 use super::socket_endpoints::SocketEndpoints;
-use super::sync_marker_table::SyncMarkerTable;
+use crate::common_errors::closed;
 use crate::config::Settings;
 use crate::engine::{ByteBudget, HasEndpoints, XPub};
-use crate::error::closed;
 use crate::wire::{Frames, SyncMarker};
 
 /// An XPUB socket. A subscriber without room delays the publisher, and with it all other
@@ -41,7 +41,7 @@ impl OmqXPub {
     ///
     /// `Config` if the engine rejects an option.
     pub(in crate::engine) fn open(settings: &Settings) -> Result<Self> {
-        let mut options = options(settings);
+        let mut options = publishing(settings);
         // Otherwise the engine silently drops messages that a slow subscriber has no room for.
         options.xpub_nodrop = true;
         let endpoints = SocketEndpoints::new(open(settings, SocketType::XPub, options)?);
@@ -100,7 +100,7 @@ impl XPub for OmqXPub {
         let socket = self.endpoints.socket.clone();
         let events = socket.monitor();
         let unread = received(socket.clone()).filter_map(|_| std::future::ready(None));
-        let state = (socket, events, SyncMarkerTable::default(), Vec::new());
+        let state = (socket, events, MarkerSubscriptions::default(), Vec::new());
         let markers = stream::unfold(state, |(socket, mut events, mut synced, mut again)| async {
             let marker = loop {
                 if let Some(marker) = again.pop() {
@@ -116,7 +116,7 @@ impl XPub for OmqXPub {
                     // Events were missed, so that all markers are counted, and answered again.
                     Err(_) => {
                         let (exact, peers) = socket.monitor_with_subscriptions().await.ok()?;
-                        (events, synced) = (exact, SyncMarkerTable::count(&peers));
+                        (events, synced) = (exact, MarkerSubscriptions::count(&peers));
                         again = synced.markers().collect();
                     }
                 }

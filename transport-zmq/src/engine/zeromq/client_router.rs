@@ -10,17 +10,17 @@ use polywire_core::Result;
 use tokio::sync::mpsc;
 
 use super::arrivals::{NoOwner, received};
-use super::endpoints::LinkedEndpoints;
-use super::frames::{frames_of, message_of};
-use super::kind::Kind;
+use super::frame_conversion::{frames_of, message_of};
 use super::link::{Arrival, Link};
 use super::link_set::LinkSet;
+use super::link_set_options::LinkSetOptions;
+use super::linked_endpoints::LinkedEndpoints;
 use super::router::push;
-use super::set_options::SetOptions;
+use super::socket_kind::SocketKind;
 use crate::config::Settings;
 use crate::endpoint::EndpointChange;
 use crate::engine::{ClientRouter, Dealer, HasEndpoints, InboundPeer, SocketControl};
-use crate::error::lock;
+use crate::lock::lock;
 use crate::wire::Frames;
 
 /// A ROUTER socket that servers connect to. Each link becomes an [`InboundPeer`].
@@ -40,7 +40,7 @@ impl ZeromqClientRouter {
     /// servers together.
     pub(in crate::engine) fn open(settings: &Settings) -> Self {
         let (set, arrivals) =
-            LinkSet::new(settings, SetOptions::of(Kind::Router), Arc::new(NoOwner));
+            LinkSet::new(settings, LinkSetOptions::of(SocketKind::Router), Arc::new(NoOwner));
         Self {
             endpoints: LinkedEndpoints::new(settings, set),
             arrivals: Mutex::new(arrivals),

@@ -17,17 +17,18 @@ use tokio::time::{sleep, timeout};
 use zeromq::ZmqMessage;
 
 use super::arrivals::received;
-use super::endpoints::connect;
-use super::frames::{frames_of, message_of};
-use super::kind::Kind;
+use super::connect::{RECONNECT_MAX, RECONNECT_MIN, connect};
+use super::frame_conversion::{frames_of, message_of};
 use super::link::{Arrival, Link, LinkOwner};
 use super::link_set::LinkSet;
+use super::link_set_options::LinkSetOptions;
 use super::pull::is_of_queue;
-use super::set_options::SetOptions;
+use super::socket_kind::SocketKind;
+use crate::common_errors::closed;
 use crate::config::Settings;
-use crate::endpoint::{Endpoint, EndpointChange};
+use crate::endpoint::{Endpoint, EndpointChange, RefusingPeers};
 use crate::engine::{Dealer, SocketControl, Traffic};
-use crate::error::{closed, lock};
+use crate::lock::lock;
 use crate::wire::Frames;
 
 /// A DEALER or PUSH socket for one endpoint, with one link at a time.
@@ -58,6 +59,8 @@ struct Inner {
     link: Mutex<Option<Arc<Link>>>,
     /// The failure of the latest attempt to connect.
     failure: Mutex<Option<String>>,
+    /// Refusals at the endpoint.
+    refusals: RefusingPeers,
     /// Set after an attempt to connect has failed.
     tried: watch::Sender<bool>,
 }
@@ -74,11 +77,6 @@ struct UnsentJobs {
     wrong_queue: LogThrottle,
 }
 
-/// The shortest pause between two attempts to connect: 100 ms. It doubles with each failure.
-const RECONNECT_MIN: Duration = Duration::from_millis(100);
-/// The longest pause between two attempts to connect: 5 seconds.
-const RECONNECT_MAX: Duration = Duration::from_secs(5);
-
 impl ZeromqDealer {
     /// Opens a socket for one endpoint. `up` connects it.
     ///
@@ -89,15 +87,19 @@ impl ZeromqDealer {
         endpoint: &Endpoint,
     ) -> Self {
         let kind = match traffic {
-            Traffic::Requests => Kind::Dealer,
-            Traffic::Jobs(_) | Traffic::AnyJobs => Kind::Push,
+            Traffic::Requests => SocketKind::Dealer,
+            Traffic::Jobs(_) | Traffic::AnyJobs => SocketKind::Push,
         };
         let jobs = Arc::new(UnsentJobs {
             traffic: traffic.clone(),
             unsent: Mutex::default(),
             wrong_queue: LogThrottle::new(),
         });
-        let (set, arrivals) = LinkSet::new(settings, SetOptions::of(kind), jobs.clone());
+        let identity = settings.identity.clone();
+        let options = LinkSetOptions { identity, ..LinkSetOptions::of(kind) };
+        let (set, arrivals) = LinkSet::new(settings, options, jobs.clone());
+        let refusals = RefusingPeers::default();
+        refusals.add(&endpoint.to_string());
         let inner = Arc::new(Inner {
             endpoint: endpoint.clone(),
             connect_timeout: settings.connect_timeout,
@@ -105,6 +107,7 @@ impl ZeromqDealer {
             jobs,
             link: Mutex::default(),
             failure: Mutex::default(),
+            refusals,
             tried: watch::Sender::new(false),
         });
         Self {
@@ -155,7 +158,8 @@ impl Inner {
     async fn connect(&self) {
         let mut pause = RECONNECT_MIN;
         while !self.set.is_closed() {
-            match connect(&self.set, &self.endpoint, self.connect_timeout).await {
+            let Self { set, endpoint, refusals, connect_timeout, .. } = self;
+            match connect(set, endpoint, refusals, *connect_timeout).await {
                 Ok(link) => {
                     *lock(&self.failure) = None;
                     *lock(&self.link) = Some(link);
@@ -178,6 +182,10 @@ impl SocketControl for ZeromqDealer {
     /// Changes nothing: the balancer opens a socket for each endpoint.
     async fn change(&self, _: &EndpointChange) -> Result<Option<String>> {
         Ok(None)
+    }
+
+    fn refusals(&self) -> RefusingPeers {
+        self.inner.refusals.clone()
     }
 
     /// Sends the queued messages for up to the linger time, then cuts the link.

@@ -8,12 +8,14 @@
 //! buffered beyond a header or a command, so the bound on a message bounds what the crate
 //! allocates.
 
+use std::time::Duration;
+
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::kind::Kind;
+use super::socket_kind::SocketKind;
 use super::zmtp::{
-    GREETING, Header, Ready, Violation, read_command, read_greeting, read_ready, write_message,
-    write_ready,
+    GREETING, Header, NOT_ZMTP_3, OTHER_SOCKET_TYPE, REFUSED, Ready, Violation, read_command,
+    read_greeting, read_ready, write_message, write_ready,
 };
 use crate::security::FIRST_MAX;
 
@@ -21,7 +23,7 @@ use crate::security::FIRST_MAX;
 #[derive(Debug)]
 pub(super) struct InboundFilter {
     /// The type of the socket on this side, which decides on the peers and messages that pass.
-    kind: Kind,
+    kind: SocketKind,
     /// The bound on a message: the sum of its frames, and 64 bytes for each.
     message_max: u64,
     state: State,
@@ -56,8 +58,9 @@ pub(super) enum InboundEvent {
     Greeted(u8),
     /// The peer has finished its part of the handshake.
     Ready(Ready),
-    /// A heartbeat, with the context for its answer.
-    Ping(Bytes),
+    /// A heartbeat: the time after which the peer counts as dead if nothing follows, 0 for none,
+    /// and the context for the answer.
+    Ping { ttl: Duration, context: Bytes },
 }
 
 /// The longest command that is read: a subscription to the longest topic. The data of a longer one
@@ -78,7 +81,7 @@ impl InboundFilter {
     /// Creates the filter of a new connection.
     ///
     /// `message_max` bounds a message in bytes, and a command after the handshake, too.
-    pub(super) fn new(kind: Kind, message_max: usize) -> Self {
+    pub(super) fn new(kind: SocketKind, message_max: usize) -> Self {
         let message_max = u64::try_from(message_max).unwrap_or(u64::MAX);
         Self { kind, message_max, state: State::Greeting, message_size: 0, drops: false }
     }
@@ -137,7 +140,7 @@ impl InboundFilter {
         events: &mut Vec<InboundEvent>,
     ) -> Result<bool, Violation> {
         if input[0] != 0xFF {
-            return Err("the greeting is not that of ZMTP 3");
+            return Err(NOT_ZMTP_3);
         }
         let Some(greeting) = input.first_chunk::<GREETING>() else { return Ok(false) };
         events.push(InboundEvent::Greeted(read_greeting(greeting)?));
@@ -167,11 +170,11 @@ impl InboundFilter {
         let Some(body) = take_body(input, header) else { return Ok(false) };
         let ready = match read_command(&body)? {
             (b"READY", data) => read_ready(data)?,
-            (b"ERROR", _) => return Err("the peer has refused the handshake"),
+            (b"ERROR", _) => return Err(REFUSED),
             _ => return Err("another command came before READY"),
         };
         if !self.kind.accepts(&ready.socket_type) {
-            return Err("the peer is a socket of a type that does not fit");
+            return Err(OTHER_SOCKET_TYPE);
         }
         // The crate gives the connection of one peer to another one with the same identity.
         write_ready(output, &ready.socket_type, ONLY_PEER);
@@ -204,7 +207,7 @@ impl InboundFilter {
         if is_first {
             self.drops = match self.kind {
                 // The only messages of a subscriber are its subscriptions.
-                Kind::XPub => header.has_more() || header.len > FIRST_MAX as u64 + 1,
+                SocketKind::XPub => header.has_more() || header.len > FIRST_MAX as u64 + 1,
                 kind => !kind.reads(),
             };
         }
@@ -241,16 +244,20 @@ impl InboundFilter {
         let Some(body) = take_body(input, header) else { return Ok(false) };
         match read_command(&body)? {
             (b"PING", data) => {
-                let context = data.get(2..).ok_or("a heartbeat is too short")?;
+                let (tenths, context) =
+                    data.split_first_chunk::<2>().ok_or("a heartbeat is too short")?;
                 if context.len() > CONTEXT_MAX {
                     return Err("a heartbeat is too long");
                 }
-                events.push(InboundEvent::Ping(body.slice_ref(context)));
+                let ttl = Duration::from_millis(100 * u64::from(u16::from_be_bytes(*tenths)));
+                events.push(InboundEvent::Ping { ttl, context: body.slice_ref(context) });
             }
-            (b"SUBSCRIBE", prefix) if self.kind == Kind::XPub && prefix.len() <= FIRST_MAX => {
+            (b"SUBSCRIBE", prefix)
+                if self.kind == SocketKind::XPub && prefix.len() <= FIRST_MAX =>
+            {
                 write_message(output, 1, prefix);
             }
-            (b"CANCEL", prefix) if self.kind == Kind::XPub && prefix.len() <= FIRST_MAX => {
+            (b"CANCEL", prefix) if self.kind == SocketKind::XPub && prefix.len() <= FIRST_MAX => {
                 write_message(output, 0, prefix);
             }
             (b"ERROR" | b"READY", _) => return Err("a handshake command came after the handshake"),

@@ -13,13 +13,15 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use zeromq::{SocketEvent, ZmqMessage};
 
-use super::kind::Kind;
+use super::inner_listener::InnerListener;
+use super::one_peer_socket::{self, OnePeerSocket, OnePeerSocketEvents};
 use super::outbox::Outbox;
-use super::port::{self, InnerListener, Port, PortEvents};
 use super::relay::Relay;
+use super::socket_kind::SocketKind;
 use super::streams::PeerStream;
-use crate::engine::connected_peers::Host;
-use crate::error::lock;
+use crate::endpoint::OwnIdentity;
+use crate::engine::connected_peers::{CLOSED_IN_HANDSHAKE, Host};
+use crate::lock::lock;
 
 /// The part of a socket that takes up its links and their messages.
 ///
@@ -97,13 +99,17 @@ pub(super) enum LinkState {
 /// The rules of the links of a socket.
 #[derive(Clone, Debug)]
 pub(super) struct LinkRules {
-    pub(super) kind: Kind,
+    pub(super) kind: SocketKind,
     /// The routing id that the peers see.
     pub(super) identity: Bytes,
     /// The bound on a handshake, without the time to open the inner connection.
     pub(super) handshake_timeout: Duration,
     /// The silence after which a peer is asked, see [`Relay::watch`].
     pub(super) heartbeat: Duration,
+    /// The silence of six heartbeats, see [`Settings::silence_max`](crate::config::Settings).
+    pub(super) silence_max: Duration,
+    /// The time in which a peer takes no bytes, see [`SocketKind::unread_max`].
+    pub(super) unread_max: Option<Duration>,
 }
 
 /// The time for the peer to close a connection that this side has finished: 200 ms.
@@ -119,6 +125,13 @@ impl Link {
         if let Some(task) = self.task.get() {
             task.abort();
         }
+    }
+
+    /// Returns whether the peer counts for the bounds on connections: it has connected to this
+    /// side, and is no own client. Known after the handshake.
+    pub(super) fn is_counted(&self) -> bool {
+        let is_own = |identity: &Bytes| OwnIdentity::is_own(identity);
+        self.is_inbound && !self.identity.get().is_some_and(is_own)
     }
 
     /// Waits until the handshake has succeeded, or returns the reason of its failure.
@@ -165,10 +178,10 @@ pub(super) async fn run(
 ) -> Result<(), String> {
     let (peer_read, peer_write) = stream.split();
     let listener = InnerListener::bind().await.map_err(|error| error.to_string())?;
-    let (mut port, events) = port::open(rules.kind, &rules.identity);
-    let mut is_received = false;
+    let (mut socket, events) = one_peer_socket::open(rules.kind, &rules.identity);
+    let (mut is_received, mut is_lost) = (false, false);
     let (mut receiving, mut sending) = {
-        let connecting = port.connect(listener.endpoint());
+        let connecting = socket.connect(listener.endpoint());
         tokio::pin!(connecting);
         let inner = tokio::select! {
             inner = listener.accept() => inner.map_err(|error| error.to_string())?,
@@ -185,19 +198,27 @@ pub(super) async fn run(
                     }
                     // The peer may have sent a message and left already.
                     received = &mut receiving, if !is_received => {
-                        if let Some(cut) = received? {
+                        let cut = received?;
+                        (is_received, is_lost) = (true, true);
+                        if let Some(cut) = cut {
                             return Err(cut);
                         }
-                        is_received = true;
                     }
-                    sent = &mut sending => return sent.and(Err("the socket was closed".to_owned())),
+                    sent = &mut sending => {
+                        is_lost = sent.is_err();
+                        return sent.and(Err("the socket was closed".to_owned()));
+                    }
                 }
             }
         };
         match timeout(rules.handshake_timeout, handshake).await {
             Ok(Ok(())) => {}
-            Ok(Err(_)) if is_received && link.relay.ready().is_none() => {
-                return Err("the peer closed the connection in the handshake".to_owned());
+            Ok(Err(_)) if is_lost && link.relay.ready().is_none() => {
+                let closed = match link.is_inbound {
+                    true => "the peer closed the connection in the handshake",
+                    false => CLOSED_IN_HANDSHAKE,
+                };
+                return Err(closed.to_owned());
             }
             Ok(Err(reason)) => return Err(reason),
             Err(_) => return Err("the handshake took too long".to_owned()),
@@ -210,7 +231,7 @@ pub(super) async fn run(
     let _ = link.identity.set(ready.identity);
     opened()?;
 
-    let exchanging = exchange(link, owner, port, events, arrivals);
+    let exchanging = exchange(link, owner, socket, events, arrivals);
     let watching = link.relay.watch(rules.heartbeat);
     tokio::pin!(exchanging, watching);
     let (mut is_exchanged, mut finish_by, mut cut) = (false, None, None);
@@ -271,14 +292,14 @@ enum Ended {
 async fn exchange(
     link: &Arc<Link>,
     owner: &dyn LinkOwner,
-    mut port: Box<dyn Port>,
-    mut events: PortEvents,
+    mut socket: Box<dyn OnePeerSocket>,
+    mut events: OnePeerSocketEvents,
     arrivals: Option<mpsc::Sender<Arrival>>,
 ) -> Ended {
     let mut arrived = None;
     loop {
         tokio::select! {
-            message = port.recv(), if arrived.is_none() => match message {
+            message = socket.recv(), if arrived.is_none() => match message {
                 Ok(message) if arrivals.is_some() => arrived = Some(message),
                 Ok(message) => owner.received(link, message),
                 Err(error) => return Ended::Lost(Some(error.to_string())),
@@ -289,7 +310,7 @@ async fn exchange(
             },
             next = link.outbox.next() => match next {
                 Some(message) => {
-                    if let Err(error) = port.send(message).await {
+                    if let Err(error) = socket.send(message).await {
                         return Ended::Lost(Some(error.to_string()));
                     }
                 }

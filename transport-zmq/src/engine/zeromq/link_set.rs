@@ -15,13 +15,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::link::{self, Arrival, Link, LinkOwner, LinkRules, LinkState};
+use super::link_set_options::LinkSetOptions;
 use super::outbox::Outbox;
 use super::relay::Relay;
-use super::set_options::SetOptions;
 use super::streams::{PeerStream, is_local};
+use crate::common_errors::closed;
 use crate::config::Settings;
+use crate::engine::admission_log::AdmissionLog;
 use crate::engine::connected_peers::{ConnectedPeers, Host};
-use crate::error::{closed, lock};
+use crate::lock::lock;
 use crate::security::Admission;
 use crate::wire;
 
@@ -44,7 +46,7 @@ pub(super) struct LinkSet {
     /// Throttle for log lines of failed handshakes. Remote peers decide how often that happens.
     handshake_failures: LogThrottle,
     /// Throttle for log lines of connections beyond the bounds.
-    rejections: LogThrottle,
+    rejections: AdmissionLog,
 }
 
 #[derive(Default)]
@@ -64,18 +66,16 @@ const WINDOW: usize = 256;
 const HOST_SHARE: usize = 8;
 /// The reason for the end of a link whose set is closed.
 const CLOSED: &str = "the socket was closed";
-/// Heartbeats after which the kernel gives up on bytes that the host of the peer does not take.
-const HEARTBEATS_MAX: u32 = 6;
 
 impl LinkSet {
     /// Creates the set of a new socket, and the queue of what arrives, if there is one.
     pub(super) fn new(
         settings: &Settings,
-        options: SetOptions,
+        options: LinkSetOptions,
         owner: Arc<dyn LinkOwner>,
     ) -> (Arc<Self>, Option<mpsc::Receiver<Arrival>>) {
         let Settings { limits, admission, .. } = settings;
-        let SetOptions { kind, identity, arrivals_max, capacity } = options;
+        let LinkSetOptions { kind, identity, arrivals_max, capacity } = options;
         let (sender, receiver) = arrivals_max.map(|max| mpsc::channel(max.max(1))).unzip();
         let arrivals = sender.as_ref().map(mpsc::Sender::downgrade);
         let keeper = Handle::try_current().ok().map(|runtime| {
@@ -91,6 +91,8 @@ impl LinkSet {
                 identity,
                 handshake_timeout: admission.handshake_timeout.min(Deadline::MAX),
                 heartbeat: settings.heartbeat,
+                silence_max: settings.silence_max(),
+                unread_max: kind.unread_max(settings),
             },
             admission: *admission,
             message_max: admission.message_max(limits, wire::head_max(limits)),
@@ -101,7 +103,7 @@ impl LinkSet {
             state: Mutex::default(),
             changes: watch::Sender::new(0),
             handshake_failures: LogThrottle::new(),
-            rejections: LogThrottle::new(),
+            rejections: AdmissionLog::default(),
         };
         (Arc::new(set), receiver)
     }
@@ -112,32 +114,29 @@ impl LinkSet {
     ///
     /// `Closed` if the set is closed.
     pub(super) fn start(self: &Arc<Self>, stream: PeerStream, endpoint: &str) -> Result<Arc<Link>> {
-        self.start_link(stream, endpoint, None)?.ok_or_else(closed)
+        self.start_link(stream, endpoint, None)?.map_err(|_| closed())
     }
 
     /// Starts a link to a peer that has connected to this side, unless the peer is one too many.
     pub(super) fn admit(self: &Arc<Self>, stream: PeerStream, endpoint: &str) {
         let address = stream.peer_address();
-        let host = address.map(|address| Host::of(address.ip()));
         let all = self.admission.pending_handshakes_max;
         let is_remote = address.is_some_and(|address| !is_local(address.ip()));
         let handshakes_max = if is_remote { (all / HOST_SHARE).max(1) } else { all };
-        let bounds = InboundBounds { host, handshakes_max };
+        let bounds = InboundBounds { host: address.map(|it| Host::of(it.ip())), handshakes_max };
         // An error means that the set is closed, and with it the listener in a moment.
-        if let Ok(None) = self.start_link(stream, endpoint, Some(bounds))
-            && let Some(count) = self.rejections.note()
-        {
-            tracing::warn!(count, "disconnected peers beyond the bounds of admission");
+        if let Ok(Err(bound)) = self.start_link(stream, endpoint, Some(bounds)) {
+            self.rejections.note(bound);
         }
     }
 
-    /// Starts a link, or returns `None` for an inbound peer beyond the bounds.
+    /// Starts a link, or returns the name of the bound that an inbound peer is beyond.
     fn start_link(
         self: &Arc<Self>,
         stream: PeerStream,
         endpoint: &str,
         inbound: Option<InboundBounds>,
-    ) -> Result<Option<Arc<Link>>> {
+    ) -> Result<Result<Arc<Link>, &'static str>> {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let address = stream.peer_address();
         let window = self.rules.kind.is_counted().then_some(WINDOW.min(self.capacity));
@@ -149,7 +148,7 @@ impl LinkSet {
             is_inbound: inbound.is_some(),
             identity: OnceLock::new(),
             outbox: Outbox::new(self.capacity, window),
-            relay: Relay::new(self.rules.kind, self.message_max),
+            relay: Relay::new(self.rules.kind, self.message_max, self.rules.silence_max),
             state: watch::Sender::new(LinkState::Handshake),
             reason: Mutex::default(),
             task: OnceLock::new(),
@@ -161,12 +160,12 @@ impl LinkSet {
             if state.is_closed {
                 return Err(closed());
             }
-            if inbound.is_some_and(|bounds| state.is_full(&bounds, &self.admission)) {
-                return Ok(None);
+            if let Some(bound) = inbound.and_then(|one| state.exceeded(&one, &self.admission)) {
+                return Ok(Err(bound));
             }
             state.starting.insert(link.number, link.clone());
         }
-        stream.prepare(self.rules.heartbeat.saturating_mul(HEARTBEATS_MAX));
+        stream.prepare(self.rules.kind, self.rules.heartbeat, self.rules.unread_max);
         let end = LinkEnd { set: self.clone(), link: link.clone() };
         let task = tokio::spawn(async move {
             let LinkEnd { set, link } = &end;
@@ -182,7 +181,7 @@ impl LinkSet {
         if lock(&link.reason).is_some() {
             task.abort();
         }
-        Ok(Some(link))
+        Ok(Ok(link))
     }
 
     /// Logs a failed handshake of an inbound peer, throttled.
@@ -204,10 +203,10 @@ impl LinkSet {
                 return Err(CLOSED.to_owned());
             }
             // Others may have finished their handshakes meanwhile.
-            if link.is_inbound && state.connected.is_full(link.host, &self.admission) {
-                return Err("too many peers are connected".to_owned());
-            }
-            if link.is_inbound {
+            if link.is_counted() {
+                if let Some(bound) = state.connected.exceeded(link.host, &self.admission) {
+                    return Err(format!("too many peers are connected (`{bound}`)"));
+                }
                 state.connected.add(link.number, link.host);
             }
         }
@@ -327,13 +326,14 @@ struct InboundBounds {
 }
 
 impl SetState {
-    /// Returns whether one more inbound peer would be too many.
-    fn is_full(&self, bounds: &InboundBounds, admission: &Admission) -> bool {
+    /// Returns the name of the bound that one more inbound peer would exceed.
+    fn exceeded(&self, bounds: &InboundBounds, admission: &Admission) -> Option<&'static str> {
         let pending = self.starting.values().filter(|link| link.is_inbound);
         let of_host = pending.clone().filter(|link| link.host == bounds.host).count();
-        self.connected.is_full(bounds.host, admission)
-            || of_host >= bounds.handshakes_max
-            || pending.count() >= admission.pending_handshakes_max
+        let handshakes_max = admission.pending_handshakes_max;
+        let is_pending = of_host >= bounds.handshakes_max || pending.count() >= handshakes_max;
+        let connected = self.connected.exceeded_early(bounds.host, admission);
+        connected.or(is_pending.then_some("pending_handshakes_max"))
     }
 }
 

@@ -8,14 +8,14 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, BytesMut};
 
-use super::kind::Kind;
+use super::socket_kind::SocketKind;
 use super::zmtp::{GREETING, Header, MINOR_AT, write_command};
 
 /// The state of one connection, as far as the bytes to the peer go.
 #[derive(Debug)]
 pub(super) struct OutboundFilter {
     /// The type of the socket on this side: XSUB turns its messages into commands.
-    kind: Kind,
+    kind: SocketKind,
     state: State,
     /// Set after the READY command, when other commands may be sent.
     is_ready: bool,
@@ -38,7 +38,7 @@ enum State {
 
 impl OutboundFilter {
     /// Creates the filter of a new connection.
-    pub(super) fn new(kind: Kind) -> Self {
+    pub(super) fn new(kind: SocketKind) -> Self {
         Self { kind, state: State::Greeting, is_ready: false }
     }
 
@@ -78,7 +78,7 @@ impl OutboundFilter {
                 }
                 State::Header { .. } => {
                     let Some(header) = Header::read(input) else { break };
-                    if self.kind == Kind::XSub && !header.is_command() && minor >= 1 {
+                    if self.kind == SocketKind::XSub && !header.is_command() && minor >= 1 {
                         let Some(subscription) = take_subscription(input, header) else { break };
                         write_subscription(output, &subscription);
                         ends.push_back(output.len());

@@ -12,7 +12,7 @@ use std::task::{Poll, Waker};
 use tokio::sync::Notify;
 use zeromq::ZmqMessage;
 
-use crate::error::lock;
+use crate::lock::lock;
 
 /// The queue of one link. Its owner adds messages, and the task of the link takes them.
 ///

@@ -13,15 +13,15 @@ use polywire_core::{Address, Window};
 use tokio::sync::mpsc;
 
 use super::arrivals::{NoOwner, received};
-use super::endpoints::LinkedEndpoints;
-use super::frames::frames_of;
-use super::kind::Kind;
+use super::frame_conversion::frames_of;
 use super::link::Arrival;
 use super::link_set::LinkSet;
-use super::set_options::{QUEUED_MAX, SetOptions};
+use super::link_set_options::{LinkSetOptions, QUEUED_MAX};
+use super::linked_endpoints::LinkedEndpoints;
+use super::socket_kind::SocketKind;
 use crate::config::Settings;
 use crate::engine::{HasEndpoints, Pull};
-use crate::error::lock;
+use crate::lock::lock;
 use crate::wire::{Frames, unique};
 
 /// A PULL socket. As many jobs wait for the reader as its window, at most 1,000.
@@ -46,7 +46,8 @@ impl ZeromqPull {
     ) -> Self {
         let identity = queue.map(identity_of_puller).unwrap_or_default();
         let arrivals_max = Some(window.messages().min(QUEUED_MAX));
-        let options = SetOptions { identity, arrivals_max, ..SetOptions::of(Kind::Pull) };
+        let options =
+            LinkSetOptions { identity, arrivals_max, ..LinkSetOptions::of(SocketKind::Pull) };
         let (set, arrivals) = LinkSet::new(settings, options, Arc::new(NoOwner));
         Self {
             endpoints: LinkedEndpoints::new(settings, set),

@@ -14,17 +14,18 @@ use polywire_core::Result;
 use polywire_core::transport::LogThrottle;
 use zeromq::ZmqMessage;
 
-use super::endpoints::LinkedEndpoints;
-use super::frames::message_of;
-use super::kind::Kind;
+use super::frame_conversion::message_of;
 use super::link::{Link, LinkOwner};
 use super::link_set::LinkSet;
+use super::link_set_options::{LinkSetOptions, QUEUED_MAX};
+use super::linked_endpoints::LinkedEndpoints;
 use super::pull::is_of_queue;
-use super::set_options::{QUEUED_MAX, SetOptions};
+use super::socket_kind::SocketKind;
+use crate::common_errors::closed;
 use crate::config::Settings;
 use crate::endpoint::EndpointChange;
 use crate::engine::{Dealer, SocketControl, Traffic};
-use crate::error::{closed, lock};
+use crate::lock::lock;
 use crate::wire::Frames;
 
 /// A PUSH socket that pullers connect to.
@@ -75,7 +76,7 @@ impl ZeromqPush {
         // The byte bound becomes a number of the largest messages.
         let largest = settings.peer_bytes_max / settings.limits.body_max.max(1);
         let capacity = largest.clamp(QUEUED_MIN, QUEUED_MAX);
-        let options = SetOptions { capacity, ..SetOptions::of(Kind::Push) };
+        let options = LinkSetOptions { capacity, ..LinkSetOptions::of(SocketKind::Push) };
         let (set, _) = LinkSet::new(settings, options, jobs.clone());
         Self { endpoints: LinkedEndpoints::new(settings, set), jobs }
     }

@@ -21,18 +21,20 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
 use super::inbound_filter::{InboundEvent, InboundFilter};
-use super::kind::Kind;
 use super::outbound_filter::OutboundFilter;
 use super::outbox::Outbox;
+use super::socket_kind::SocketKind;
 use super::zmtp::{Ready, write_command};
-use crate::error::lock;
+use crate::lock::lock;
 
 /// The state that both directions of a relay share.
 #[derive(Debug)]
 pub(super) struct Relay {
-    kind: Kind,
+    kind: SocketKind,
     /// The bound on a message of the peer in bytes, with 64 for each frame.
     message_max: usize,
+    /// The silence after which a subscriber is given up, and which it announces itself.
+    silence_max: Duration,
     /// The minor version of the peer.
     ///
     /// 0 until the greeting has come. Commands of ZMTP 3.1 are sent from 1 on.
@@ -51,6 +53,8 @@ pub(super) struct Relay {
     heard: Mutex<Instant>,
     /// The moment at which our last heartbeat had been written, unless bytes came after it.
     asked: Mutex<Option<Instant>>,
+    /// The silence that the peer has announced for its own death, unless messages came after it.
+    ttl: Mutex<Option<Duration>>,
     /// Set while the crate has no room for bytes of the peer, and the relay reads none.
     is_blocked: AtomicBool,
     /// Set when the crate had no room for a while, until the watch has seen it.
@@ -64,10 +68,11 @@ const CHUNK: usize = 64 << 10;
 
 impl Relay {
     /// Creates the state of a new connection.
-    pub(super) fn new(kind: Kind, message_max: usize) -> Self {
+    pub(super) fn new(kind: SocketKind, message_max: usize, silence_max: Duration) -> Self {
         Self {
             kind,
             message_max,
+            silence_max,
             minor: AtomicU8::new(0),
             ready: watch::Sender::new(None),
             pong: Mutex::default(),
@@ -75,6 +80,7 @@ impl Relay {
             commands: Notify::new(),
             heard: Mutex::new(Instant::now()),
             asked: Mutex::default(),
+            ttl: Mutex::default(),
             is_blocked: AtomicBool::new(false),
             was_blocked: AtomicBool::new(false),
             stopped: watch::Sender::new(false),
@@ -127,10 +133,14 @@ impl Relay {
             // Any bytes prove that the peer is there. Its answer may be far behind them.
             *lock(&self.asked) = None;
             filter.feed(&mut input, &mut output, &mut events)?;
+            if !output.is_empty() {
+                // A peer that sends messages need not send heartbeats.
+                *lock(&self.ttl) = None;
+            }
             events.drain(..).for_each(|event| self.record(event));
             // The bytes are read even if the crate takes no more: the kernel would otherwise reset
             // the connection, with what the peer has not read yet.
-            discards = discards || self.hand_over(&mut inner, &output).await.is_err();
+            discards = discards || self.forward(&mut inner, &output).await.is_err();
             output.clear();
         }
     }
@@ -138,11 +148,7 @@ impl Relay {
     /// Writes bytes of the peer to the crate, and notes if the crate has no room for them.
     ///
     /// An error means that the crate has closed its end.
-    async fn hand_over(
-        &self,
-        inner: &mut (impl AsyncWrite + Unpin),
-        bytes: &[u8],
-    ) -> io::Result<()> {
+    async fn forward(&self, inner: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
         let mut writing = pin!(inner.write_all(bytes));
         if let Some(written) = writing.as_mut().now_or_never() {
             return written;
@@ -162,7 +168,8 @@ impl Relay {
         match event {
             InboundEvent::Greeted(minor) => self.minor.store(minor, Ordering::Relaxed),
             InboundEvent::Ready(ready) => drop(self.ready.send_replace(Some(ready))),
-            InboundEvent::Ping(context) => {
+            InboundEvent::Ping { ttl, context } => {
+                *lock(&self.ttl) = Some(ttl).filter(|ttl| !ttl.is_zero());
                 let mut pong = BytesMut::new();
                 write_command(&mut pong, b"PONG", &context);
                 // An unsent answer is replaced: a peer may send heartbeats and read no answers.
@@ -220,32 +227,42 @@ impl Relay {
 
     /// Adds the commands that are to be sent. Returns whether a heartbeat is among them.
     ///
-    /// The heartbeat has a time to live of 0, which is no bound, and no context.
+    /// The heartbeat of a subscriber announces the silence after which the subscriber is dead, so
+    /// that a publisher which cannot write notices. Others announce 0, which is no bound. None has
+    /// a context.
     fn take_commands(&self, commands: &mut BytesMut) -> bool {
         if let Some(pong) = lock(&self.pong).take() {
             commands.extend_from_slice(&pong);
         }
         let pings = self.ping.swap(false, Ordering::Relaxed);
         if pings {
-            // The peer decides by itself how long it waits.
-            write_command(commands, b"PING", &[0, 0]);
+            let tenths = match self.kind {
+                SocketKind::XSub => self.silence_max.as_millis() / 100,
+                _ => 0,
+            };
+            let tenths = u16::try_from(tenths).unwrap_or(u16::MAX);
+            write_command(commands, b"PING", &tenths.to_be_bytes());
         }
         pings
     }
 
-    /// Sends heartbeats to a silent peer. Resolves when the peer has answered none for one more
-    /// interval.
+    /// Sends heartbeats to a silent peer, and a subscriber at least one in each interval. Resolves
+    /// when the peer has answered none for one more interval, or a subscriber for six, or when the
+    /// peer has been silent for as long as it has announced.
     ///
-    /// A peer whose bytes the relay cannot hand over is not silent, and gets heartbeats as well:
-    /// the answers to its own wait behind those bytes. A peer that takes no more bytes is not
-    /// asked, since the heartbeat is behind them; the kernel reports when it is gone.
+    /// A puller gets no heartbeats. A peer whose bytes the relay cannot hand over is not silent,
+    /// and gets heartbeats as well: the answers to its own wait behind those bytes. A peer that
+    /// takes no more bytes is not asked, since the heartbeat is behind them; the kernel reports
+    /// when it is gone.
     ///
     /// The state of the peer is checked eight times in an interval. A dead peer is reported a
     /// little more than two intervals after its last byte. A peer of ZMTP 3.0 is never reported.
     ///
     /// The result is the reason for the end of the link. Cancel safe.
     pub(super) async fn watch(&self, interval: Duration) -> String {
-        let (mut shown, mut is_suspect) = (Instant::now(), false);
+        let (mut shown, mut is_suspect, mut was_late) = (Instant::now(), false, false);
+        // A subscriber that is busy answers nothing, and sends heartbeats of its own.
+        let patience = if self.kind == SocketKind::XPub { self.silence_max } else { interval };
         loop {
             sleep(interval / 8).await;
             // Peers of version 3.0 know no heartbeats.
@@ -261,12 +278,24 @@ impl Relay {
                 }
                 continue;
             }
+            let silence = lock(&self.heard).elapsed();
+            let is_late = lock(&self.ttl).is_some_and(|ttl| silence >= ttl);
+            if std::mem::replace(&mut was_late, is_late) && is_late {
+                return "the peer is silent for longer than it has announced".to_owned();
+            }
+            if !self.kind.is_answered() {
+                continue;
+            }
+            let is_due = self.kind == SocketKind::XSub && shown.elapsed() >= interval;
             match *lock(&self.asked) {
-                Some(asked) if asked.elapsed() < interval => is_suspect = false,
+                Some(asked) if asked.elapsed() < patience => is_suspect = false,
                 // Once more, since a busy runtime may not have read the answer yet.
                 Some(_) if !is_suspect => is_suspect = true,
                 Some(_) => return "the peer answers no heartbeat".to_owned(),
-                None if lock(&self.heard).elapsed() >= interval => self.send_heartbeat(),
+                None if is_due || silence >= interval => {
+                    self.send_heartbeat();
+                    shown = Instant::now();
+                }
                 None => is_suspect = false,
             }
         }

@@ -1,29 +1,30 @@
 //! ROUTER on the serving side: requests with their origin, and replies to it.
 //!
-//! The crate has no security, so no request has an identity. `BudgetedRouter` wraps the socket and
-//! adds the byte budgets.
+//! The crate has no security, so no request has an identity. `SendBudgetedRouter` wraps the socket
+//! and adds the byte budgets.
 
 use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use futures_core::future::BoxFuture;
 use futures_core::stream::BoxStream;
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::{StreamExt, stream};
 use polywire_core::Error;
 use polywire_core::transport::Sending;
 use tokio::sync::mpsc;
 use zeromq::ZmqMessage;
 
 use super::arrivals::{NoOwner, received};
-use super::endpoints::LinkedEndpoints;
-use super::frames::{frames_of, message_of};
-use super::kind::Kind;
+use super::frame_conversion::{frames_of, message_of};
 use super::link::{Arrival, Link};
 use super::link_set::LinkSet;
-use super::set_options::SetOptions;
+use super::link_set_options::LinkSetOptions;
+use super::linked_endpoints::LinkedEndpoints;
+use super::socket_kind::SocketKind;
+use crate::common_errors::{caller_gone, closed};
 use crate::config::Settings;
 use crate::engine::{HasEndpoints, RequestOrigin, Router};
-use crate::error::{caller_gone, closed, lock};
+use crate::lock::lock;
 use crate::wire::Frames;
 
 /// A ROUTER socket of a server. The routing id of a peer is the number of its link.
@@ -46,7 +47,7 @@ impl ZeromqRouter {
     /// peers together.
     pub(in crate::engine) fn open(settings: &Settings) -> Self {
         let (set, arrivals) =
-            LinkSet::new(settings, SetOptions::of(Kind::Router), Arc::new(NoOwner));
+            LinkSet::new(settings, LinkSetOptions::of(SocketKind::Router), Arc::new(NoOwner));
         Self {
             endpoints: LinkedEndpoints::new(settings, set),
             arrivals: Mutex::new(arrivals),
@@ -79,6 +80,7 @@ impl HasEndpoints for ZeromqRouter {
     }
 }
 
+#[async_trait]
 impl Router for ZeromqRouter {
     /// Queues a reply at once if the link has room, and waits for room otherwise.
     ///
@@ -106,13 +108,12 @@ impl Router for ZeromqRouter {
     }
 
     /// Unbinds all endpoints. The open links stay.
-    fn stop_listening(&self) -> BoxFuture<'_, ()> {
-        self.endpoints.stop_listening().boxed()
+    async fn stop_listening(&self) {
+        self.endpoints.stop_listening().await;
     }
 
-    fn peers(&self) -> BoxFuture<'_, Vec<Bytes>> {
-        let peers = self.endpoints.set.links().iter().map(|link| address_of(link)).collect();
-        std::future::ready(peers).boxed()
+    async fn peers(&self) -> Vec<Bytes> {
+        self.endpoints.set.links().iter().map(|link| address_of(link)).collect()
     }
 
     /// Returns the requests of all peers. Requests of one peer keep their order. A second call

@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
 
+use super::socket_kind::SocketKind;
 use crate::endpoint::Endpoint;
 
 /// A connection to a peer.
@@ -49,20 +50,39 @@ impl PeerStream {
         }
     }
 
-    /// Sets the options of a connection. `silence_max` is the time that written bytes may wait for
-    /// the host of the peer.
+    /// Sets the options of a connection: `TCP_NODELAY`, and those that depend on the type of the
+    /// socket. Socket files need no options.
     ///
-    /// TCP connections get `TCP_NODELAY` and, on Linux, `TCP_USER_TIMEOUT`. Socket files need no
-    /// options.
-    pub(super) fn prepare(&self, silence_max: Duration) {
-        if let Self::Tcp(stream) = self {
-            // An option that cannot be set costs time, and no message.
-            let _ = stream.set_nodelay(true);
+    /// On Linux, the kernel ends a connection whose peer has taken no bytes for `unread_max`, while
+    /// some wait for it. `None` sets no bound.
+    ///
+    /// A PUSH socket writes no heartbeats. The kernel probes the host of a puller instead, while no
+    /// bytes wait for it, and needs the time of two heartbeats to find it dead, or of one and four
+    /// seconds.
+    pub(super) fn prepare(
+        &self,
+        kind: SocketKind,
+        heartbeat: Duration,
+        unread_max: Option<Duration>,
+    ) {
+        let Self::Tcp(stream) = self else { return };
+        // An option that cannot be set costs time, and no message.
+        let _ = stream.set_nodelay(true);
+        let stream = socket2::SockRef::from(stream);
+        #[cfg(target_os = "linux")]
+        if unread_max.is_some() {
+            let _ = stream.set_tcp_user_timeout(unread_max);
+        }
+        if kind == SocketKind::Push {
+            // The kernel counts in seconds.
+            let second = Duration::from_secs(1);
+            let probes = socket2::TcpKeepalive::new().with_time(heartbeat.max(second));
             #[cfg(target_os = "linux")]
-            let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(silence_max));
+            let probes = probes.with_interval((heartbeat / 4).max(second)).with_retries(4);
+            let _ = stream.set_tcp_keepalive(&probes);
         }
         #[cfg(not(target_os = "linux"))]
-        let _ = silence_max;
+        let _ = unread_max;
     }
 
     /// The address of the peer, if it has one.
@@ -95,13 +115,13 @@ impl PeerStream {
 /// A bound endpoint.
 ///
 /// Dropping the value closes the port. Accepted connections stay.
-pub(super) enum Listener {
+pub(super) enum StreamListener {
     Tcp(TcpListener),
     #[cfg(unix)]
     Ipc(UnixListener),
 }
 
-impl Listener {
+impl StreamListener {
     /// Binds an endpoint. Returns the endpoint with its real port as well.
     ///
     /// An existing socket file is an error; [`SocketFileClaim`](crate::endpoint::SocketFileClaim)
@@ -151,7 +171,10 @@ fn bind_ipc(path: &str) -> io::Result<UnixListener> {
         UnixListener::from_std(listener)
     }
     #[cfg(not(target_os = "linux"))]
-    Err(io::Error::new(io::ErrorKind::Unsupported, format!("no names without files: {name}")))
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        format!("only Linux has sockets without files: {name}"),
+    ))
 }
 
 /// Returns a host without the brackets of an IPv6 address.

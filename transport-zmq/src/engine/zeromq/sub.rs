@@ -11,15 +11,16 @@ use tokio::sync::mpsc;
 use zeromq::ZmqMessage;
 
 use super::arrivals::received;
-use super::endpoints::LinkedEndpoints;
-use super::frames::event_of;
-use super::kind::Kind;
+use super::frame_conversion::event_of;
 use super::link::{Arrival, Link, LinkOwner};
 use super::link_set::LinkSet;
-use super::set_options::{QUEUED_MAX, SetOptions};
+use super::link_set_options::{LinkSetOptions, QUEUED_MAX};
+use super::linked_endpoints::LinkedEndpoints;
+use super::socket_kind::SocketKind;
+use crate::common_errors::closed;
 use crate::config::Settings;
 use crate::engine::{HasEndpoints, Sub};
-use crate::error::{closed, lock};
+use crate::lock::lock;
 use crate::wire::Frames;
 
 /// A SUB socket. Each link is an XSUB socket of the crate, which takes subscriptions as messages:
@@ -64,7 +65,7 @@ impl ZeromqSub {
     pub(in crate::engine) fn open(settings: &Settings, window: Window) -> Self {
         let subscriptions = Arc::<Subscriptions>::default();
         let arrivals_max = Some(window.messages().min(QUEUED_MAX));
-        let options = SetOptions { arrivals_max, ..SetOptions::of(Kind::XSub) };
+        let options = LinkSetOptions { arrivals_max, ..LinkSetOptions::of(SocketKind::XSub) };
         let (set, arrivals) = LinkSet::new(settings, options, subscriptions.clone());
         Self {
             endpoints: LinkedEndpoints::new(settings, set),

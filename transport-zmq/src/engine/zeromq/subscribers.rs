@@ -24,6 +24,8 @@ struct Subscriber {
     link: Arc<Link>,
     /// The subscriptions in effect, those to sync markers included.
     prefixes: Prefixes,
+    /// The number of subscriptions that were ignored.
+    ignored: usize,
     /// Set after the first sync marker.
     ///
     /// Never cleared: a later marker replaces an earlier one.
@@ -79,7 +81,8 @@ impl Prefixes {
 impl Subscribers {
     /// Adds a subscriber without subscriptions.
     pub(super) fn add(&mut self, link: Arc<Link>) {
-        let subscriber = Subscriber { link, prefixes: Prefixes::default(), is_synced: false };
+        let prefixes = Prefixes::default();
+        let subscriber = Subscriber { link, prefixes, ignored: 0, is_synced: false };
         self.0.insert(subscriber.link.number, subscriber);
     }
 
@@ -88,14 +91,20 @@ impl Subscribers {
         self.0.remove(&number);
     }
 
-    /// Adds a subscription. Returns the number of subscriptions of the subscriber.
+    /// Adds a subscription, or ignores it if the subscriber has `max` already. A sync marker is
+    /// never ignored. Returns the number of subscriptions of the subscriber, ignored ones included.
     ///
     /// Returns 0 for a subscriber that is not in the table. Subscriptions to one prefix count each.
-    pub(super) fn subscribe(&mut self, number: u64, prefix: &Bytes) -> usize {
+    pub(super) fn subscribe(&mut self, number: u64, prefix: &Bytes, max: usize) -> usize {
         let Some(subscriber) = self.0.get_mut(&number) else { return 0 };
-        subscriber.prefixes.add(prefix);
-        subscriber.is_synced |= SyncMarker::read(prefix).is_some();
-        subscriber.prefixes.total
+        let is_marker = SyncMarker::is_marker(prefix);
+        if is_marker || subscriber.prefixes.total < max {
+            subscriber.prefixes.add(prefix);
+        } else {
+            subscriber.ignored += 1;
+        }
+        subscriber.is_synced |= is_marker;
+        subscriber.prefixes.total + subscriber.ignored
     }
 
     /// Removes a subscription, if there is one.

@@ -15,17 +15,19 @@ use polywire_core::transport::Sending;
 use tokio::sync::mpsc;
 use zeromq::ZmqMessage;
 
-use super::endpoints::LinkedEndpoints;
-use super::frames::message_under;
-use super::kind::Kind;
+use super::frame_conversion::message_under;
 use super::link::{Link, LinkOwner};
 use super::link_set::LinkSet;
-use super::set_options::SetOptions;
+use super::link_set_options::LinkSetOptions;
+use super::linked_endpoints::LinkedEndpoints;
+use super::socket_kind::SocketKind;
 use super::subscribers::Subscribers;
+use crate::common_errors::closed;
 use crate::config::Settings;
-use crate::endpoint::EndpointChange;
+use crate::endpoint::{EndpointChange, RefusingPeers};
 use crate::engine::{ByteBudget, SocketControl, XPub};
-use crate::error::{closed, lock};
+use crate::lock::lock;
+use crate::security::Admission;
 use crate::wire::{Frames, SyncMarker};
 
 /// An XPUB socket. A subscriber without room delays the publisher, and with it all other
@@ -48,10 +50,8 @@ struct Events {
     markers: Mutex<Option<mpsc::Sender<(SyncMarker, u32)>>>,
     /// The links, to signal that a subscriber has sent its first sync marker.
     set: OnceLock<Weak<LinkSet>>,
-    /// The number of subscriptions that subscribers learn from an answer.
-    subscriptions_max: usize,
-    /// The number of subscriptions above which an inbound peer is disconnected.
-    subscriptions_tolerated: usize,
+    /// The bounds of inbound peers. Subscribers learn that on subscriptions from an answer.
+    admission: Admission,
 }
 
 /// Sync markers that wait for an answer: 4,096. A subscriber without an answer sends another.
@@ -65,10 +65,9 @@ impl ZeromqXPub {
             subscribers: Mutex::default(),
             markers: Mutex::new(Some(sender)),
             set: OnceLock::new(),
-            subscriptions_max: settings.admission.subscriptions_max,
-            subscriptions_tolerated: settings.admission.subscriptions_tolerated(),
+            admission: settings.admission,
         });
-        let (set, _) = LinkSet::new(settings, SetOptions::of(Kind::XPub), events.clone());
+        let (set, _) = LinkSet::new(settings, LinkSetOptions::of(SocketKind::XPub), events.clone());
         // Set once, here.
         let _ = events.set.set(Arc::downgrade(&set));
         Self {
@@ -137,8 +136,9 @@ impl LinkOwner for Events {
 
     /// Reads a subscription or the end of one. Any other message is ignored.
     ///
-    /// A subscriber that has connected is disconnected beyond the tolerated number. A sync marker
-    /// goes to the queue of markers, with the number of subscribers that have it.
+    /// Subscriptions of an inbound peer are ignored beyond the tolerated number, and disconnect the
+    /// peer far beyond. A sync marker goes to the queue of markers, with the number of subscribers
+    /// that have it.
     fn received(&self, link: &Arc<Link>, message: ZmqMessage) {
         let Some(frame) = message.get(0).filter(|_| message.len() == 1) else { return };
         let marker = {
@@ -146,10 +146,17 @@ impl LinkOwner for Events {
             match frame.split_first() {
                 Some((1, _)) => {
                     let prefix = frame.slice(1..);
-                    let held = subscribers.subscribe(link.number, &prefix);
                     // A peer that this side has connected to may not know of any bound.
-                    if link.is_inbound && held > self.subscriptions_tolerated {
-                        return link.cut("the peer has too many subscriptions");
+                    let (tolerated, sent_max) = match link.is_inbound {
+                        true => (
+                            self.admission.subscriptions_tolerated(),
+                            self.admission.subscriptions_sent_max(),
+                        ),
+                        false => (usize::MAX, usize::MAX),
+                    };
+                    if subscribers.subscribe(link.number, &prefix, tolerated) > sent_max {
+                        return link
+                            .cut("the peer has too many subscriptions (`subscriptions_max`)");
                     }
                     SyncMarker::read(&prefix).map(|marker| (marker, subscribers.count(&prefix)))
                 }
@@ -183,6 +190,10 @@ impl SocketControl for ZeromqXPub {
 
     fn peer_counts(&self) -> BoxStream<'static, usize> {
         self.endpoints.peer_counts()
+    }
+
+    fn refusals(&self) -> RefusingPeers {
+        self.endpoints.refusals()
     }
 
     /// Ends the stream of sync markers. The future sends the queued events, for the linger time at
@@ -220,10 +231,9 @@ impl XPub for ZeromqXPub {
         markers.boxed()
     }
 
-    /// Returns the bound that subscribers learn, while an endpoint is bound. Subscribers that have
-    /// connected to one are disconnected above the tolerated number.
+    /// Returns the bound that subscribers learn, while an endpoint is bound.
     fn subscriptions_max(&self) -> Option<usize> {
-        self.endpoints.listens().then_some(self.events.subscriptions_max)
+        self.endpoints.listens().then_some(self.events.admission.subscriptions_max)
     }
 
     /// Waits until the subscriber at each connected endpoint has sent a sync marker, which follows

@@ -21,6 +21,22 @@ const COMMAND: u8 = 4;
 /// The rule that a peer has broken, for the log.
 pub(super) type Violation = &'static str;
 
+/// The first byte, the signature or the version of the greeting is not that of ZMTP 3.
+pub(super) const NOT_ZMTP_3: Violation = "the greeting is not that of ZMTP 3";
+/// The greeting names another security mechanism than NULL.
+pub(super) const OTHER_MECHANISM: Violation =
+    "the peer asks for a security mechanism, which this engine lacks";
+/// The peer has answered with ERROR.
+pub(super) const REFUSED: Violation = "the peer has refused the handshake";
+/// The pattern of the peer's socket is another one.
+pub(super) const OTHER_SOCKET_TYPE: Violation = "the peer is a socket of a type that does not fit";
+
+/// Returns whether a handshake with this reason of its failure fails until one of the two sides is
+/// configured anew.
+pub(super) fn is_lasting(reason: &str) -> bool {
+    [NOT_ZMTP_3, OTHER_MECHANISM, REFUSED, OTHER_SOCKET_TYPE].contains(&reason)
+}
+
 /// The header of a frame.
 ///
 /// A byte of flags, then the length of the body in one byte or, with the flag `LONG`, in eight.
@@ -81,11 +97,11 @@ impl Header {
 /// A signature or a version that is not of ZMTP 3, and a mechanism other than NULL.
 pub(super) fn read_greeting(greeting: &[u8; GREETING]) -> Result<u8, Violation> {
     if greeting[0] != 0xFF || greeting[9] & 1 == 0 || greeting[10] < 3 {
-        return Err("the greeting is not that of ZMTP 3");
+        return Err(NOT_ZMTP_3);
     }
     let mechanism = greeting[12..32].split(|byte| *byte == 0).next();
     if mechanism != Some(b"NULL") {
-        return Err("the peer asks for a security mechanism, which this engine lacks");
+        return Err(OTHER_MECHANISM);
     }
     Ok(if greeting[10] > 3 { 1 } else { greeting[MINOR_AT] })
 }

@@ -11,12 +11,13 @@ use futures_util::FutureExt;
 use futures_util::stream::poll_fn as stream_of;
 use polywire_core::message::CallId;
 use polywire_core::transport::Sending;
-use polywire_core::{Result, Window};
+use polywire_core::{Message, Result, Window};
 
 use super::*;
 use crate::config::ZmqBuilder;
 use crate::endpoint::EndpointChange;
 use crate::responder::service_queue::TakenRequest;
+use crate::responder::services::AddedConsumer;
 
 type Requests = BoxStream<'static, (RequestOrigin, Frames)>;
 
@@ -56,10 +57,10 @@ fn address(name: &str) -> Address {
 #[test]
 fn a_request_for_a_consumer_added_while_it_is_read_is_not_refused() {
     static DISPATCHER: OnceLock<Arc<Dispatcher>> = OnceLock::new();
-    static ADDED: OnceLock<(Arc<ServiceQueue>, u64)> = OnceLock::new();
+    static ADDED: OnceLock<AddedConsumer> = OnceLock::new();
     let mut request = Message::default();
     (request.id, request.method) = (Some(CallId(1)), Some(address("m")));
-    let role = Role::Request(address("b"));
+    let role = MessageRole::Request(address("b"));
     let mut frames = Some(wire::encode(&role, request, &Limits::default()).unwrap());
     let requests = stream_of(move |_| {
         let Some(frames) = frames.take() else { return Poll::Pending };
@@ -68,11 +69,11 @@ fn a_request_for_a_consumer_added_while_it_is_read_is_not_refused() {
         Poll::Ready(Some((origin, frames)))
     });
     let dispatcher = DISPATCHER.get_or_init(|| dispatcher(requests.boxed()));
-    let (_, consumer) = dispatcher.add_consumer(&address("a"), Window::new(1));
+    let AddedConsumer { consumer, .. } = dispatcher.add_consumer(&address("a"), Window::new(1));
     dispatcher.begin_consuming(consumer);
     let mut cx = Context::from_waker(Waker::noop());
     assert!(dispatcher.poll_read(consumer, &address("a"), &mut cx).is_pending());
-    let (queue, consumer) = ADDED.get().unwrap();
+    let AddedConsumer { queue, consumer, .. } = ADDED.get().unwrap();
     assert!(matches!(
         queue.poll_take(*consumer, &cx),
         Poll::Ready(Some(TakenRequest { request: Ok(_), .. }))
@@ -111,7 +112,7 @@ fn a_former_reader_does_not_take_the_waker_of_the_stream() {
     }
     // Time for the task to get from there to the lock.
     (0..1000).for_each(|_| std::thread::yield_now());
-    let (_, consumer) = dispatcher.add_consumer(&address("a"), Window::new(1));
+    let AddedConsumer { consumer, .. } = dispatcher.add_consumer(&address("a"), Window::new(1));
     dispatcher.begin_consuming(consumer);
     drop(requests);
     assert!(task.join().unwrap());

@@ -38,7 +38,7 @@ impl Router for FullRouter {
 
 /// Returns the replies to a peer that reads batches, and has sent one.
 async fn replies() -> ReplyRouter {
-    let bounds = Bounds { message_max: None, batch_max: Some(1000) };
+    let bounds = StatedBounds { message_max: None, batch_max: Some(1000) };
     let mut batch = Batch::default();
     for head in ["one", "two"] {
         batch.push(&Frames { head: head.into(), body: None });

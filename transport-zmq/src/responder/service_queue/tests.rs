@@ -1,6 +1,6 @@
 //! Tests of the queue as data, without tasks.
 
-use std::task::Context;
+use std::task::{Wake, Waker};
 
 use futures_util::FutureExt;
 use futures_util::task::noop_waker;
@@ -9,6 +9,7 @@ use polywire_core::message::{CallId, ReplyTo};
 use polywire_core::transport::Delivery;
 
 use super::*;
+use crate::responder::abandoned_calls::AbandonedCalls;
 
 fn empty_request() -> Result<Delivery> {
     Ok(Delivery::settled(Message::default()))
@@ -125,7 +126,7 @@ fn a_stopped_consumer_takes_only_requests_that_no_other_would() {
 #[test]
 fn a_declined_request_goes_to_each_other_consumer_once_and_then_back() {
     let queue = ServiceQueue::default();
-    (1..=3).for_each(|consumer| queue.add_consumer(consumer, 4));
+    (1..=3).for_each(|consumer| drop(queue.add_consumer(consumer, 4)));
     queue.stop(3);
     assert!(queue.push(request("a", 1, 10)).now_or_never().unwrap().is_ok());
     let take = |consumer| queue.poll_take(consumer, &Context::from_waker(&noop_waker()));
@@ -152,7 +153,7 @@ fn a_declined_request_goes_to_each_other_consumer_once_and_then_back() {
 #[test]
 fn a_request_for_a_stopped_consumer_goes_back_to_one_that_declined_it() {
     let queue = ServiceQueue::default();
-    (1..=2).for_each(|consumer| queue.add_consumer(consumer, 4));
+    (1..=2).for_each(|consumer| drop(queue.add_consumer(consumer, 4)));
     assert!(queue.push(empty_request()).now_or_never().unwrap().is_ok());
     let Poll::Ready(Some(Ok(Delivery { message, .. }))) = take(&queue, 1) else {
         panic!("the request is queued")
@@ -172,4 +173,39 @@ fn a_closed_queue_ends_its_consumers() {
     assert!(queue.push(empty_request()).now_or_never().unwrap().is_ok());
     assert_eq!(queue.close().len(), 1);
     assert!(matches!(take(&queue, 1), Poll::Ready(None)));
+}
+
+#[test]
+fn a_queue_is_idle_for_a_consumer_until_its_next_change() {
+    let queue = ServiceQueue::default();
+    let is_idle = queue.add_consumer(1, 4);
+    assert!(!is_idle.is_set(), "the waker is not registered yet");
+    let changes: [fn(&ServiceQueue); 4] = [
+        |queue| assert!(queue.push_beyond(empty_request()).is_ok()),
+        |queue| queue.abandon(&abandoned("a", 1)),
+        |queue| queue.stop(1),
+        |queue| drop(queue.close()),
+    ];
+    for change in changes {
+        while take_abandoned(&queue, 1).is_some() || take(&queue, 1).is_ready() {}
+        assert!(is_idle.is_set());
+        change(&queue);
+        assert!(!is_idle.is_set());
+    }
+}
+
+#[test]
+fn a_queue_is_not_idle_for_a_task_that_it_does_not_wake_any_more() {
+    let queue = ServiceQueue::default();
+    let is_idle = queue.add_consumer(1, 4);
+    assert!(take(&queue, 1).is_pending());
+    let other = Waker::from(Arc::new(OtherTask));
+    assert_eq!(queue.take_abandoned(1, &Context::from_waker(&other)), None);
+    assert!(!is_idle.is_set());
+}
+
+struct OtherTask;
+
+impl Wake for OtherTask {
+    fn wake(self: Arc<Self>) {}
 }

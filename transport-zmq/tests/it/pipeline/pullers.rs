@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::support::engine::ENGINE;
 use crate::support::jobs::{bound, builder, connected, next, puller, pusher};
-use crate::support::wait::PATIENCE;
+use crate::support::wait::{PATIENCE, stays_connected};
 
 #[tokio::test]
 async fn puller_of_another_queue_receives_nothing() {
@@ -185,6 +185,30 @@ async fn jobs_that_a_lost_puller_did_not_get_go_to_the_next_one() {
     assert!(first > 0, "the first job came twice");
     for expected in first + 1..TOTAL {
         assert_eq!(next().await, expected);
+    }
+}
+
+/// A few jobs leave room for heartbeats behind them, which the puller does not read. Many fill the
+/// buffers of the kernel, so that the pusher cannot write.
+#[tokio::test(flavor = "multi_thread")]
+async fn puller_that_is_busy_for_many_heartbeats_misses_no_job() {
+    const HEARTBEAT: Duration = Duration::from_millis(500);
+    for (total, size) in [(20_u32, 10), (600, 100_000)] {
+        let pulling = builder().bind("tcp://127.0.0.1:*").heartbeat(HEARTBEAT).build().unwrap();
+        let mut jobs: Puller<(u32, String)> =
+            Puller::bind(&pulling, "jobs", MessagePack).window(Window::new(1)).await.unwrap();
+        let endpoint = &pulling.local_endpoints()[0];
+        let pushing = builder().connect(endpoint).heartbeat(HEARTBEAT).build().unwrap();
+        let push = pusher(&pushing).await;
+        let body = "x".repeat(size);
+        for job in 0..total {
+            timeout(PATIENCE, push.push(&(job, &body))).await.expect("there is room").unwrap();
+        }
+        stays_connected(&pushing, HEARTBEAT).await;
+        for expected in 0..total {
+            let job = timeout(PATIENCE, jobs.next()).await.expect("the job arrives");
+            assert_eq!(job.unwrap().unwrap().0, expected, "jobs of {size} bytes");
+        }
     }
 }
 

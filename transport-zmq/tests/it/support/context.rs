@@ -1,6 +1,5 @@
 //! Servers and a client of them, in every combination of engine, side and medium.
 
-use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,6 +8,7 @@ use polywire_core::{CallError, CallHandle, Client, ErrorKind, Router, Window};
 use polywire_zmq::{Engine, Side, Zmq, ZmqBuilder};
 use tokio::time::timeout;
 
+use super::address::own_host;
 use super::engine::{ENGINE, zmq};
 use super::folder::TempFolder;
 use super::identified::IdentifiedServer;
@@ -47,11 +47,12 @@ pub(crate) fn builder(Setup(engine, ..): &Setup) -> ZmqBuilder {
     zmq().engine(*engine).connect_timeout(PATIENCE)
 }
 
-/// Returns an endpoint to bind that no other socket binds.
+/// Returns an endpoint to bind that no other socket binds, and no other process once it is free
+/// again.
 pub(crate) fn free_endpoint(Setup(.., medium): &Setup) -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     match medium {
-        Medium::Tcp => "tcp://127.0.0.1:*".to_owned(),
+        Medium::Tcp => format!("tcp://{}:*", own_host()),
         Medium::Ipc(folder) => {
             let name = format!("{}.sock", COUNT.fetch_add(1, Ordering::Relaxed));
             format!("ipc://{}", folder.file(&name).display())
@@ -67,15 +68,14 @@ pub(crate) struct TestServer {
 
 impl TestServer {
     async fn serve(transport: Zmq, number: u32, window: usize) -> Self {
-        let hang = |(): ()| async move { Ok(pending::<u32>().await) };
-        let router = Router::new(MessagePack).method("hang", hang);
-        let server = IdentifiedServer::serve(&transport, number, Window::new(window), router).await;
+        let (window, router) = (Window::new(window), Router::new(MessagePack));
+        let server = IdentifiedServer::serve(&transport, number, window, router).await;
         Self { transport, server }
     }
 
-    /// Returns the number of requests in handlers.
+    /// Returns the number of requests in handlers that stay without a reply.
     pub(crate) fn running(&self) -> u64 {
-        self.server.running()
+        self.server.hanging()
     }
 }
 

@@ -9,14 +9,14 @@ use polywire_core::rpc::ServerHandle;
 use polywire_core::{Router, Server, Window};
 use polywire_zmq::Zmq;
 
-/// A server of service `a` whose method `id` returns its number.
+/// A server of service `a` whose method `id` returns its number. Its method `hang` never ends.
 pub(crate) struct IdentifiedServer {
     pub(crate) handle: ServerHandle,
     hangs: Arc<AtomicBool>,
     hanging: Arc<AtomicU64>,
 }
 
-/// Counts a handler of `id` that stays without a reply, until it is dropped.
+/// Counts a handler that stays without a reply, until it is dropped.
 struct Hanging(Arc<AtomicU64>);
 
 impl Hanging {
@@ -33,7 +33,7 @@ impl Drop for Hanging {
 }
 
 impl IdentifiedServer {
-    /// Serves `id`, besides the methods of the router.
+    /// Serves `id` and `hang`, besides the methods of the router.
     pub(crate) async fn serve(
         zmq: &Zmq,
         number: u32,
@@ -53,6 +53,14 @@ impl IdentifiedServer {
                 Ok(number)
             }
         });
+        let count = hanging.clone();
+        let router = router.method("hang", move |(): ()| {
+            let hanging = Hanging::new(&count);
+            async move {
+                let _hanging = hanging;
+                Ok(pending::<u32>().await)
+            }
+        });
         tokio::spawn(server.serve(router));
         Self { handle, hangs, hanging }
     }
@@ -62,13 +70,9 @@ impl IdentifiedServer {
         self.hangs.store(hangs, Ordering::Release);
     }
 
-    /// Returns the number of handlers of `id` that stay without a reply.
+    /// Returns the number of handlers that have begun, and stay without a reply. The statistics of
+    /// the server also count a request for a moment after its reply has arrived.
     pub(crate) fn hanging(&self) -> u64 {
         self.hanging.load(Ordering::Acquire)
-    }
-
-    /// Returns the number of requests that are taken, whether their handlers have begun or not.
-    pub(crate) fn running(&self) -> u64 {
-        self.handle.stats().running
     }
 }

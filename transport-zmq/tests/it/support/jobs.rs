@@ -7,6 +7,7 @@ use polywire_core::{Puller, Pusher};
 use polywire_zmq::{Zmq, ZmqBuilder};
 use tokio::time::timeout;
 
+use super::address::own_host;
 use super::engine::zmq;
 use super::wait::PATIENCE;
 
@@ -17,7 +18,7 @@ pub(crate) fn builder() -> ZmqBuilder {
 
 /// Makes a transport that binds any free port.
 pub(crate) fn bound() -> Zmq {
-    builder().bind("tcp://127.0.0.1:*").build().unwrap()
+    builder().bind(format!("tcp://{}:*", own_host())).build().unwrap()
 }
 
 /// Makes a transport that connects to the endpoints that others have bound.

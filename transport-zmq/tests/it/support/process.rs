@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::fs::{File, OpenOptions};
+use std::future::pending;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -20,7 +21,8 @@ const RECORD: &str = "POLYWIRE_ZMQ_RECORD";
 /// The beginning of the line in which the server reports its endpoints.
 const ENDPOINTS: &str = "endpoints=";
 
-/// A process that serves `echo`, and publishes on `news` if the URL has any free port (`:*`).
+/// A process that serves `echo`, and publishes on `news` if the URL has any free port (`:*`). Calls
+/// of `hang` get no reply.
 ///
 /// Dropping the value ends the process. The process also ends with its parent.
 pub(crate) struct ServerProcess {
@@ -37,8 +39,8 @@ impl ServerProcess {
         Self::start_recording(url, None)
     }
 
-    /// Starts a process that records the argument of each call of `echo` in a file before it
-    /// replies. See [`recorded_calls`].
+    /// Starts a process that records the argument of each call of `echo` and `hang` in a file when
+    /// the call begins. See [`recorded_calls`].
     pub(crate) fn start_recording(url: &str, record: Option<&Path>) -> Self {
         for _ in 0..100 {
             if let Some(process) = Self::try_start(url, record) {
@@ -139,6 +141,7 @@ async fn serve(url: &str) {
         let file = OpenOptions::new().create(true).append(true).open(path);
         Arc::new(file.unwrap())
     });
+    let hang_record = record.clone();
     let echo = move |(number,): (u64,)| {
         let record = record.clone();
         async move {
@@ -148,8 +151,18 @@ async fn serve(url: &str) {
             Ok(number)
         }
     };
+    let hang = move |(number,): (u64,)| {
+        let record = hang_record.clone();
+        async move {
+            if let Some(record) = record {
+                record_call(&record, number);
+            }
+            Ok(pending::<u64>().await)
+        }
+    };
     let router = Router::new(MessagePack)
         .method("echo", echo)
+        .method("hang", hang)
         .method("process", |(): ()| async move { Ok(std::process::id()) });
     tokio::spawn(server.serve(router));
     // A fixed port is bound by the server already.

@@ -20,6 +20,15 @@ pub(super) struct QueueEntry {
     pub(super) canary: Option<Box<QueuedCanary>>,
 }
 
+/// Copy of an entry whose message a consumer has fetched.
+pub(super) struct UnsettledEntry {
+    /// Not boxed: the table of a consumer keeps its room.
+    message: Message,
+    attempt: u32,
+    position: u64,
+    declines: Option<Box<Declines>>,
+}
+
 /// Canary for one consumer, and the way back to its probe.
 pub(super) struct QueuedCanary {
     consumer: u64,
@@ -63,7 +72,7 @@ impl QueueEntry {
 
     /// Returns whether the entry is the request of this call.
     pub(super) fn is_request_of(&self, call: &Abandoned) -> bool {
-        self.message.id == Some(call.id) && self.message.reply_to.as_ref() == Some(&call.reply_to)
+        is_request_of(&self.message, call)
     }
 
     /// Returns whether the consumer has declined the entry.
@@ -97,4 +106,28 @@ impl QueueEntry {
     pub(super) fn next_attempt(self) -> Self {
         Self { attempt: self.attempt.saturating_add(1), ..self }
     }
+}
+
+impl UnsettledEntry {
+    /// Copies an entry, and takes its declines.
+    pub(super) fn of(entry: &mut QueueEntry) -> Self {
+        let QueueEntry { message, attempt, position, declines, .. } = entry;
+        let message = Message::clone(message);
+        Self { message, attempt: *attempt, position: *position, declines: declines.take() }
+    }
+
+    /// Returns the entry, to be queued again.
+    pub(super) fn into_entry(self) -> QueueEntry {
+        let Self { message, attempt, position, declines } = self;
+        QueueEntry { message: Box::new(message), attempt, position, declines, canary: None }
+    }
+
+    /// Returns whether the entry is the request of this call.
+    pub(super) fn is_request_of(&self, call: &Abandoned) -> bool {
+        is_request_of(&self.message, call)
+    }
+}
+
+fn is_request_of(message: &Message, call: &Abandoned) -> bool {
+    message.id == Some(call.id) && message.reply_to.as_ref() == Some(&call.reply_to)
 }

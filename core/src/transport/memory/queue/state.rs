@@ -1,13 +1,15 @@
 //! The state of a queue: its entries and its consumers.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::entry::QueueEntry;
+use super::consumer_state::{ConsumerSignals, ConsumerState};
+use super::entry::{QueueEntry, UnsettledEntry};
 use crate::message::Message;
 use crate::transport::{Abandoned, Answer};
 
@@ -19,28 +21,15 @@ use crate::transport::{Abandoned, Answer};
 pub(super) struct QueueState {
     /// Entries to be fetched, sorted by rank.
     ready: VecDeque<QueueEntry>,
-    /// Delayed retries, by their time and their last tag.
+    /// Delayed retries, by their time and a number.
     delayed: BTreeMap<(Instant, u64), QueueEntry>,
     consumers: FxHashMap<u64, ConsumerState>,
     /// Consumers whose streams are open. Handlers may run, although nothing is unsettled.
     open: FxHashSet<u64>,
-    last_tag: u64,
     last_position: u64,
+    last_delay: u64,
     /// Set if a ready entry may have been declined.
     has_declined: bool,
-}
-
-/// QueueState of a consumer.
-struct ConsumerState {
-    /// Set until the consumer stops.
-    active: bool,
-    window: usize,
-    unsettled: FxHashMap<u64, QueueEntry>,
-    /// Abandoned calls, at most [`ABANDONED_MAX`], that the consumer may have begun.
-    abandoned: VecDeque<Abandoned>,
-    /// Answers of callers that the consumer has asked, one for each question.
-    answers: VecDeque<Answer>,
-    waker: Option<Waker>,
 }
 
 /// Outcome of a fetch.
@@ -64,8 +53,6 @@ pub(in super::super) struct Fetched {
 }
 
 const CAPACITY: usize = 1024;
-/// Abandoned calls of a consumer that it has not taken yet. Beyond, the oldest are dropped.
-const ABANDONED_MAX: usize = 1024;
 
 impl QueueState {
     /// Returns whether a new message has to wait for room.
@@ -80,15 +67,7 @@ impl QueueState {
 
     /// Adds a consumer that holds at most `window` entries unsettled.
     pub(super) fn add_consumer(&mut self, id: u64, window: usize) {
-        let consumer = ConsumerState {
-            active: true,
-            window,
-            unsettled: FxHashMap::default(),
-            abandoned: VecDeque::new(),
-            answers: VecDeque::new(),
-            waker: None,
-        };
-        self.consumers.insert(id, consumer);
+        self.consumers.insert(id, ConsumerState::new(window));
         self.open.insert(id);
     }
 
@@ -110,15 +89,13 @@ impl QueueState {
 
     /// Removes a consumer and requeues its unsettled entries. Returns whether the consumer existed.
     pub(super) fn remove_consumer(&mut self, id: u64) -> bool {
-        let Some(consumer) = self.consumers.remove(&id) else { return false };
+        let Some(mut consumer) = self.consumers.remove(&id) else { return false };
         self.ready.retain(|entry| !entry.is_canary_of(id));
         // Its replies cannot be sent any more.
         self.open.remove(&id);
-        for entry in consumer.unsettled.into_values() {
-            self.insert(entry.next_attempt());
-        }
-        if let Some(waker) = consumer.waker {
-            waker.wake();
+        consumer.wake();
+        for entry in consumer.unsettled.into_entries() {
+            self.insert(entry.into_entry().next_attempt());
         }
         true
     }
@@ -126,13 +103,17 @@ impl QueueState {
     /// Fetches the first ready entry that the consumer has not declined.
     pub(super) fn fetch(&mut self, id: u64, cx: &Context<'_>) -> Fetch {
         self.promote_due();
-        let Self { ready, delayed, consumers, last_tag, .. } = self;
+        let Self { ready, delayed, consumers, .. } = self;
         let Some(consumer) = consumers.get_mut(&id).filter(|consumer| consumer.active) else {
             return Fetch::End;
         };
         let has_room = consumer.unsettled.len() < consumer.window;
         let next = ready.iter().position(|entry| entry.is_for(id)).filter(|_| has_room);
-        let Some(mut entry) = next.and_then(|next| ready.remove(next)) else {
+        let next = next.and_then(|next| match next {
+            0 => ready.pop_front(),
+            next => ready.remove(next),
+        });
+        let Some(mut entry) = next else {
             consumer.register(cx);
             let next_retry = delayed.first_key_value().map(|((at, _), _)| *at);
             return Fetch::Pending(next_retry.filter(|_| has_room));
@@ -140,10 +121,13 @@ impl QueueState {
         if let Some(canary) = entry.canary.take() {
             return Fetch::Canary(canary.back);
         }
-        *last_tag += 1;
-        let (message, attempt) = (entry.message.clone(), entry.attempt);
-        consumer.unsettled.insert(*last_tag, entry);
-        Fetch::Fetched(Fetched { tag: *last_tag, message, attempt })
+        let tag = consumer.unsettled.add(&mut entry);
+        Fetch::Fetched(Fetched { tag, message: entry.message, attempt: entry.attempt })
+    }
+
+    /// Returns the signals of a consumer, for its stream.
+    pub(super) fn signals(&self, id: u64) -> Arc<ConsumerSignals> {
+        self.consumers.get(&id).map(|consumer| consumer.signals.clone()).unwrap_or_default()
     }
 
     /// Appends a canary for a consumer. Returns whether the consumer fetches.
@@ -160,15 +144,23 @@ impl QueueState {
     }
 
     /// Takes an unsettled entry out, to be settled.
-    pub(super) fn take_unsettled(&mut self, id: u64, tag: u64) -> Option<QueueEntry> {
+    pub(super) fn take_unsettled(&mut self, id: u64, tag: u64) -> Option<UnsettledEntry> {
         let consumer = self.consumers.get_mut(&id)?;
-        let entry = consumer.unsettled.remove(&tag)?;
-        if consumer.unsettled.len() + 1 >= consumer.window {
-            // It has room again.
-            consumer.wake();
-        }
+        let entry = consumer.unsettled.take(tag)?;
+        consumer.wake_if_it_was_full();
         self.remove_finished(id);
         Some(entry)
+    }
+
+    /// Drops an unsettled entry, which is settled for good. Returns whether it was there.
+    pub(super) fn drop_unsettled(&mut self, id: u64, tag: u64) -> bool {
+        let Some(consumer) = self.consumers.get_mut(&id) else { return false };
+        let is_dropped = consumer.unsettled.drop_settled(tag);
+        if is_dropped {
+            consumer.wake_if_it_was_full();
+            self.remove_finished(id);
+        }
+        is_dropped
     }
 
     /// Removes a ready request of `call`. Returns whether there was one.
@@ -183,47 +175,34 @@ impl QueueState {
     /// consumers are notified, and all but one of them ignore the call.
     pub(super) fn notify_abandoned(&mut self, call: &Abandoned) {
         let holds = |consumer: &ConsumerState| {
-            consumer.unsettled.values().any(|entry| entry.is_request_of(call))
+            consumer.unsettled.entries().any(|entry| entry.is_request_of(call))
         };
         let is_unsettled = self.consumers.values().any(holds);
         for consumer in self.consumers.values_mut() {
             if is_unsettled && !holds(consumer) {
                 continue;
             }
-            if consumer.abandoned.len() >= ABANDONED_MAX {
-                consumer.abandoned.pop_front();
-            }
-            consumer.abandoned.push_back(call.clone());
-            consumer.wake();
+            consumer.add_abandoned(call.clone());
         }
     }
 
     /// Polls for an abandoned call of a consumer, or registers its waker.
     pub(super) fn poll_abandoned(&mut self, id: u64, cx: &Context<'_>) -> Poll<Abandoned> {
         let Some(consumer) = self.consumers.get_mut(&id) else { return Poll::Pending };
-        if let Some(call) = consumer.abandoned.pop_front() {
-            return Poll::Ready(call);
-        }
-        consumer.register(cx);
-        Poll::Pending
+        consumer.poll_abandoned(cx)
     }
 
     /// Passes the answer of a caller to a consumer.
     pub(super) fn answer(&mut self, id: u64, answer: Answer) {
         if let Some(consumer) = self.consumers.get_mut(&id) {
-            consumer.answers.push_back(answer);
-            consumer.wake();
+            consumer.add_answer(answer);
         }
     }
 
     /// Polls for an answer to a consumer, or registers its waker.
     pub(super) fn poll_answer(&mut self, id: u64, cx: &Context<'_>) -> Poll<Answer> {
         let Some(consumer) = self.consumers.get_mut(&id) else { return Poll::Pending };
-        if let Some(answer) = consumer.answers.pop_front() {
-            return Poll::Ready(answer);
-        }
-        consumer.register(cx);
-        Poll::Pending
+        consumer.poll_answer(cx)
     }
 
     /// Returns whether the stream of a consumer is open.
@@ -240,13 +219,19 @@ impl QueueState {
     /// Inserts an entry at its position.
     pub(super) fn insert(&mut self, entry: QueueEntry) {
         self.has_declined |= entry.declines.is_some();
-        let at = self.ready.partition_point(|other| other.rank() < entry.rank());
-        self.ready.insert(at, entry);
+        match self.ready.back() {
+            Some(last) if last.rank() > entry.rank() => {
+                let at = self.ready.partition_point(|other| other.rank() < entry.rank());
+                self.ready.insert(at, entry);
+            }
+            _ => self.ready.push_back(entry),
+        }
     }
 
-    /// Delays an entry until `at`. The tag keeps the key unique.
-    pub(super) fn delay(&mut self, entry: QueueEntry, at: Instant, tag: u64) {
-        self.delayed.insert((at, tag), entry);
+    /// Delays an entry until `at`. A number keeps the key unique.
+    pub(super) fn delay(&mut self, entry: QueueEntry, at: Instant) {
+        self.last_delay += 1;
+        self.delayed.insert((at, self.last_delay), entry);
     }
 
     /// Takes all entries out.
@@ -297,24 +282,9 @@ impl QueueState {
             return;
         }
         let is_finished =
-            |consumer: &ConsumerState| !consumer.active && consumer.unsettled.is_empty();
+            |consumer: &ConsumerState| !consumer.active && consumer.unsettled.len() == 0;
         if self.consumers.get(&id).is_some_and(is_finished) {
             self.consumers.remove(&id);
-        }
-    }
-}
-
-impl ConsumerState {
-    /// Registers the waker, unless the same one is registered already.
-    fn register(&mut self, cx: &Context<'_>) {
-        if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            self.waker = Some(cx.waker().clone());
-        }
-    }
-
-    fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
         }
     }
 }

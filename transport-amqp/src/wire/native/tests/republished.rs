@@ -6,8 +6,8 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use polywire_core::{Address, Limits};
 
 use super::super::{
-    attempt, counted_attempt, crashes, decode_event, encode_event, encode_job, encode_redriven,
-    encode_republished,
+    attempt, counted_attempt, crashes, decode_dead_letter, decode_event, encode_event, encode_job,
+    encode_redriven, encode_republished,
 };
 use super::{address, delivered, delivered_by, job};
 use crate::wire::Republish;
@@ -79,6 +79,24 @@ fn copies_name_no_user_but_ours_and_leave_out_carbon_copies() {
     assert_eq!(copy.delivery_mode(), &Some(2));
     let headers = copy.headers().as_ref().unwrap().inner();
     assert!(!headers.contains_key("CC") && headers.contains_key("x-odd"));
+}
+
+/// A quorum queue for dead letters counts each look at a dead letter as a delivery.
+#[test]
+fn looks_at_a_dead_letter_of_the_broker_are_no_attempts() {
+    for (ours, expected) in [(None, 1), (Some(3), 3)] {
+        let mut headers = FieldTable::default();
+        for name in ["x-delivery-count", "x-acquired-count"] {
+            headers.insert(name.into(), AMQPValue::LongLongInt(7));
+        }
+        if let Some(ours) = ours {
+            headers.insert("polywire.attempt".into(), AMQPValue::LongLongInt(ours));
+        }
+        let mut raw = RawDelivery::mock(1, "".into(), "q".into(), true, Vec::new());
+        raw.properties = BasicProperties::default().with_headers(headers);
+        let history = decode_dead_letter(&raw).history.unwrap();
+        assert_eq!(history.dead_letter.unwrap().attempts, expected);
+    }
 }
 
 #[test]

@@ -21,12 +21,12 @@ type Outcome = (BytesMut, Vec<InboundEvent>, Option<Violation>);
 pub(crate) fn inbound_filter(bytes: &[u8]) {
     let [choice, piece, rest @ ..] = bytes else { return };
     let (kind, socket_type): (_, &[u8]) = match choice % 6 {
-        0 => (Kind::Dealer, b"ROUTER"),
-        1 => (Kind::Router, b"DEALER"),
-        2 => (Kind::Push, b"PULL"),
-        3 => (Kind::Pull, b"PUSH"),
-        4 => (Kind::XPub, b"SUB"),
-        _ => (Kind::XSub, b"PUB"),
+        0 => (SocketKind::Dealer, b"ROUTER"),
+        1 => (SocketKind::Router, b"DEALER"),
+        2 => (SocketKind::Push, b"PULL"),
+        3 => (SocketKind::Pull, b"PUSH"),
+        4 => (SocketKind::XPub, b"SUB"),
+        _ => (SocketKind::XSub, b"PUB"),
     };
     let mut bytes = BytesMut::new();
     // Half of the inputs begin behind the handshake.
@@ -51,7 +51,7 @@ pub(crate) fn inbound_filter(bytes: &[u8]) {
 }
 
 /// Filters bytes in pieces of this size.
-fn filter(kind: Kind, bytes: &[u8], piece: usize) -> Outcome {
+fn filter(kind: SocketKind, bytes: &[u8], piece: usize) -> Outcome {
     let mut filter = InboundFilter::new(kind, MAX);
     let (mut input, mut output, mut events) = (BytesMut::new(), BytesMut::new(), Vec::new());
     for piece in bytes.chunks(piece.min(bytes.len()).max(1)) {

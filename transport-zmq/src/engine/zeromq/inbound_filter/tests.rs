@@ -32,7 +32,7 @@ fn command(name: &[u8], data: &[u8]) -> BytesMut {
 type Passed = Result<(BytesMut, Vec<InboundEvent>), Violation>;
 
 /// Filters bytes that follow the handshake, in pieces of this size.
-fn pass(kind: Kind, socket_type: &[u8], bytes: &[u8], piece: usize) -> Passed {
+fn pass(kind: SocketKind, socket_type: &[u8], bytes: &[u8], piece: usize) -> Passed {
     let mut filter = InboundFilter::new(kind, MAX);
     let (mut input, mut output, mut events) = (BytesMut::new(), BytesMut::new(), Vec::new());
     let before = introduction(socket_type, b"mine");
@@ -54,11 +54,14 @@ fn pass(kind: Kind, socket_type: &[u8], bytes: &[u8], piece: usize) -> Passed {
 #[test]
 fn messages_pass_unchanged_however_they_are_cut() {
     let message = [frame(1, b"first"), frame(1, b""), frame(0, &[7; 300])].concat();
-    let bytes = [message.clone(), command(b"PING", b"\0\0ctx").to_vec(), message.clone()].concat();
+    let bytes =
+        [message.clone(), command(b"PING", b"\x01\x02ctx").to_vec(), message.clone()].concat();
     for piece in [1, 2, 7, 63, 64, 65, 10_000] {
-        let (output, events) = pass(Kind::Router, b"DEALER", &bytes, piece).unwrap();
+        let (output, events) = pass(SocketKind::Router, b"DEALER", &bytes, piece).unwrap();
         assert_eq!(output, [message.clone(), message.clone()].concat(), "in pieces of {piece}");
-        assert_eq!(events, [InboundEvent::Ping(Bytes::from_static(b"ctx"))]);
+        // Tenths of a second.
+        let ttl = Duration::from_millis(25_800);
+        assert_eq!(events, [InboundEvent::Ping { ttl, context: Bytes::from_static(b"ctx") }]);
     }
 }
 
@@ -73,7 +76,7 @@ fn announced_length_is_checked_before_the_crate_sees_it() {
         frame(0, &[0; MAX - 63]),
         many,
     ] {
-        let mut filter = InboundFilter::new(Kind::Router, MAX);
+        let mut filter = InboundFilter::new(SocketKind::Router, MAX);
         let mut input = introduction(b"DEALER", b"");
         let mut output = BytesMut::new();
         filter.feed(&mut input, &mut output, &mut Vec::new()).unwrap();
@@ -84,11 +87,11 @@ fn announced_length_is_checked_before_the_crate_sees_it() {
         assert!(output.len() <= MAX, "{}", output.len());
     }
     let largest = frame(0, &[0; MAX - 64]);
-    assert_eq!(pass(Kind::Router, b"DEALER", &largest, 64).unwrap().0, largest);
+    assert_eq!(pass(SocketKind::Router, b"DEALER", &largest, 64).unwrap().0, largest);
     // Before the handshake, the 73 bytes of a stranger.
     let mut input = introduction(b"DEALER", b"").split_to(GREETING);
     input.put_slice(&announced(4, 64 << 30));
-    let mut filter = InboundFilter::new(Kind::Router, MAX);
+    let mut filter = InboundFilter::new(SocketKind::Router, MAX);
     assert!(filter.feed(&mut input, &mut BytesMut::new(), &mut Vec::new()).is_err());
 }
 
@@ -107,7 +110,7 @@ fn subscriptions_become_messages_and_long_ones_are_dropped() {
     ]
     .concat();
     for piece in [1, 10_000] {
-        let (output, events) = pass(Kind::XPub, b"SUB", &bytes, piece).unwrap();
+        let (output, events) = pass(SocketKind::XPub, b"SUB", &bytes, piece).unwrap();
         let expected = [frame(0, b"\x01a"), frame(0, b"\0a"), frame(0, b"\x01b")].concat();
         assert_eq!(output, expected);
         assert_eq!(events, []);
@@ -116,20 +119,20 @@ fn subscriptions_become_messages_and_long_ones_are_dropped() {
 
 #[test]
 fn messages_of_a_puller_are_dropped() {
-    let (output, _) = pass(Kind::Push, b"PULL", &frame(0, b"noise"), 10_000).unwrap();
+    let (output, _) = pass(SocketKind::Push, b"PULL", &frame(0, b"noise"), 10_000).unwrap();
     assert_eq!(output, b""[..]);
 }
 
 #[test]
 fn broken_rules_are_named() {
-    let late = |bytes: &[u8]| pass(Kind::Router, b"DEALER", bytes, 10_000).unwrap_err();
+    let late = |bytes: &[u8]| pass(SocketKind::Router, b"DEALER", bytes, 10_000).unwrap_err();
     assert_eq!(late(&frame(5, b"\x04PING\0\0")), "a command has more frames");
     assert_eq!(late(&frame(0xF8, b"")), "a frame has reserved flags");
     assert_eq!(late(&frame(4, b"")), "a command has no name");
     assert_eq!(late(&command(b"PING", b"\0")), "a heartbeat is too short");
     assert_eq!(late(&command(b"PING", &[0; 19])), "a heartbeat is too long");
     let early = |bytes: &[u8]| {
-        let mut filter = InboundFilter::new(Kind::XSub, MAX);
+        let mut filter = InboundFilter::new(SocketKind::XSub, MAX);
         let mut input = BytesMut::from(bytes);
         filter.feed(&mut input, &mut BytesMut::new(), &mut Vec::new()).unwrap_err()
     };

@@ -18,7 +18,7 @@ fn messages_are_counted_and_commands_come_between_them() {
     write_command(&mut ping, b"PING", b"\0\0");
     let bytes = [&introduction(), MESSAGE, MESSAGE].concat();
     for cut in 0..bytes.len() {
-        let mut filter = OutboundFilter::new(Kind::Dealer);
+        let mut filter = OutboundFilter::new(SocketKind::Dealer);
         let (mut input, mut output) = (BytesMut::from(&bytes[..cut]), BytesMut::new());
         let mut commands = BytesMut::new();
         let mut ended = filter.feed(&mut input, &mut output, &mut commands, 1).len();
@@ -43,7 +43,7 @@ fn messages_are_counted_and_commands_come_between_them() {
 
 #[test]
 fn end_of_a_message_is_that_of_its_last_frame() {
-    let mut filter = OutboundFilter::new(Kind::Push);
+    let mut filter = OutboundFilter::new(SocketKind::Push);
     let mut output = BytesMut::new();
     filter.feed(&mut introduction(), &mut output, &mut BytesMut::new(), 1);
     output.clear();
@@ -59,7 +59,7 @@ fn subscriptions_become_commands_for_peers_that_know_them() {
     write_command(&mut cancel, b"CANCEL", b"a");
     let messages = b"\0\x02\x01a\0\x02\0a";
     for (minor, expected) in [(0, messages.to_vec()), (1, [subscribe, cancel].concat())] {
-        let mut filter = OutboundFilter::new(Kind::XSub);
+        let mut filter = OutboundFilter::new(SocketKind::XSub);
         let mut output = BytesMut::new();
         filter.feed(&mut introduction(), &mut output, &mut BytesMut::new(), minor);
         output.clear();
