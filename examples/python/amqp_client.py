@@ -20,7 +20,7 @@ def call(connection, service, method, arguments, ms=5000):
     try:
         channel.basic_publish("", f"polywire.{service}", json.dumps(arguments).encode(), properties, mandatory=True)
     except UnroutableError:
-        raise LookupError(f"nobody serves {service}") from None
+        raise LookupError(f"no server serves {service}") from None
     until = time.monotonic() + ms / 1000
     for frame, properties, body in channel.consume(replies, auto_ack=True, inactivity_timeout=0.1):
         if frame is not None and properties.correlation_id == number:

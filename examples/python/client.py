@@ -21,7 +21,7 @@ def call(socket, service, method, arguments, ms=5000):
         if answered != number:
             continue
         if kind == REFUSAL:
-            raise LookupError(f"nobody serves {service}")
+            raise LookupError(f"no server serves {service}")
         if FAULT_CODE in fields:
             raise RuntimeError(fields.get(FAULT_MESSAGE, b"").decode())
         return json.loads(body)

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn applications_with_common_prefixes_are_told_apart() {
+    fn applications_with_common_prefixes_are_distinguished() {
         let names = ["rabbit_common-3.10.8", "rabbit-3.10.8", "README"].map(str::to_owned);
         let all = Applications { folder: PathBuf::new(), names: names.to_vec() };
         assert_eq!(all.folder_of("rabbit"), Some("rabbit-3.10.8"));

@@ -171,7 +171,7 @@ async fn declared_errors_come_back_as_themselves_in_msgpack() -> Result<(), Call
 }
 
 #[tokio::test]
-async fn who_does_not_know_the_error_gets_a_fault_with_all_of_it() -> Result<(), CallError> {
+async fn unknown_error_type_becomes_a_fault_with_all_of_it() -> Result<(), CallError> {
     let bank = bank(Json).await?;
     let fault = fault(bank.as_ref().call::<u64>("withdraw", &[How::Insufficient]).await);
     assert_eq!((fault.code, fault.kind.as_str()), (Code::Application, "BankError.Insufficient"));
@@ -190,7 +190,7 @@ async fn codes_and_kinds_are_those_that_were_given() -> Result<(), CallError> {
 }
 
 #[tokio::test]
-async fn what_cannot_travel_is_told_as_a_fault_with_its_causes() -> Result<(), CallError> {
+async fn error_that_cannot_be_encoded_becomes_a_fault_with_its_causes() -> Result<(), CallError> {
     let ledger = fault(bank(Json).await?.withdraw(How::Ledger).await);
     assert_eq!((ledger.code, ledger.kind.as_str()), (Code::Internal, "BankError.Ledger"));
     assert_eq!(ledger.message, format!("the ledger is gone: {}", fmt::Error));
@@ -303,7 +303,7 @@ async fn each_request_is_answered_in_its_own_format() -> Result<(), CallError> {
 }
 
 #[tokio::test]
-async fn failure_says_in_words_what_happened_and_who_was_called() -> Result<(), CallError> {
+async fn failure_names_its_cause_and_the_method() -> Result<(), CallError> {
     let bank = bank(Json).await?;
     let texts = [
         bank.withdraw(How::NoSuchAccount).await.unwrap_err().to_string(),

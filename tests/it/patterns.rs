@@ -106,7 +106,7 @@ async fn oneway_calls_resolve_without_a_reply() -> Result<(), CallError> {
 }
 
 #[tokio::test]
-async fn a_oneway_call_to_nobody_is_unroutable() -> Result<(), CallError> {
+async fn oneway_call_without_a_server_is_unroutable() -> Result<(), CallError> {
     let client = DiaryClient::connect(&Memory::new(), "diary", MessagePack).await?;
     let error = client.whisper("hello?".into()).await.unwrap_err();
     assert_eq!(error.kind(), Some(polywire::ErrorKind::Unroutable));

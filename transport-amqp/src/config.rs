@@ -21,7 +21,7 @@ use crate::connection::credentials::CredentialsProvider;
 use crate::connection::heartbeat_interval::HeartbeatInterval;
 use crate::consuming::reply_mode::ReplyMode;
 use crate::topology::custom_topology::Topology;
-use crate::topology::event_exchange_names::EventExchangeNames;
+use crate::topology::event_channel_exchanges::EventExchangeNames;
 use crate::topology::options_by_queue::QueueSettings;
 use crate::url::{BoundsOverride, ParsedUrl};
 

@@ -9,7 +9,7 @@
 //! - [`connection_source`]: connections that the program makes, in place of those to the brokers of
 //!   the URL.
 //! - [`confirm_listeners`]: what publishers learn from the stream of a connection, and
-//!   [`open_connection`]: a connection with its listeners.
+//!   [`engine_connection`]: a connection with its listeners.
 //! - [`broker_version`]: the version that the broker states, for abilities that depend on it.
 //! - [`inbound_filter`]: rewrites frames that the engine could not parse.
 //! - [`event_broadcast`]: events, health and metrics of the connections; [`connection_log`]: the
@@ -36,11 +36,12 @@ mod connection_log;
 pub(crate) mod connection_source;
 pub(crate) mod credentials;
 mod dial;
+mod engine_connection;
 mod engine_log_silencer;
 pub(crate) mod event_broadcast;
 pub(crate) mod heartbeat_interval;
 mod inbound_filter;
-mod open_connection;
+mod outbound_filter;
 pub(crate) mod secret_credentials;
 pub(crate) mod send_unawaited;
 pub(crate) mod supervised_connection;

@@ -23,8 +23,8 @@
 //!
 //! [`reply_consumer`] consumes the replies of all requesters, by [`reply_mode`], and routes them to
 //! the [`requester_streams`] of the [`open_requesters`]. [`cancellation`] carries the calls that
-//! clients have abandoned. A [`refusal_timer`] decides when to give up a queue that the broker
-//! refuses.
+//! clients have abandoned. A [`broker_refusal_timer`] decides when to give up a queue that the
+//! broker refuses.
 //!
 //! # Tasks and bounds
 //!
@@ -43,6 +43,7 @@ pub(crate) mod batch_bounds;
 pub(crate) mod batch_lane;
 mod batch_settle;
 pub(crate) mod batched_deliveries;
+mod broker_refusal_timer;
 mod buffered_delivery;
 mod canary_sender;
 pub(crate) mod cancellation;
@@ -59,7 +60,6 @@ pub(crate) mod open_consumer;
 mod open_requesters;
 mod pending_acks;
 pub(crate) mod pending_republishes;
-mod refusal_timer;
 pub(crate) mod reply_consumer;
 pub(crate) mod reply_mode;
 mod reply_queue;

@@ -16,7 +16,7 @@ pub(crate) mod declare_exchange;
 pub(crate) mod declare_queue;
 pub(crate) mod declared_queues;
 mod difference_log;
-pub(crate) mod event_exchange_names;
+pub(crate) mod event_channel_exchanges;
 pub(crate) mod event_queue_specs;
 pub(crate) mod exchange_deletion_mark;
 pub(crate) mod filter_removal_mark;

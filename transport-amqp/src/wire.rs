@@ -16,11 +16,11 @@ mod decode_failure;
 mod digits;
 pub(crate) mod native;
 mod outgoing;
-mod republish;
+mod republished_delivery;
 
 pub(crate) use self::correlation::Correlation;
 pub(crate) use self::deadline_stamp::sent_at;
 pub(crate) use self::declined_by::Declines;
 pub(crate) use self::decode_failure::DecodeFailure;
 pub(crate) use self::outgoing::OutgoingMessage;
-pub(crate) use self::republish::Republish;
+pub(crate) use self::republished_delivery::Republish;

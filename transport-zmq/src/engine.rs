@@ -28,7 +28,7 @@ mod admission_log;
 mod byte_budget;
 mod change_endpoints;
 #[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
-mod connected_peers;
+mod connected_peer_counts;
 #[cfg(any(feature = "engine-omq", feature = "engine-zeromq"))]
 mod endpoint_failure;
 #[cfg(feature = "engine-omq")]

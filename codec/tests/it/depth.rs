@@ -56,7 +56,7 @@ fn deepest<C: Codec, T: Serialize + DeserializeOwned + PartialEq + std::fmt::Deb
 }
 
 #[test]
-fn what_is_written_can_be_read() {
+fn written_values_can_be_read() {
     fn check<C: Codec>(codec: &C) {
         assert_eq!(deepest(codec, Seq(vec![]), |seq| Seq(vec![seq])), 126);
         let nest = |inner| Struct { inner: Some(Box::new(inner)) };

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn error_of_a_long_wait_tells_deadline_and_limit_apart() {
+    async fn error_of_a_long_wait_names_the_deadline_or_the_limit() {
         let (service, _end) = held(&ConcurrencyLimit::new(1).wait_max(Duration::from_secs(5)));
         let mut first = Box::pin(service.call(request(None)));
         assert!(futures_util::poll!(&mut first).is_pending());

@@ -10,7 +10,7 @@ use tokio::task::coop::consume_budget;
 
 use super::client::Client;
 use super::requester::Requester;
-use super::slow_reply_log::SLOW_AFTER;
+use super::slow_call_log::SLOW_AFTER;
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::message::Address;

@@ -100,7 +100,7 @@ impl ReplySender {
     }
 
     /// Returns the outcome for a request from the result of sending its reply. Sends a fault in
-    /// place of a reply that can never be sent.
+    /// place of a reply that can never be sent, or that may have been sent or not.
     async fn outcome(
         &self,
         sent: Result<()>,
@@ -113,7 +113,15 @@ impl ReplySender {
         if is_too_late || is_connection_lost(&error) {
             return self.failed(&error);
         }
-        let fault = Fault::new(Code::Internal, format!("cannot send the reply: {error}"));
+        // The method has run. A reply that the transport refused for a passing reason may have
+        // arrived all the same, and then the fault comes too late.
+        let code = match error.kind() {
+            ErrorKind::Rejected | ErrorKind::DeadlineExceeded | ErrorKind::Overloaded => {
+                Code::Interrupted
+            }
+            _ => Code::Internal,
+        };
+        let fault = Fault::new(code, format!("cannot send the reply: {error}"));
         let reply_to = Some(reply_to.clone());
         let reply = Box::new(Message { id, reply_to, ..Message::failed(fault) });
         // Boxed so that other replies do not embed it.

@@ -7,7 +7,7 @@ use futures_core::future::BoxFuture;
 use super::call_key::call_key;
 use super::cancellations::Stopped;
 use super::failed_request_log::FailedRequestLog;
-use super::outcome_message::into_message;
+use super::outcome_to_message::into_message;
 use super::reply_cache::ReplyCache;
 use super::reply_sender::ReplySender;
 use super::request_admission::{AdmissionDecision, Attempts, RequestPolicy};

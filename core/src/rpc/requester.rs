@@ -14,12 +14,12 @@ use tokio::task::AbortHandle;
 use tokio::task::coop::poll_proceed;
 use tokio::time::timeout_at;
 
-use super::call_expiry::expire_calls;
 use super::exchange::Exchange;
+use super::pending_call_expiry::expire_calls;
 use super::pending_calls::CallEnd;
 use super::reply_reader::{ClientStats, ReplyReader};
 use super::service_wait::until_served;
-use super::slow_reply_log::{SLOW_AFTER, log_slow_calls};
+use super::slow_call_log::{SLOW_AFTER, log_slow_calls};
 use crate::context::propagate;
 use crate::error::{CallError, Code, Error, Result};
 use crate::message::{Address, Deadline, Message, MessageId};

@@ -2,7 +2,6 @@
 
 mod broker;
 mod canary_sender;
-mod close_signal;
 mod consumer;
 mod dead_letter_store;
 mod dead_letters;
@@ -17,6 +16,7 @@ mod reply_address;
 mod reply_queue;
 mod requester;
 mod responder;
+mod sender_close_signal;
 mod subscriber;
 mod transport;
 

@@ -80,7 +80,7 @@ async fn readiness_is_off_before_a_drain_begins_and_stays_off() {
 }
 
 #[tokio::test]
-async fn listeners_report_their_drain_whatever_wraps_their_events() {
+async fn listeners_report_their_drain_with_each_wrapper_of_events() {
     for (group, overflow) in [
         (Some(Group::new("g").unwrap()), Overflow::Wait),
         (None, Overflow::Wait),

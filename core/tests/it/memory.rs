@@ -153,7 +153,7 @@ async fn message_with_a_reserved_header_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn server_is_told_why_a_caller_stops_waiting() {
+async fn server_gets_the_reason_why_a_caller_stops_waiting() {
     let memory = Memory::new();
     let service = Address::new("slow").unwrap();
     let (_replies, mut requests) = memory.responder(&service, Window::default()).await.unwrap();

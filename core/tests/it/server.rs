@@ -87,6 +87,23 @@ async fn request_whose_reply_can_never_be_sent_is_answered_with_a_fault() {
 }
 
 #[tokio::test]
+async fn request_whose_reply_was_refused_for_a_passing_reason_is_interrupted() {
+    fn refused<const KIND: u8>() -> Sending<'static> {
+        let kind = match KIND {
+            0 => ErrorKind::Rejected,
+            1 => ErrorKind::DeadlineExceeded,
+            _ => ErrorKind::Overloaded,
+        };
+        Sending::ready(Err(Error::new(kind, "the reply may have been sent")))
+    }
+    for refused in [refused::<0>, refused::<1>, refused::<2>] {
+        let (replies, outcomes) = serve_one(request(), refused).await;
+        assert_eq!(replies[1].fault.as_ref().unwrap().code, Code::Interrupted);
+        assert_eq!(outcomes, [Outcome::Ack]);
+    }
+}
+
+#[tokio::test]
 async fn request_of_a_disconnected_caller_is_acknowledged() {
     let (_, outcomes) = serve_one(request(), caller_gone).await;
     assert_eq!(outcomes, [Outcome::Ack]);
@@ -177,7 +194,7 @@ async fn server_that_deduplicates_answers_a_duplicate_with_the_first_reply() {
 }
 
 #[tokio::test]
-async fn server_that_deduplicates_tells_equal_call_ids_of_two_callers_apart() {
+async fn equal_call_ids_of_two_callers_are_not_duplicates() {
     let other = request().with_reply_to(ReplyTo::new("other")).with_body(&b"\x05"[..]);
     let calls = [(request(), 1), (other, 1)];
     let (replies, log, stats) =

@@ -18,7 +18,7 @@ fn lines(seen: &Seen) -> Vec<Fields> {
 }
 
 /// Returns these fields of each line.
-fn told<const N: usize>(seen: &Seen, fields: [&str; N]) -> Vec<String> {
+fn lines_of<const N: usize>(seen: &Seen, fields: [&str; N]) -> Vec<String> {
     let text =
         |line: &Fields| fields.map(|field| line.get(field).map_or("-", String::as_str)).join(" ");
     lines(seen).iter().map(text).collect()
@@ -43,7 +43,7 @@ async fn each_message_of_a_call_has_a_line_at_each_end() -> Result<(), CallError
     let request = "request echo say 4 application/json \\\"hi\\\"";
     let reply = "reply echo - 4 application/json \\\"hi\\\"";
     assert_eq!(
-        told(&seen, fields),
+        lines_of(&seen, fields),
         [
             format!("DEBUG sent {request}"),
             format!("DEBUG received {request}"),
@@ -85,7 +85,7 @@ async fn jobs_events_and_one_way_calls_have_lines() -> Result<(), CallError> {
     Client::connect(&transport, "service", Json).await?.request("note").send(&1).await?;
     assert_eq!(runs.recv().await, Some(1));
     assert_eq!(
-        told(&seen, ["message", "kind", "name", "topic"]),
+        lines_of(&seen, ["message", "kind", "name", "topic"]),
         [
             "sent job jobs -",
             "received job jobs -",
@@ -115,8 +115,8 @@ async fn cancel_has_a_line_at_each_end() -> Result<(), CallError> {
     begins.recv().await.unwrap();
     drop(call);
     let cancels = || {
-        let told = told(&seen, ["message", "kind", "name", "is_expired"]);
-        told.into_iter().filter(|line| line.contains("cancel")).collect::<Vec<_>>()
+        let lines = lines_of(&seen, ["message", "kind", "name", "is_expired"]);
+        lines.into_iter().filter(|line| line.contains("cancel")).collect::<Vec<_>>()
     };
     let both = async {
         while cancels().len() < 2 {
@@ -135,9 +135,9 @@ async fn message_that_is_refused_has_a_second_line_with_the_error() -> Result<()
     let (seen, _guard) = watch();
     let client = Client::connect(&Memory::new(), "nobody", Json).await?;
     client.call::<u32>("say", &1).await.unwrap_err();
-    let told = told(&seen, ["message", "kind", "name", "error"]);
-    assert_eq!(told[0], "sent request nobody -");
-    assert!(told[1].starts_with("not sent request nobody "), "{told:?}");
+    let lines = lines_of(&seen, ["message", "kind", "name", "error"]);
+    assert_eq!(lines[0], "sent request nobody -");
+    assert!(lines[1].starts_with("not sent request nobody "), "{lines:?}");
     Ok(())
 }
 

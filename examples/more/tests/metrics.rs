@@ -26,7 +26,7 @@ fn told(work: impl AsyncFnOnce()) -> Vec<String> {
 }
 
 #[track_caller]
-fn assert_told(lines: &[String], line: &str) {
+fn assert_contains(lines: &[String], line: &str) {
     assert!(lines.iter().any(|it| it == line), "{line} is not in {lines:#?}");
 }
 
@@ -57,15 +57,15 @@ fn calls_are_counted_on_both_ends_by_method_and_outcome() {
             let line = format!(
                 r#"polywire_requests_total{{{labels},method="{method}",outcome="{outcome}"}} {count}"#
             );
-            assert_told(&lines, &line);
+            assert_contains(&lines, &line);
         }
-        assert_told(
+        assert_contains(
             &lines,
             &format!(r#"polywire_request_duration_seconds_count{{{labels},method="add"}} 3"#),
         );
-        assert_told(&lines, &format!(r#"polywire_in_flight{{{labels}}} 0"#));
+        assert_contains(&lines, &format!(r#"polywire_in_flight{{{labels}}} 0"#));
     }
-    assert_told(&lines, r#"polywire_server_answered_total{service="calculator"} 5"#);
+    assert_contains(&lines, r#"polywire_server_answered_total{service="calculator"} 5"#);
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn events_that_a_slow_subscriber_misses_are_counted() {
             tokio::task::yield_now().await;
         }
     });
-    assert_told(&lines, r#"polywire_events_dropped_total{name="weather"} 6"#);
+    assert_contains(&lines, r#"polywire_events_dropped_total{name="weather"} 6"#);
 }
 
 /// A service whose only method `wait` announces that it has begun, and never ends.
@@ -169,14 +169,14 @@ fn stopped_handlers_are_counted_with_their_reasons() {
         ("client", "bank", "Cancelled"),
     ] {
         let labels = format!(r#"role="{role}",name="{name}",method="wait",outcome="{outcome}""#);
-        assert_told(&lines, &format!("polywire_requests_total{{{labels}}} 1"));
+        assert_contains(&lines, &format!("polywire_requests_total{{{labels}}} 1"));
     }
     let labels = r#"role="server",name="bank""#;
-    assert_told(
+    assert_contains(
         &lines,
         &format!(r#"polywire_request_duration_seconds_count{{{labels},method="wait"}} 3"#),
     );
-    assert_told(&lines, &format!("polywire_in_flight{{{labels}}} 0"));
+    assert_contains(&lines, &format!("polywire_in_flight{{{labels}}} 0"));
 }
 
 #[test]
@@ -187,11 +187,11 @@ fn state_of_a_circuit_is_a_gauge() {
     let failing =
         || service_fn(async |_| Err(Fault::new(Code::Unavailable, "it is closed").into()));
     let lines = told(async || drop(breaker()));
-    assert_told(&lines, &gauge(0));
+    assert_contains(&lines, &gauge(0));
     let lines = told(async || {
         breaker().layer(failing()).call(request()).await.unwrap_err();
     });
-    assert_told(&lines, &gauge(2));
+    assert_contains(&lines, &gauge(2));
     let lines = told(async || {
         let breaker = breaker();
         breaker.layer(failing()).call(request()).await.unwrap_err();
@@ -201,13 +201,13 @@ fn state_of_a_circuit_is_a_gauge() {
         tokio::spawn(async move { probing.call(probe).await });
         tokio::task::yield_now().await;
     });
-    assert_told(&lines, &gauge(1));
+    assert_contains(&lines, &gauge(1));
     let lines = told(async || {
         let breaker = breaker();
         breaker.layer(failing()).call(request()).await.unwrap_err();
         breaker.layer(service_fn(async |_| Ok(Reply::default()))).call(request()).await.unwrap();
     });
-    assert_told(&lines, &gauge(0));
+    assert_contains(&lines, &gauge(0));
 }
 
 #[test]
@@ -222,8 +222,8 @@ fn retry_that_waits_is_a_gauge() {
         tokio::spawn(async move { service.call(Request::new(Message::default())).await });
         tokio::task::yield_now().await;
     });
-    assert_told(&lines, "polywire_retries_waiting 1");
-    assert_told(&lines, r#"polywire_retries_total{error="Disconnected"} 1"#);
+    assert_contains(&lines, "polywire_retries_waiting 1");
+    assert_contains(&lines, r#"polywire_retries_total{error="Disconnected"} 1"#);
 }
 
 #[test]
@@ -252,8 +252,8 @@ fn gauge_of_waiting_retries_goes_down_after_the_pause_and_with_a_dropped_call() 
         }
         drop(waiting);
     });
-    assert_told(&lines, r#"polywire_retries_total{error="Disconnected"} 2"#);
-    assert_told(&lines, "polywire_retries_waiting 0");
+    assert_contains(&lines, r#"polywire_retries_total{error="Disconnected"} 2"#);
+    assert_contains(&lines, "polywire_retries_waiting 0");
 }
 
 #[test]
@@ -275,8 +275,8 @@ fn dead_letters_are_a_gauge_of_their_source() {
         let of_group = DeadLetters::of_group(&transport, "weather", "forecast").unwrap();
         assert_eq!(of_group.record().await.unwrap(), 0);
     });
-    assert_told(&lines, r#"polywire_dead_letters{source="queue",name="jobs",group=""} 3"#);
-    assert_told(
+    assert_contains(&lines, r#"polywire_dead_letters{source="queue",name="jobs",group=""} 3"#);
+    assert_contains(
         &lines,
         r#"polywire_dead_letters{source="group",name="weather",group="forecast"} 0"#,
     );
@@ -292,5 +292,5 @@ fn dead_letters_that_cannot_be_counted_are_no_number() {
         transport.close().await.unwrap();
         assert_eq!(dead.record().await.unwrap_err().kind(), ErrorKind::Closed);
     });
-    assert_told(&lines, r#"polywire_dead_letters{source="queue",name="jobs",group=""} NaN"#);
+    assert_contains(&lines, r#"polywire_dead_letters{source="queue",name="jobs",group=""} NaN"#);
 }

@@ -13,8 +13,8 @@ use crate::config::Config;
 use crate::connection::broker_version::CurrentVersion;
 use crate::connection::connection_source::{ConnectionSource, ended};
 use crate::connection::dial::connect;
+use crate::connection::engine_connection::OpenConnection;
 use crate::connection::inbound_filter::fatal_message_search::FatalMessageSearch;
-use crate::connection::open_connection::OpenConnection;
 use crate::connection_events::ConnectionRole;
 use crate::url::BrokerAddress;
 

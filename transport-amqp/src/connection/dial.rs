@@ -23,11 +23,11 @@ use crate::connection::confirm_listeners::ConfirmListeners;
 use crate::connection::connect_error::{
     Stage, cannot_connect, no_handshake, no_tls, timed_out, unreachable, unresolvable,
 };
+use crate::connection::engine_connection::OpenConnection;
 use crate::connection::engine_log_silencer::EngineLog;
 use crate::connection::inbound_filter::fatal_message_search::FatalMessageSearch;
 use crate::connection::inbound_filter::filtered_stream::FilteredStream;
 use crate::connection::inbound_filter::filtering_reactor::current_runtime;
-use crate::connection::open_connection::OpenConnection;
 use crate::connection_events::ConnectionRole;
 use crate::lock::lock;
 use crate::url::BrokerAddress;

@@ -6,7 +6,8 @@
 //! here, and the message takes the way of any other undecodable delivery.
 //!
 //! - [`filtered_stream`]: the stream between TLS and the engine; [`filtering_reactor`] makes the
-//!   engine accept its type.
+//!   engine accept its type. The other direction has the
+//!   [`outbound_filter`](super::outbound_filter).
 //! - [`frame_filter`]: finds the frames in the stream by their [heads](frame_head), and holds
 //!   those to check until they are complete.
 //! - [`content_header`] checks and rewrites the properties of a message, and [`method_text_check`]
@@ -23,7 +24,7 @@ pub(super) mod filtered_stream;
 pub(super) mod filtering_reactor;
 mod frame_by_frame_reading;
 mod frame_filter;
-mod frame_head;
+pub(super) mod frame_head;
 #[cfg(fuzzing)]
 pub(super) mod fuzz;
 mod method_text_check;

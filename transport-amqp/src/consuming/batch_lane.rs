@@ -162,7 +162,7 @@ impl BatchLane {
             let room = tokio::select! {
                 biased;
                 calls = &mut *stopped => {
-                    batch.give_back_from(0);
+                    batch.return_unbegun_from(0);
                     return End::Stopped(calls.ok());
                 }
                 // The prefetch bounds the batches, and the buffer has room for those of a lost
@@ -170,7 +170,7 @@ impl BatchLane {
                 room = self.sender.reserve() => room,
             };
             let Ok(room) = room else {
-                batch.give_back_from(0);
+                batch.return_unbegun_from(0);
                 return End::Stopped(None);
             };
             room.send(batch);
@@ -231,7 +231,7 @@ impl BatchLane {
         self.republisher.spawn(async move {
             let sent = republisher.shared.publisher.publish(message).await;
             match sent {
-                Err(error) if !is_over(&error, deadline) => {
+                Err(error) if !is_final(&error, deadline) => {
                     tracing::debug!(?error, "cannot return a batch to its client; requeuing it");
                     ReconnectBackoff::new().wait().await;
                     acker.release(tag);
@@ -257,23 +257,23 @@ impl BatchLane {
         }
         if let Some(UnbegunCalls { current, mut received }) = calls {
             if let Some((batch, next)) = current {
-                batch.give_back_from(next);
+                batch.return_unbegun_from(next);
             }
             while let Ok(batch) = received.try_recv() {
-                batch.give_back_from(0);
+                batch.return_unbegun_from(0);
             }
         }
         while let Some(Ok(raw)) = consumer.next().await {
             let tag = ChannelAcker::receipt_tag(generation, raw.delivery_tag);
             if let Some(batch) = self.accept(raw, tag) {
-                batch.give_back_from(0);
+                batch.return_unbegun_from(0);
             }
         }
     }
 }
 
 /// Returns whether no caller waits for a batch any more: its client is gone, or it has expired.
-fn is_over(error: &Error, deadline: Option<Deadline>) -> bool {
+fn is_final(error: &Error, deadline: Option<Deadline>) -> bool {
     let is_expired = deadline.is_some_and(Deadline::is_expired);
     error.is_unsent()
         && (error.kind() == ErrorKind::Unroutable

@@ -67,13 +67,13 @@ impl BatchSettle {
     }
 
     /// Returns the calls from an index on, which have not begun, to the queue of the service.
-    pub(super) fn give_back_from(&self, index: usize) {
-        (index..self.len()).for_each(|index| self.give_back(index));
+    pub(super) fn return_unbegun_from(&self, index: usize) {
+        (index..self.len()).for_each(|index| self.return_unbegun(index));
     }
 
     /// Returns a call that has not begun to the queue of the service, as a message that was not
     /// delivered before.
-    fn give_back(&self, index: usize) {
+    fn return_unbegun(&self, index: usize) {
         let copy = self.batch.single(index).filter(|_| !self.republisher.shared.tasks.is_closed());
         match copy {
             Some(copy) => self.republish(RepublishTarget::Origin, copy, |_| {}),

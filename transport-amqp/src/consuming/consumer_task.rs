@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures_util::{FutureExt, StreamExt};
 use polywire_core::health::EndpointReporter;
 use polywire_core::transport::{Outcome, Settle};
-use polywire_core::{Error, ErrorKind, Result, Window};
+use polywire_core::{Deadline, Error, ErrorKind, Result, Window};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::coop::consume_budget;
 
@@ -17,10 +17,10 @@ use crate::connection::backoff::ReconnectBackoff;
 use crate::connection::channel_setup_guard::ChannelSetupGuard;
 use crate::consuming::acker::ChannelAcker;
 use crate::consuming::active_consumer::{ActiveConsumer, Lane, consume};
+use crate::consuming::broker_refusal_timer::RefusalTimer;
 use crate::consuming::buffered_delivery::{BufferedDelivery, FetchedReceiver};
 use crate::consuming::consume_log::ConsumeLog;
 use crate::consuming::consumed_queue::ConsumedQueue;
-use crate::consuming::refusal_timer::RefusalTimer;
 use crate::consuming::republisher::Republisher;
 use crate::consuming::requeue_mode::RequeueMode;
 use crate::engine_error::is_refusal;
@@ -63,15 +63,17 @@ enum End {
 impl<S: ConsumedQueue> ConsumerTask<S> {
     /// Consumes until stopped. Reports over `ready` the first registration, or its failure.
     ///
-    /// A failure of the first registration ends the task. Later failures are retried with growing
-    /// pauses. A queue that the broker refuses for longer than `give_up_after` ends the task with
-    /// an error for the receiver.
+    /// A failure of the first registration ends the task, except a passing one: that is retried for
+    /// as long as an attempt to connect may take. Later failures are retried with growing pauses. A
+    /// queue that the broker refuses for longer than `give_up_after` ends the task with an error for
+    /// the receiver.
     pub(super) async fn run(
         self,
         ready: oneshot::Sender<Result<()>>,
         mut stopped: oneshot::Receiver<FetchedReceiver>,
     ) {
         let mut ready = Some(ready);
+        let limit = Deadline::after(self.shared.config.connect_timeout);
         let mut backoff = ReconnectBackoff::new();
         let mut missed = false;
         let mut refusals = RefusalTimer::new(self.shared.config.give_up_after);
@@ -120,6 +122,10 @@ impl<S: ConsumedQueue> ConsumerTask<S> {
                     tracing::debug!(queue = %self.consumed.queue().name, "the consumer's channel has ended");
                 }
                 Err(error) => match (ready.take(), connection.refusal()) {
+                    (Some(waiting), None) if error.is_transient() && !limit.is_expired() => {
+                        tracing::debug!(?error, "cannot begin to consume yet");
+                        ready = Some(waiting);
+                    }
                     (Some(ready), _) => {
                         // The opening future may have been dropped.
                         let _ = ready.send(Err(error));
@@ -135,7 +141,7 @@ impl<S: ConsumedQueue> ConsumerTask<S> {
                         tracing::debug!(?error, "cannot consume yet");
                     }
                     // The user has lost the rights to the queue, or it has other options now.
-                    (None, None) if refusals.is_over(&error) => {
+                    (None, None) if refusals.has_expired(&error) => {
                         return self.refuse(error, &mut stopped).await;
                     }
                     (None, None) => {

@@ -25,9 +25,9 @@ use tokio::time::timeout;
 use crate::config::Config;
 use crate::connection::backoff::ReconnectBackoff;
 use crate::connection::supervised_connection::SupervisedConnection;
+use crate::consuming::broker_refusal_timer::RefusalTimer;
 use crate::consuming::cancellation::sender::CancelSender;
 use crate::consuming::open_requesters::OpenRequesters;
-use crate::consuming::refusal_timer::RefusalTimer;
 use crate::consuming::reply_mode::ReplyMode;
 use crate::consuming::reply_queue;
 use crate::consuming::requester_streams::{BatchEvents, RequesterReplies, ServerNotices};
@@ -245,7 +245,9 @@ impl ReplyConsumer {
                     }
                     // The user has lost the rights, say. A name that is in use may be in use by a
                     // lost connection of this client, which ends with its heartbeat.
-                    (None, None) if !reply_queue::is_in_use(&error) && refusals.is_over(&error) => {
+                    (None, None)
+                        if !reply_queue::is_in_use(&error) && refusals.has_expired(&error) =>
+                    {
                         let text = "cannot receive replies: the broker refused the reply queue";
                         return self.refuse(error, text);
                     }

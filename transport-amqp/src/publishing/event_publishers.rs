@@ -111,7 +111,9 @@ impl EventPublisher {
     /// [`ErrorKind::Config`] if there is an exchange of another type by this name, besides those of
     /// opening a channel.
     pub(crate) async fn declare(&self) -> Result<()> {
-        if !declare_exchange::exists(&self.connection, &self.exchange).await? && self.tell().await {
+        if !declare_exchange::exists(&self.connection, &self.exchange).await?
+            && self.send_notice().await
+        {
             return self.restore_within(self.noticed_within.min(BOUND_WITHIN)).await;
         }
         declare_exchange::declare(&self.connection, &self.exchange).await
@@ -164,7 +166,7 @@ impl EventPublisher {
             return Err(error.clone());
         }
         // Not both: a subscriber would report the loss twice.
-        if !self.tell().await {
+        if !self.send_notice().await {
             self.lost.notify_waiters();
         }
         let restored = self.restore_within(self.noticed_within).await;
@@ -182,7 +184,7 @@ impl EventPublisher {
             if Instant::now() >= end {
                 declare_exchange::declare(&self.connection, &self.exchange).await?;
                 // For subscribers that may not declare the exchange.
-                if !self.tell().await {
+                if !self.send_notice().await {
                     return Ok(());
                 }
                 break;
@@ -202,8 +204,8 @@ impl EventPublisher {
 
     /// Notifies the subscribers of all programs that the exchange is missing. Returns whether a
     /// queue has taken the notice.
-    async fn tell(&self) -> bool {
-        lost_exchange_notice::tell(&self.publishing, &self.exchange, 0).await.unwrap_or_else(
+    async fn send_notice(&self) -> bool {
+        lost_exchange_notice::send(&self.publishing, &self.exchange, 0).await.unwrap_or_else(
             |error| {
                 tracing::debug!(
                     ?error,

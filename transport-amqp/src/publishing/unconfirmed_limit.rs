@@ -77,6 +77,6 @@ mod tests {
         limit.enter(1);
         assert!(!limit.has_room(1));
         assert!(limit.leave(1) && limit.has_room(1));
-        assert!(!limit.leave(1), "the message was told once");
+        assert!(!limit.leave(1), "the message was counted once");
     }
 }

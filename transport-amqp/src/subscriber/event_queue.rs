@@ -53,7 +53,7 @@ pub(super) struct EventQueue {
     /// Number of this subscriber, by which it knows its own notices.
     number: u128,
     /// Signal that another program has found the exchange missing.
-    told: Notify,
+    notice: Notify,
     /// Signal that `is_closed` was set.
     closed: Notify,
     /// Signal that the exchange was missing, and its bindings with it.
@@ -106,9 +106,11 @@ impl ConsumedQueue for EventQueue {
     }
 
     fn takes_notice(&self, raw: &Raw) -> bool {
-        let Some(teller) = lost_exchange_notice::teller(raw, &self.exchange) else { return false };
+        let Some(teller) = lost_exchange_notice::sender_number(raw, &self.exchange) else {
+            return false;
+        };
         if teller != self.number {
-            self.told.notify_one();
+            self.notice.notify_one();
         }
         true
     }
@@ -156,7 +158,7 @@ impl EventQueue {
             requeue_mode,
             is_closed: AtomicBool::new(false),
             number: unique(),
-            told: Notify::new(),
+            notice: Notify::new(),
             closed: Notify::new(),
             lost: Notify::new(),
             reported: Mutex::default(),
@@ -191,18 +193,18 @@ impl EventQueue {
         loop {
             // Before the flag is read, so that no notification is missed.
             let (closed, lost) = (self.closed.notified(), lost.notified());
-            let mut is_told = false;
+            let mut is_notified = false;
             if self.is_closed.load(Ordering::Acquire) || shared.tasks.is_closed() {
                 return;
             }
             tokio::select! {
                 () = closed => return,
                 () = lost => {}
-                () = self.told.notified() => is_told = true,
+                () = self.notice.notified() => is_notified = true,
                 () = pause(shared.config.topology_check) => {}
             }
             let connection = &shared.consuming_connection;
-            let checking = connection.unless_lost(self.check_bindings(connection, is_told));
+            let checking = connection.unless_lost(self.check_bindings(connection, is_notified));
             if let Err(error) = shared.within_connect_timeout(checking).await {
                 // The consumer binds again after a lost connection.
                 tracing::debug!(?error, queue = %self.queue.name, "cannot check the bindings");
@@ -211,9 +213,9 @@ impl EventQueue {
     }
 
     /// Notifies the other subscribers of the channel that the exchange was missing.
-    async fn tell(&self) {
+    async fn send_notice(&self) {
         if let Err(error) =
-            lost_exchange_notice::tell(&self.publishing, &self.exchange, self.number).await
+            lost_exchange_notice::send(&self.publishing, &self.exchange, self.number).await
         {
             tracing::debug!(
                 ?error,
@@ -233,17 +235,21 @@ impl EventQueue {
     /// Declares the exchange again with all bindings, if it is missing, or was missing by its mark
     /// or by a notice of another program. Otherwise adds single bindings again, since the broker
     /// cannot list them, unless a member of the group has removed one on purpose.
-    async fn check_bindings(&self, connection: &SupervisedConnection, is_told: bool) -> Result<()> {
+    async fn check_bindings(
+        &self,
+        connection: &SupervisedConnection,
+        is_notified: bool,
+    ) -> Result<()> {
         let mut reported = self.reported.lock().await;
         let existed = self.exists(connection).await?;
         let is_missing = self.is_missing.load(Ordering::Acquire);
-        if existed && !is_told && !is_missing && self.has_removals(connection).await? {
+        if existed && !is_notified && !is_missing && self.has_removals(connection).await? {
             return Ok(());
         }
-        let was_missing = self.restore_bindings(connection, existed, is_told).await?;
+        let was_missing = self.restore_bindings(connection, existed, is_notified).await?;
         // Another subscriber may send a notice about the loss that this one has found out itself.
         let is_known = reported.is_some_and(|at| at.elapsed() < SAME_LOSS);
-        if !existed || was_missing || (is_told && !is_known) {
+        if !existed || was_missing || (is_notified && !is_known) {
             *reported = Some(Instant::now());
             self.lost.notify_one();
         }
@@ -261,7 +267,7 @@ impl EventQueue {
         &self,
         connection: &SupervisedConnection,
         existed: bool,
-        is_told: bool,
+        is_notified: bool,
     ) -> Result<bool> {
         let is_marked_first = match self.declare_and_bind(connection).await {
             // Only now: the mark says that queues are bound.
@@ -286,8 +292,8 @@ impl EventQueue {
             tracing::warn!(exchange = %self.exchange, count, "the exchange was deleted; declared it again");
         }
         // Otherwise all have a notice, or get it from the one that has set the mark.
-        if !existed && is_marked_first && !is_told {
-            self.tell().await;
+        if !existed && is_marked_first && !is_notified {
+            self.send_notice().await;
         }
         Ok(self.is_missing.swap(false, Ordering::AcqRel))
     }

@@ -31,7 +31,7 @@ use crate::wire::native::{LOST_EXCHANGE, NOTICE_EXCHANGE};
 ///
 /// Those of opening a channel, and [`ErrorKind::DeadlineExceeded`] after a second: the broker may
 /// accept no messages. A user that may not write to `amq.direct` notifies none.
-pub(crate) async fn tell(
+pub(crate) async fn send(
     publishing: &SupervisedConnection,
     exchange: &ShortString,
     number: u128,
@@ -46,15 +46,15 @@ pub(crate) async fn tell(
         let channel = guard.channel();
         // Without the confirm, our close of the channel could cross the broker's, and its answer
         // would then end the next channel with the same number.
-        let told = async {
+        let sent = async {
             channel.confirm_select(ConfirmSelectOptions::default()).await?;
             let (to, key, body) = (NOTICE_EXCHANGE.into(), exchange.clone(), number.to_be_bytes());
             channel.basic_publish(to, key, options, &body, properties).await?.await
         };
-        let told =
-            told.await.map_err(|error| failed("cannot send the notice of a lost exchange", &error));
+        let sent =
+            sent.await.map_err(|error| failed("cannot send the notice of a lost exchange", &error));
         let closing = guard.done();
-        let is_taken = told?.take_message().is_none();
+        let is_taken = sent?.take_message().is_none();
         let closed = closing.close(200, "done".into()).await;
         closed.map_err(|error| failed("cannot close the channel of a notice", &error))?;
         Ok(is_taken)
@@ -90,7 +90,7 @@ pub(crate) async fn listen(
 /// Returns the number of the teller, if a delivery is a notice about this exchange.
 ///
 /// A malformed notice has the number 0, so that all subscribers act upon it.
-pub(crate) fn teller(raw: &Raw, exchange: &ShortString) -> Option<u128> {
+pub(crate) fn sender_number(raw: &Raw, exchange: &ShortString) -> Option<u128> {
     let is_notice = raw.exchange.as_str() == NOTICE_EXCHANGE && raw.routing_key == *exchange;
     is_notice.then(|| <[u8; 16]>::try_from(&*raw.data).map_or(0, u128::from_be_bytes))
 }

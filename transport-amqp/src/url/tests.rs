@@ -18,7 +18,7 @@ fn all_parts_are_read() {
 }
 
 #[test]
-fn what_is_left_out_has_rabbitmqs_defaults() {
+fn absent_parts_have_the_defaults_of_rabbitmq() {
     let ParsedUrl { uri, .. } = parse("amqp://localhost");
     assert_eq!(uri, AMQPUri::default());
     assert_eq!(parse("amqp://localhost/").uri, uri);

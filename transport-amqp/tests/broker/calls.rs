@@ -25,7 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         broker unroutable_calls_fail_and_no_others,
         broker returned_reply_fails_no_own_call,
         broker requests_are_persistent_and_expire,
-        broker clock_that_one_server_knows_is_known_to_all_of_the_transport,
+        broker clock_of_a_peer_is_shared_by_all_servers_of_a_transport,
         broker mismatched_request_queue_is_named,
         broker deleted_request_queue_is_declared_again,
         broker deleted_reply_queue_fails_its_calls_at_once,
@@ -121,7 +121,7 @@ async fn requests_are_persistent_and_expire(url: String) {
 
 /// A client on another machine calls one service, and then another one, whose queue holds its
 /// request for longer than that may wait.
-async fn clock_that_one_server_knows_is_known_to_all_of_the_transport(url: String) {
+async fn clock_of_a_peer_is_shared_by_all_servers_of_a_transport(url: String) {
     let (amqp, channel) = (Amqp::connect(&url).await.unwrap(), channel(&url).await);
     let first = serve(&amqp, "clock.first").await;
     let second = serve(&amqp, "clock.second").await;

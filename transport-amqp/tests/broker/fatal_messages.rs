@@ -122,15 +122,17 @@ async fn event_that_ends_connections_is_an_error(url: String) {
         let exchange = format!("polywire.events.{name}");
         raw.publish(&exchange, b"a", CONTENT_TYPE | TYPE, &properties, b"\x01");
         publisher.publish("a", &2).await.unwrap();
-        let (mut good, mut is_told) = (BTreeSet::new(), false);
-        while good.len() < 2 || !is_told {
+        let (mut good, mut is_named) = (BTreeSet::new(), false);
+        while good.len() < 2 || !is_named {
             match timeout(PATIENCE, events.next()).await.expect("an event arrives").unwrap() {
                 Ok(event) => {
                     // One whose acknowledgement was lost comes twice.
                     good.insert(*event);
                     event.ack();
                 }
-                Err(error) => is_told |= error.to_string().contains("the AMQP engine failed at it"),
+                Err(error) => {
+                    is_named |= error.to_string().contains("the AMQP engine failed at it");
+                }
             }
         }
         assert_eq!(good, BTreeSet::from([1, 2]));

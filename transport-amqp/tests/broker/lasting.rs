@@ -251,8 +251,8 @@ async fn each_outcome_is_reported_once_it_is_carried_out(url: String) {
 /// Settles the next delivery. Returns how the backend has carried out the outcome.
 async fn settled(deliveries: &mut Receiver, outcome: Outcome) -> Settled {
     let delivery = timeout(PATIENCE, deliveries.next()).await.unwrap().unwrap().unwrap();
-    let (tell, told) = oneshot::channel();
-    let settled = Box::new(|settled| tell.send(settled).unwrap());
+    let (send, sent) = oneshot::channel();
+    let settled = Box::new(|settled| send.send(settled).unwrap());
     delivery.receipt.settle_then(outcome, settled);
-    timeout(PATIENCE, told).await.unwrap().unwrap()
+    timeout(PATIENCE, sent).await.unwrap().unwrap()
 }

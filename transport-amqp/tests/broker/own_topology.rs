@@ -23,7 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials![
         broker topology_of_a_file_is_declared_and_used,
         broker each_kind_of_exchange_routes_by_its_rule,
-        broker what_is_missing_or_differs_is_named,
+        broker missing_and_different_parts_are_named,
         node options_of_declarations_reach_the_broker,
         node topology_is_declared_again,
         alone invalid_topologies_are_refused_by_name,
@@ -132,7 +132,7 @@ async fn each_kind_of_exchange_routes_by_its_rule(url: String) {
     amqp.close().await.unwrap();
 }
 
-async fn what_is_missing_or_differs_is_named(url: String) {
+async fn missing_and_different_parts_are_named(url: String) {
     let failing = async |topology: Topology| {
         let error = builder(&url).topology(topology).build().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");

@@ -22,7 +22,7 @@ use crate::engine::{channel, ready_count, until_delivered};
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
         broker attempts_are_counted_on_both_kinds_of_queue,
-        broker attempts_are_right_whatever_a_passive_queue_is,
+        broker attempts_are_right_for_each_kind_of_passive_queue,
         broker job_that_is_always_dropped_ends_at_the_delivery_limit,
         broker requeued_job_keeps_its_headers,
         broker dropped_job_is_requeued,
@@ -57,7 +57,7 @@ async fn attempts_are_counted_on_both_kinds_of_queue(url: String) {
 }
 
 /// The options say what the queue is, and may be wrong.
-async fn attempts_are_right_whatever_a_passive_queue_is(url: String) {
+async fn attempts_are_right_for_each_kind_of_passive_queue(url: String) {
     for ((is, kind), (said, claimed)) in KINDS.iter().flat_map(|is| KINDS.map(|said| (is, said))) {
         let queue = format!("passive.{is}.said.{said}");
         push(&connected(&url, *kind).await, &queue, [1]).await;

@@ -55,20 +55,20 @@ async fn publish_until_received(
     subscriber: &mut Subscriber<u32>,
 ) -> (u32, bool) {
     let publishing = async {
-        let mut is_told = false;
+        let mut is_notified = false;
         for n in 0.. {
             publisher.publish("a", &n).await.unwrap();
             let mut next = timeout(Duration::from_millis(100), subscriber.next()).await;
             if let Ok(Some(Err(error))) = &next {
                 assert_eq!(error.kind(), ErrorKind::Disconnected, "{error:?}");
-                is_told = true;
+                is_notified = true;
                 next = timeout(Duration::from_millis(100), subscriber.next()).await;
             }
             if let Ok(Some(event)) = next {
                 let event = event.unwrap();
                 let missed = *event;
                 event.ack();
-                return (missed, is_told);
+                return (missed, is_notified);
             }
         }
         unreachable!()
@@ -77,10 +77,10 @@ async fn publish_until_received(
 }
 
 /// Waits for the error of a loss, unless it has arrived already. An event may come first.
-async fn until_told(subscriber: &mut Subscriber<u32>, is_told: bool) {
-    if !is_told {
+async fn until_notified(subscriber: &mut Subscriber<u32>, is_notified: bool) {
+    if !is_notified {
         let telling = async { while subscriber.next().await.unwrap().is_ok() {} };
-        timeout(PATIENCE, telling).await.expect("the subscriber is told");
+        timeout(PATIENCE, telling).await.expect("the subscriber is notified");
     }
 }
 
@@ -97,9 +97,9 @@ async fn events_arrive_after_their_exchange_was_deleted(url: String) {
     next_event(&mut member).await.ack();
     for round in 0..2 {
         delete_exchange(&url, "polywire.events.deleted").await;
-        let (missed, is_told) = publish_until_received(&publisher, &mut alone).await;
+        let (missed, is_notified) = publish_until_received(&publisher, &mut alone).await;
         assert!(missed <= SETTLE_EVENTS, "round {round}: {missed} confirmed events are missing");
-        until_told(&mut alone, is_told).await;
+        until_notified(&mut alone, is_notified).await;
         let (missed, _) = publish_until_received(&publisher, &mut member).await;
         assert!(missed <= SETTLE_EVENTS, "round {round}: {missed} confirmed events are missing");
         while timeout(Duration::from_millis(300), alone.next()).await.is_ok() {}
@@ -124,9 +124,9 @@ async fn subscribers_bind_again_when_a_new_publisher_declares_their_exchange(url
     let publishing = Amqp::connect(&url).await.unwrap();
     let publisher = publisher(&publishing, "redeclared").await;
     for mut subscriber in subscribers {
-        let (missed, is_told) = publish_until_received(&publisher, &mut subscriber).await;
+        let (missed, is_notified) = publish_until_received(&publisher, &mut subscriber).await;
         assert!(missed <= SETTLE_EVENTS, "{missed} confirmed events are missing");
-        until_told(&mut subscriber, is_told).await;
+        until_notified(&mut subscriber, is_notified).await;
     }
 }
 
@@ -141,9 +141,9 @@ async fn subscribers_bind_again_when_a_tool_declares_their_exchange(url: String)
     let declaring = raw.exchange_declare(name, ExchangeKind::Topic, durable, FieldTable::default());
     declaring.await.unwrap();
     for mut subscriber in subscribers {
-        let (missed, is_told) = publish_until_received(&publisher, &mut subscriber).await;
+        let (missed, is_notified) = publish_until_received(&publisher, &mut subscriber).await;
         assert!(missed <= INTERVAL_EVENTS, "{missed} confirmed events are missing");
-        until_told(&mut subscriber, is_told).await;
+        until_notified(&mut subscriber, is_notified).await;
     }
 }
 
@@ -201,9 +201,9 @@ async fn exchange_that_stays_missing_is_no_loss_until_it_is_declared() {
     let missed = timeout(INTERVAL * 2, events.next()).await;
     assert!(missed.is_err(), "nothing can be published, and the subscriber got {missed:?}");
     // From now on, another program may publish before the subscriber has bound its queue again.
-    let (missed, is_told) = publish_until_received(&first, &mut events).await;
+    let (missed, is_notified) = publish_until_received(&first, &mut events).await;
     assert!(missed <= SETTLE_EVENTS, "{missed} confirmed events are missing");
-    assert!(is_told);
+    assert!(is_notified);
 }
 
 async fn removed_binding_of_a_subscriber_is_added_again() {

@@ -21,7 +21,7 @@ use crate::engine::{channel, ready_count};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
-        node handler_knows_the_user_of_the_sender,
+        node handler_gets_the_user_of_the_sender,
         node forged_user_id_is_refused_by_the_broker,
         node republished_messages_have_no_user_id,
         node copies_name_the_user_that_sent_the_original_and_publishes_them,
@@ -32,7 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-async fn handler_knows_the_user_of_the_sender() {
+async fn handler_gets_the_user_of_the_sender() {
     let node = with_users(&["alice", "bob"]);
     let serving = Amqp::connect(&node.url()).await.unwrap();
     assert!(serving.capabilities().security);

@@ -117,9 +117,9 @@ impl InFlightCall {
     }
 
     /// Returns whether the deadline passed so long ago that no cancel of the call is on its way.
-    pub(super) fn is_over(&self) -> bool {
-        let is_over = |deadline: Deadline| Instant::now() >= deadline.instant() + CANCEL_GRACE;
-        self.deadline.is_some_and(is_over)
+    pub(super) fn has_outcome(&self) -> bool {
+        let has_outcome = |deadline: Deadline| Instant::now() >= deadline.instant() + CANCEL_GRACE;
+        self.deadline.is_some_and(has_outcome)
     }
 
     /// Drops the request of an expired call, which is not sent again. The entry stays, so that the

@@ -209,7 +209,7 @@ impl CallTable {
             if call.is_expired() {
                 call.forget_request();
             }
-            !call.is_over()
+            !call.has_outcome()
         });
         self.kept_bytes = self.calls.values().map(InFlightCall::kept_bytes).sum();
         self.bytes = self.calls.values().map(|call| call.size).sum();

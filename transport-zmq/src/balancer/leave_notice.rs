@@ -16,7 +16,7 @@ use crate::wire::Frames;
 #[derive(Default)]
 pub(super) struct LeaveNotice {
     /// Not 0 while the server leaves. Counts down, see [`age`](Self::age).
-    told: AtomicU8,
+    age_left: AtomicU8,
     /// The senders that have entered.
     senders: AtomicUsize,
     /// The answer, until it is sent.
@@ -30,8 +30,8 @@ const AGE_MAX: u8 = 3;
 
 impl LeaveNotice {
     /// Returns whether the server leaves.
-    pub(super) fn is_told(&self) -> bool {
-        self.told.load(Ordering::SeqCst) != 0
+    pub(super) fn is_received(&self) -> bool {
+        self.age_left.load(Ordering::SeqCst) != 0
     }
 
     /// Records a notice with its answer, or that the server serves on. Returns whether the answer
@@ -39,7 +39,7 @@ impl LeaveNotice {
     pub(super) fn record(&self, answer: Option<Frames>) -> bool {
         let mut pending = lock(&self.answer);
         let is_new = pending.is_none() && answer.is_some();
-        self.told.store(if answer.is_some() { AGE_MAX } else { 0 }, Ordering::SeqCst);
+        self.age_left.store(if answer.is_some() { AGE_MAX } else { 0 }, Ordering::SeqCst);
         *pending = answer;
         is_new
     }
@@ -51,7 +51,7 @@ impl LeaveNotice {
 
     /// Ends the count of a sender. Returns whether it was the last one, and has to send the answer.
     pub(super) fn exit(&self) -> bool {
-        self.senders.fetch_sub(1, Ordering::SeqCst) == 1 && self.is_told()
+        self.senders.fetch_sub(1, Ordering::SeqCst) == 1 && self.is_received()
     }
 
     /// Sends the answer, unless a sender has entered or there is no room. Returns whether there is
@@ -66,8 +66,8 @@ impl LeaveNotice {
 
     /// Lets a notice grow old, and forgets it in the end. Returns whether it is forgotten now.
     pub(super) fn age(&self) -> bool {
-        let older = |told: u8| told.checked_sub(1);
-        self.told.fetch_update(Ordering::SeqCst, Ordering::SeqCst, older) == Ok(1)
+        let older = |age: u8| age.checked_sub(1);
+        self.age_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, older) == Ok(1)
     }
 }
 
@@ -83,7 +83,7 @@ mod tests {
     fn answer_follows_the_last_sender() {
         let leave = LeaveNotice::default();
         leave.enter();
-        assert!(!leave.is_told());
+        assert!(!leave.is_received());
         leave.record(notice());
         assert!(!leave.answer_now(|_| panic!("a request may follow")));
         assert!(leave.exit());
@@ -93,7 +93,7 @@ mod tests {
             assert_eq!(Some(answer), notice());
             Ok(())
         }));
-        assert!(leave.is_told());
+        assert!(leave.is_received());
     }
 
     #[test]
@@ -101,9 +101,9 @@ mod tests {
         let leave = LeaveNotice::default();
         leave.record(notice());
         leave.record(None);
-        assert!(!leave.is_told() && leave.answer_now(|_| panic!("nothing is to be answered")));
+        assert!(!leave.is_received() && leave.answer_now(|_| panic!("nothing is to be answered")));
         leave.record(notice());
         assert_eq!((0..=AGE_MAX).filter(|_| leave.age()).count(), 1);
-        assert!(!leave.is_told());
+        assert!(!leave.is_received());
     }
 }

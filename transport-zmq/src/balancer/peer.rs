@@ -155,7 +155,7 @@ impl PeerConnection {
     /// and was not tried unless the call may go to tried peers. Room is not part of the answer.
     pub(super) fn may_get(&self, call: &InFlightCall) -> bool {
         self.is_live()
-            && !self.leave.is_told()
+            && !self.leave.is_received()
             && !(call.excludes_tried && call.was_tried(self.number))
     }
 
@@ -183,7 +183,7 @@ impl PeerConnection {
     /// follows for a call with an id.
     pub(super) fn try_send(&self, call: InFlightCall, frames: Frames) -> Result<(), Frames> {
         self.leave.enter();
-        let sent = match self.leave.is_told() {
+        let sent = match self.leave.is_received() {
             true => Err(frames),
             false => self.try_send_entered(call, frames),
         };
@@ -291,7 +291,7 @@ impl PeerConnection {
     /// messages leave one by one.
     pub(super) fn record_bounds(&self, stated: StatedBounds) {
         self.questions.answer();
-        stated.message_max.into_iter().for_each(|max| self.bound.tell(max));
+        stated.message_max.into_iter().for_each(|max| self.bound.learn(max));
         let batch_max =
             stated.batch_max.map_or(0, |max| usize::try_from(max).unwrap_or(usize::MAX));
         self.outgoing.set_batch_max(batch_max.min(self.state.batch_max));

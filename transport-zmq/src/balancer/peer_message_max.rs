@@ -42,7 +42,7 @@ impl PeerMessageMax {
     }
 
     /// Notes the answer.
-    pub(super) fn tell(&self, message_max: u64) {
+    pub(super) fn learn(&self, message_max: u64) {
         self.message_max.store(message_max.max(1), Ordering::Release);
     }
 
@@ -95,13 +95,13 @@ mod tests {
         let until = Instant::now() + PATIENCE;
         assert_eq!(bound.fit(&message(64 << 10)), Fit::Fits);
         assert_eq!(bound.fit(&message((64 << 10) + 1)), Fit::NotKnown(until));
-        bound.tell(1000);
+        bound.learn(1000);
         assert_eq!(bound.fit(&message(1000)), Fit::Fits);
         assert_eq!(bound.fit(&message(1001)), Fit::TooLarge(1000));
         // A reconnected peer may have another bound.
         bound.ask();
         assert_eq!(bound.fit(&message(1001)), Fit::TooLarge(1000));
-        bound.tell(u64::MAX);
+        bound.learn(u64::MAX);
         assert_eq!(bound.fit(&message(1001)), Fit::Fits);
     }
 

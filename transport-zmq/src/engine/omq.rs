@@ -14,7 +14,7 @@
 //! - `frame_conversion` and `receive`: messages in both directions.
 //!
 //! - One file for each socket type: `dealer` with `dealer/connecting`, `client_router` with
-//!   `routed_peer`, `router`, `pull`, `xpub` with `marker_subscriptions`, `sub`.
+//!   `routed_peer`, `router`, `pull`, `xpub` with `received_marker_subscriptions`, `sub`.
 
 mod client_router;
 mod connect_failure_probe;
@@ -22,10 +22,10 @@ mod connection_limiter;
 mod dealer;
 mod engine_error;
 mod frame_conversion;
-mod marker_subscriptions;
 mod options;
 mod pull;
 mod receive;
+mod received_marker_subscriptions;
 mod redial_after_denial;
 mod refused_attempts;
 mod routed_peer;

@@ -123,13 +123,13 @@ impl Leave<'_> {
     /// The peers are counted again every 20 ms. A peer that has disconnected is not waited for, and
     /// a peer that has connected meanwhile gets the notice, too.
     async fn round(&mut self, number: CallId, requests: &mut Requests) -> bool {
-        let mut told = FxHashSet::default();
+        let mut notified = FxHashSet::default();
         loop {
             let peers: FxHashSet<Bytes> = self.router.peers().await.into_iter().collect();
             self.unanswered.retain(|peer| peers.contains(peer));
             // A peer may have finished its handshake since the last count.
             for peer in peers {
-                if told.insert(peer.clone()) {
+                if notified.insert(peer.clone()) {
                     self.unanswered.insert(peer.clone());
                     notice(number).into_iter().for_each(|frames| self.send(peer.clone(), frames));
                 }

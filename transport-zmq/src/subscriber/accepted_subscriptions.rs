@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn smaller_bound_is_told_once_and_after_the_changes_under_way() {
+    fn smaller_bound_is_reported_once_and_after_the_changes_under_way() {
         let accepted = AcceptedSubscriptions::new();
         accepted.set_held(60);
         assert!(accepted.excess().is_none());

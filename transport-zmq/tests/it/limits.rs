@@ -79,7 +79,7 @@ async fn subscriber_with_more_filters_than_the_publisher_accepts_fails_to_open()
 /// A publisher that comes later, and tolerates fewer filters than the subscriber has, reports
 /// its bound. It ignores the filters beyond, and does not disconnect the subscriber.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn publisher_that_comes_later_and_accepts_fewer_filters_tells_the_subscriber() {
+async fn subscriber_learns_the_smaller_bound_of_a_later_publisher() {
     let bound = |subscriptions_max: usize| {
         let admission = Admission { subscriptions_max, ..Admission::default() };
         zmq().admission(admission)
@@ -119,7 +119,7 @@ async fn publisher_that_comes_later_and_accepts_fewer_filters_tells_the_subscrib
 
 /// A client beyond the connections of a server learns which bounds that may be.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn client_beyond_the_connections_of_a_server_is_told_why() {
+async fn client_beyond_the_connections_of_a_server_gets_the_reason() {
     let admission = Admission { connections_max: 1, ..Admission::default() };
     let serving = zmq().bind("tcp://127.0.0.1:*").admission(admission).build().unwrap();
     let _server = serve_lengths(&serving).await;
@@ -302,7 +302,7 @@ async fn serve_lengths(transport: &Zmq) -> ServerHandle {
 
 /// As many filters as the default bound, one after the other, and some more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_first_and_the_last_of_a_thousand_filters_hear() {
+async fn first_and_last_of_a_thousand_filters_receive() {
     let publishing = zmq().bind("tcp://127.0.0.1:*").build().unwrap();
     let publish = publisher(&publishing).await;
     let subscribing = connected_to(&publishing);

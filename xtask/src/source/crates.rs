@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn roots_are_told_from_modules() {
+    fn roots_differ_from_modules() {
         for root in ["src/lib.rs", "core/src/lib.rs", "core/tests/it/main.rs", "tests/ui.rs"] {
             assert!(is_root(Path::new(root)), "{root}");
         }

@@ -272,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn items_for_unit_tests_are_told_from_others() {
+    fn items_for_unit_tests_differ_from_others() {
         let is_left_out = |text: &str| {
             let item: Item = syn::parse_str(text).unwrap();
             attributes(&item).iter().any(is_for_tests)

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Weak};
 
-use super::close_signal::CloseSignal;
 use super::event_channel::Channel;
 use super::open_handles::ManagedHandle;
+use super::sender_close_signal::CloseSignal;
 use crate::message::{Limits, Message};
 use crate::transport::{Outbound, Sender, Sending};
 

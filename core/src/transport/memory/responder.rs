@@ -3,11 +3,11 @@
 use std::sync::{Arc, Weak};
 
 use super::broker::MemoryBroker;
-use super::close_signal::CloseSignal;
 use super::consumer::{self, OrphanHandler};
 use super::open_handles::ManagedHandle;
 use super::queue::Queue;
 use super::reply_address;
+use super::sender_close_signal::CloseSignal;
 use crate::health::{EndpointRole, HealthReporter};
 use crate::message::{Address, Limits, Message};
 use crate::transport::{

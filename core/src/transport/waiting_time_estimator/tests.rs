@@ -49,7 +49,7 @@ fn begin() -> WaitingTimes {
 }
 
 #[test]
-fn waiting_is_known_within_the_shortest_transit_time_whatever_the_clocks_say() {
+fn waiting_time_is_exact_to_the_shortest_transit_time_with_any_clocks() {
     for ahead in [0, 100, -100, 1_000, -1_000, 3_900, -3_900, HOUR, -HOUR, 400_000 * HOUR] {
         let times = begin();
         let sender = Sender::new(&times, ahead);

@@ -1,4 +1,4 @@
-//! The stream that the engine reads from.
+//! The stream that the engine reads from and writes to.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -11,13 +11,15 @@ use crate::connection::confirm_listeners::ConfirmListeners;
 use crate::connection::inbound_filter::fatal_message_search::FatalMessageSearch;
 use crate::connection::inbound_filter::frame_filter::FrameFilter;
 use crate::connection::inbound_filter::unexpected_tls::check_first;
+use crate::connection::outbound_filter::{OutboundFilter, Run};
 
-/// A stream whose inbound frames are checked. Outbound bytes pass.
+/// A stream whose inbound frames are checked. Outbound frames pass, but those of closed channels.
 ///
 /// The engine owns the stream and polls it on its own thread.
 pub(crate) struct FilteredStream<S> {
     stream: S,
     filter: FrameFilter,
+    outbound: OutboundFilter,
     /// Set after the first byte was checked.
     has_begun: bool,
 }
@@ -26,7 +28,12 @@ impl<S> FilteredStream<S> {
     /// Wraps a stream on which nothing was read yet, behind TLS. `frame_max` is the largest frame
     /// that the engine asks for.
     pub(crate) fn new(stream: S, frame_max: u32) -> Self {
-        Self { stream, filter: FrameFilter::new(frame_max), has_begun: false }
+        Self {
+            stream,
+            filter: FrameFilter::new(frame_max),
+            outbound: OutboundFilter::default(),
+            has_begun: false,
+        }
     }
 
     /// Sets the place for the version that the broker states.
@@ -67,7 +74,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for FilteredStream<S> {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let Self { stream, filter, has_begun } = &mut *self;
+        let Self { stream, filter, has_begun, .. } = &mut *self;
         if buffer.is_empty() {
             return Poll::Ready(Ok(0));
         }
@@ -112,7 +119,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for FilteredStream<S> {
         cx: &mut Context<'_>,
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buffer)
+        let Self { stream, outbound, .. } = &mut *self;
+        let parts = [IoSlice::new(buffer)];
+        let Run { count, is_dropped } = outbound.next_run(&parts);
+        let done = match is_dropped {
+            true => count,
+            false => ready!(Pin::new(stream).poll_write(cx, &buffer[..count]))?,
+        };
+        outbound.advance(&parts, done);
+        Poll::Ready(Ok(done))
     }
 
     fn poll_write_vectored(
@@ -120,7 +135,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for FilteredStream<S> {
         cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, buffers)
+        let Self { stream, outbound, .. } = &mut *self;
+        // The engine's buffer is a ring, so that it writes two parts.
+        let parts = [0, 1].map(|index| buffers.get(index).map_or(&[][..], |part| part));
+        let slices = parts.map(IoSlice::new);
+        let Run { count, is_dropped } = outbound.next_run(&slices);
+        let done = match is_dropped {
+            true => count,
+            false => {
+                let first = count.min(parts[0].len());
+                let run = [&parts[0][..first], &parts[1][..count - first]].map(IoSlice::new);
+                ready!(Pin::new(stream).poll_write_vectored(cx, &run))?
+            }
+        };
+        outbound.advance(&slices, done);
+        Poll::Ready(Ok(done))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

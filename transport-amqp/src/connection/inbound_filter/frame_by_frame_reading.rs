@@ -53,7 +53,7 @@ impl FrameByFrameReading {
     }
 
     /// Returns whether it may end at the next beginning of a frame.
-    pub(super) fn is_over(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         self.deliveries.is_empty() && self.pause == Pause::None && Instant::now() >= self.until
     }
 

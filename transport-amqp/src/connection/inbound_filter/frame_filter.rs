@@ -99,7 +99,7 @@ impl FrameFilter {
     pub(super) fn read_limit(&mut self, wanted: usize) -> usize {
         let Some(careful) = &self.careful else { return wanted };
         match self.passing.max(self.dropping) {
-            0 if careful.is_over() => {
+            0 if careful.has_ended() => {
                 self.careful = None;
                 wanted
             }

@@ -27,7 +27,7 @@ use super::headers::{ATTEMPT, BATCHES, CRASHES, check_well_formed, count, undeco
 use super::{batch_entry, properties};
 use crate::wire::correlation::Correlation;
 use crate::wire::outgoing::OutgoingMessage;
-use crate::wire::republish::Republish;
+use crate::wire::republished_delivery::Republish;
 
 /// The largest batch in bytes that is written or read: 32 KiB. A small body that its receiver keeps
 /// keeps the memory of its batch.

@@ -18,7 +18,7 @@ use super::{declined_by_headers, history_headers, properties};
 use crate::wire::correlation::Correlation;
 use crate::wire::deadline_stamp;
 use crate::wire::outgoing::{MessageSender, OutgoingMessage};
-use crate::wire::republish::Republish;
+use crate::wire::republished_delivery::Republish;
 
 /// Encodes a request to a service.
 ///

@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn request_queues_are_told_from_those_of_jobs_and_events() {
+    fn request_queues_differ_from_those_of_jobs_and_events() {
         let (service, group) = (address("orders"), address("billing"));
         assert!(is_request_queue(&request_queue(&service).unwrap()));
         assert!(!is_request_queue(&job_queue(&service).unwrap()));

@@ -9,16 +9,16 @@ use std::sync::{Arc, Mutex, Weak};
 
 use bytes::Bytes;
 use omq_tokio::{
-    MonitorEvent, MonitorRecvError, MonitorStream, PeerInfo, Socket, SocketType,
-    SubscriptionRequest,
+    MonitorEvent, MonitorRecvError, MonitorStream, PeerAuthentication, PeerInfo, Socket, SocketType,
 };
 use polywire_core::transport::LogThrottle;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::subscription_counts::SubscriptionCounts;
 use crate::endpoint::OwnIdentity;
 use crate::engine::admission_log::AdmissionLog;
-use crate::engine::connected_peers::{ConnectedPeers, Host};
+use crate::engine::connected_peer_counts::{ConnectedPeers, Host};
 use crate::lock::lock;
 use crate::security::{Admission, FIRST_MAX};
 use crate::wire::SyncMarker;
@@ -43,6 +43,8 @@ pub(super) struct ConnectionLimiter {
     connected: Mutex<ConnectedPeers>,
     /// The subscriptions of these peers.
     subscriptions: Mutex<SubscriptionCounts>,
+    /// Notified when a peer goes on to send subscriptions that are ignored.
+    has_excess: Arc<Notify>,
     /// The watching task. Absent until the socket binds its first endpoint.
     task: Mutex<Option<AbortHandle>>,
     /// Throttle for log lines of disconnected peers. Remote peers decide how often that happens.
@@ -59,6 +61,7 @@ impl ConnectionLimiter {
             refuses: AtomicBool::new(false),
             connected: Mutex::default(),
             subscriptions: Mutex::default(),
+            has_excess: Arc::default(),
             task: Mutex::default(),
             rejections: AdmissionLog::default(),
             handshake_failures: LogThrottle::new(),
@@ -101,13 +104,19 @@ impl ConnectionLimiter {
         }
     }
 
-    /// Returns whether a subscription counts. A prefix that is longer than any topic does not, and
-    /// one beyond the tolerated number only if it is a sync marker.
-    pub(super) fn admits(&self, request: &SubscriptionRequest<'_>) -> bool {
-        let prefix = request.prefix;
-        prefix.len() <= FIRST_MAX
-            && (SyncMarker::is_marker(prefix)
-                || !lock(&self.subscriptions).is_full(&request.peer.authentication))
+    /// Returns whether a subscription of the peer with these facts counts.
+    ///
+    /// A prefix that is longer than any topic does not, and one beyond the tolerated number only if
+    /// it is a sync marker. One that does not count is counted here, because its event may be
+    /// missed when there are many; a peer that goes on is disconnected.
+    pub(super) fn admits(&self, prefix: &[u8], facts: &Arc<PeerAuthentication>) -> bool {
+        let mut subscriptions = lock(&self.subscriptions);
+        let is_full = subscriptions.is_full(facts, self.admission.subscriptions_tolerated());
+        let is_admitted = prefix.len() <= FIRST_MAX && (SyncMarker::is_marker(prefix) || !is_full);
+        if !is_admitted && subscriptions.ignore(facts) > self.admission.subscriptions_sent_max() {
+            self.has_excess.notify_one();
+        }
+        is_admitted
     }
 
     /// Returns the bound on the subscriptions of a peer, which holds once the socket has bound an
@@ -124,7 +133,12 @@ impl ConnectionLimiter {
     pub(super) fn watch(self: &Arc<Self>, socket: &Socket) {
         let mut task = lock(&self.task);
         if task.is_none() {
-            let watching = watch(Arc::downgrade(self), socket.clone(), socket.monitor());
+            let watching = watch(
+                Arc::downgrade(self),
+                self.has_excess.clone(),
+                socket.clone(),
+                socket.monitor(),
+            );
             *task = Some(tokio::spawn(watching).abort_handle());
         }
     }
@@ -144,7 +158,6 @@ impl ConnectionLimiter {
     /// A connection beyond the bounds is counted until its disconnect event, so that the count
     /// never falls twice for it.
     fn record(&self, event: &MonitorEvent) -> Option<u64> {
-        let full = self.admission.subscriptions_tolerated();
         let mut connected = lock(&self.connected);
         match event {
             MonitorEvent::HandshakeSucceeded { peer, .. } if is_own(peer) => {
@@ -176,16 +189,11 @@ impl ConnectionLimiter {
                 None
             }
             MonitorEvent::SubscribeReceived { connection_id, prefix } => {
-                let sent = lock(&self.subscriptions).subscribe(*connection_id, prefix, full);
-                self.has_too_many(sent).then_some(*connection_id)
-            }
-            // A rejected one counts as well, so that a peer that goes on is disconnected.
-            MonitorEvent::SubscribeRejected { connection_id, .. } => {
-                let sent = lock(&self.subscriptions).ignore(*connection_id);
+                let sent = lock(&self.subscriptions).subscribe(*connection_id, prefix);
                 self.has_too_many(sent).then_some(*connection_id)
             }
             MonitorEvent::UnsubscribeReceived { connection_id, prefix } => {
-                lock(&self.subscriptions).unsubscribe(*connection_id, prefix, full);
+                lock(&self.subscriptions).unsubscribe(*connection_id, prefix);
                 None
             }
             _ => None,
@@ -230,40 +238,62 @@ impl ConnectionLimiter {
         // The oldest connections stay.
         seen.sort_unstable_by_key(|(peer, _)| peer.connection_id);
         // No lock is held while the counts are built: each handshake and each subscription waits
-        // for these locks. No other task changes the counts.
-        let ignored = lock(&self.subscriptions).ignored();
+        // for these locks. Of the counts, other tasks change only those of ignored subscriptions.
         let (mut connected, mut subscriptions) =
             (ConnectedPeers::default(), SubscriptionCounts::default());
-        let full = self.admission.subscriptions_tolerated();
         let mut excess = Vec::new();
         for (PeerInfo { connection_id, authentication, peer_address, .. }, prefixes) in &seen {
             let host = host_of(*peer_address);
             subscriptions.add(*connection_id, authentication);
             let prefixes = prefixes.iter().map(|prefix| &prefix[..]);
-            let ignored = ignored.get(connection_id).copied().unwrap_or_default();
-            let sent = subscriptions.restore(*connection_id, prefixes, ignored, full);
-            if self.is_excess(&connected, host) || self.has_too_many(sent) {
+            subscriptions.restore(*connection_id, prefixes);
+            if self.is_excess(&connected, host) {
                 excess.push(*connection_id);
             }
             connected.add(*connection_id, host);
         }
         // The former counts are dropped after the locks.
         std::mem::swap(&mut *lock(&self.connected), &mut connected);
-        std::mem::swap(&mut *lock(&self.subscriptions), &mut subscriptions);
+        {
+            let mut former = lock(&self.subscriptions);
+            subscriptions.keep_ignored(&former);
+            std::mem::swap(&mut *former, &mut subscriptions);
+        }
+        excess.extend(self.with_too_many());
+        excess
+    }
+
+    /// Returns the connections with too many subscriptions, and logs them.
+    fn with_too_many(&self) -> Vec<u64> {
+        let max = self.admission.subscriptions_sent_max();
+        let excess = lock(&self.subscriptions).excess(max);
+        excess.iter().for_each(|_| self.rejections.note("subscriptions_max"));
         excess
     }
 }
 
 /// Counts the events of a socket and disconnects excess peers, until the socket is closed or the
 /// limiter is dropped.
-async fn watch(limiter: Weak<ConnectionLimiter>, socket: Socket, mut events: MonitorStream) {
+///
+/// While events are missed one count after the other, a peer that sends subscriptions to no end is
+/// found by `has_excess`.
+async fn watch(
+    limiter: Weak<ConnectionLimiter>,
+    has_excess: Arc<Notify>,
+    socket: Socket,
+    mut events: MonitorStream,
+) {
     loop {
-        let event = events.recv().await;
+        let event = tokio::select! {
+            event = events.recv() => Some(event),
+            () = has_excess.notified() => None,
+        };
         let Some(limiter) = limiter.upgrade() else { return };
         let excess = match event {
-            Ok(event) => limiter.record(&event).into_iter().collect(),
-            Err(MonitorRecvError::Lagged(_)) => limiter.recount(&socket, &mut events).await,
-            Err(_) => return,
+            None => limiter.with_too_many(),
+            Some(Ok(event)) => limiter.record(&event).into_iter().collect(),
+            Some(Err(MonitorRecvError::Lagged(_))) => limiter.recount(&socket, &mut events).await,
+            Some(Err(_)) => return,
         };
         for connection in excess {
             // An error means that the peer is gone already.

@@ -25,7 +25,9 @@ pub(super) fn open(
 ) -> Result<(Socket, Arc<ConnectionLimiter>)> {
     let limiter = ConnectionLimiter::new(settings.admission);
     let (handshakes, subscriptions) = (limiter.clone(), limiter.clone());
-    let admission = SubscriptionAdmission::new(move |request| subscriptions.admits(request));
+    let admission = SubscriptionAdmission::new(move |request| {
+        subscriptions.admits(request.prefix, &request.peer.authentication)
+    });
     let options = Options {
         mechanism: settings.security.mechanism(move |peer| handshakes.is_full(peer)),
         subscription_admission: Some(admission),

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use omq_tokio::PeerAuthentication;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 /// The connected peers, with their subscriptions as the engine holds them.
 ///
@@ -18,8 +18,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 pub(super) struct SubscriptionCounts {
     /// The connected peers, by the number of the connection.
     peers: FxHashMap<u64, CountedPeer>,
-    /// The addresses of the facts of the full ones.
-    full: FxHashSet<usize>,
+    /// The number of the connection of each peer, by the address of its facts.
+    connections: FxHashMap<usize, u64>,
 }
 
 /// A connected peer.
@@ -43,44 +43,49 @@ impl CountedPeer {
             None => _ = self.held.insert(prefix.into(), 1),
         }
     }
+
+    /// Returns the number of its subscriptions, those that were ignored included.
+    fn sent(&self) -> usize {
+        self.held_total + self.ignored
+    }
 }
 
 impl SubscriptionCounts {
     /// Adds a peer that has finished its handshake, without subscriptions.
     pub(super) fn add(&mut self, connection: u64, facts: &Arc<PeerAuthentication>) {
         let (facts, held) = (facts.clone(), FxHashMap::default());
+        self.connections.insert(address(&facts), connection);
         self.peers.insert(connection, CountedPeer { facts, held, held_total: 0, ignored: 0 });
     }
 
     /// Removes a peer.
     pub(super) fn remove(&mut self, connection: u64) {
         if let Some(peer) = self.peers.remove(&connection) {
-            self.full.remove(&address(&peer.facts));
+            self.connections.remove(&address(&peer.facts));
         }
     }
 
-    /// Adds a subscription that is in effect. From `full` of them on, further ones of the peer are
-    /// ignored. Returns the number of its subscriptions, those that were ignored included.
+    /// Adds a subscription that is in effect. Returns the number of subscriptions of its peer,
+    /// those that were ignored included.
     ///
     /// Returns 0 for a peer that was not added. Subscriptions to one prefix count each.
-    pub(super) fn subscribe(&mut self, connection: u64, prefix: &[u8], full: usize) -> usize {
+    pub(super) fn subscribe(&mut self, connection: u64, prefix: &[u8]) -> usize {
         let Some(peer) = self.peers.get_mut(&connection) else { return 0 };
         peer.hold(prefix);
-        let sent = peer.held_total + peer.ignored;
-        self.note_full(connection, full);
-        sent
+        peer.sent()
     }
 
-    /// Counts a subscription that was ignored. Returns the number as
+    /// Counts a subscription that was ignored, of the peer with these facts. Returns the number as
     /// [`subscribe`](Self::subscribe) does.
-    pub(super) fn ignore(&mut self, connection: u64) -> usize {
-        let Some(peer) = self.peers.get_mut(&connection) else { return 0 };
+    pub(super) fn ignore(&mut self, facts: &Arc<PeerAuthentication>) -> usize {
+        let Some(connection) = self.connections.get(&address(facts)) else { return 0 };
+        let Some(peer) = self.peers.get_mut(connection) else { return 0 };
         peer.ignored += 1;
-        peer.held_total + peer.ignored
+        peer.sent()
     }
 
     /// Removes a subscription. The end of one that is not in effect makes no room.
-    pub(super) fn unsubscribe(&mut self, connection: u64, prefix: &[u8], full: usize) {
+    pub(super) fn unsubscribe(&mut self, connection: u64, prefix: &[u8]) {
         let Some(peer) = self.peers.get_mut(&connection) else { return };
         let Some(count) = peer.held.get_mut(prefix) else { return };
         *count -= 1;
@@ -88,44 +93,37 @@ impl SubscriptionCounts {
             peer.held.remove(prefix);
         }
         peer.held_total -= 1;
-        self.note_full(connection, full);
     }
 
-    /// Returns the number of ignored subscriptions of each peer that has any.
-    pub(super) fn ignored(&self) -> FxHashMap<u64, usize> {
-        let ignored = self.peers.iter().map(|(connection, peer)| (*connection, peer.ignored));
-        ignored.filter(|(_, ignored)| *ignored > 0).collect()
+    /// Returns the connections with more than `max` subscriptions, ignored ones included.
+    pub(super) fn excess(&self, max: usize) -> Vec<u64> {
+        let excess = self.peers.iter().filter(|(_, peer)| peer.sent() > max);
+        excess.map(|(connection, _)| *connection).collect()
     }
 
-    /// Sets the subscriptions of a peer that are in effect, after events were missed, and the
-    /// number of those that were ignored before. Returns the number as
-    /// [`subscribe`](Self::subscribe) does.
+    /// Sets the subscriptions of a peer that are in effect, after events were missed.
     pub(super) fn restore<'p>(
         &mut self,
         connection: u64,
         prefixes: impl Iterator<Item = &'p [u8]>,
-        ignored: usize,
-        full: usize,
-    ) -> usize {
-        let Some(peer) = self.peers.get_mut(&connection) else { return 0 };
+    ) {
+        let Some(peer) = self.peers.get_mut(&connection) else { return };
         prefixes.for_each(|prefix| peer.hold(prefix));
-        peer.ignored = ignored;
-        let sent = peer.held_total + peer.ignored;
-        self.note_full(connection, full);
-        sent
     }
 
-    /// Returns whether further subscriptions of the peer with these facts are ignored.
-    pub(super) fn is_full(&self, facts: &Arc<PeerAuthentication>) -> bool {
-        self.full.contains(&address(facts))
+    /// Takes over the numbers of ignored subscriptions of the former counts.
+    pub(super) fn keep_ignored(&mut self, former: &Self) {
+        for (connection, peer) in &mut self.peers {
+            peer.ignored = former.peers.get(connection).map_or(0, |peer| peer.ignored);
+        }
     }
 
-    fn note_full(&mut self, connection: u64, full: usize) {
-        let Some(peer) = self.peers.get(&connection) else { return };
-        match peer.held_total >= full {
-            true => self.full.insert(address(&peer.facts)),
-            false => self.full.remove(&address(&peer.facts)),
-        };
+    /// Returns whether the peer with these facts has `full` subscriptions in effect, so that
+    /// further ones are ignored.
+    pub(super) fn is_full(&self, facts: &Arc<PeerAuthentication>, full: usize) -> bool {
+        let connection = self.connections.get(&address(facts));
+        let peer = connection.and_then(|connection| self.peers.get(connection));
+        peer.is_some_and(|peer| peer.held_total >= full)
     }
 }
 
@@ -147,23 +145,25 @@ mod tests {
             (Arc::<PeerAuthentication>::default(), SubscriptionCounts::default());
         counts.add(1, &facts);
         for (number, prefix) in (1..=FULL).zip([b"a", b"a", b"b"]) {
-            assert!(!counts.is_full(&facts));
-            counts.unsubscribe(1, b"never subscribed", FULL);
-            assert_eq!(counts.subscribe(1, prefix, FULL), number);
+            assert!(!counts.is_full(&facts, FULL));
+            counts.unsubscribe(1, b"never subscribed");
+            assert_eq!(counts.subscribe(1, prefix), number);
         }
-        assert!(counts.is_full(&facts));
-        assert_eq!(counts.ignore(1), FULL + 1);
-        counts.unsubscribe(1, b"ignored", FULL);
-        assert!(counts.is_full(&facts));
-        counts.unsubscribe(1, b"a", FULL);
-        assert!(!counts.is_full(&facts));
+        assert!(counts.is_full(&facts, FULL));
+        assert!(counts.excess(FULL).is_empty());
+        assert_eq!(counts.ignore(&facts), FULL + 1);
+        assert_eq!(counts.excess(FULL), [1]);
+        counts.unsubscribe(1, b"ignored");
+        assert!(counts.is_full(&facts, FULL));
+        counts.unsubscribe(1, b"a");
+        assert!(!counts.is_full(&facts, FULL));
         // What was ignored stays counted, and each prefix ends once for each subscription.
-        assert_eq!(counts.subscribe(1, b"c", FULL), FULL + 1);
+        assert_eq!(counts.subscribe(1, b"c"), FULL + 1);
         for prefix in [b"a", b"a", b"b", b"c"] {
-            counts.unsubscribe(1, prefix, FULL);
+            counts.unsubscribe(1, prefix);
         }
-        assert_eq!(counts.subscribe(1, b"d", FULL), 2);
-        assert_eq!(counts.subscribe(2, b"d", FULL), 0);
+        assert_eq!(counts.subscribe(1, b"d"), 2);
+        assert_eq!(counts.subscribe(2, b"d"), 0);
     }
 
     #[test]
@@ -172,15 +172,14 @@ mod tests {
             (Arc::<PeerAuthentication>::default(), SubscriptionCounts::default());
         before.add(1, &facts);
         before.add(2, &Arc::default());
-        before.ignore(1);
-        let ignored = before.ignored();
-        assert_eq!((ignored.len(), ignored[&1]), (1, 1));
+        before.ignore(&facts);
         let mut counts = SubscriptionCounts::default();
         counts.add(1, &facts);
-        let held = [b"a", b"a", b"b"].map(|prefix| &prefix[..]);
-        assert_eq!(counts.restore(1, held.into_iter(), ignored[&1], FULL), FULL + 1);
-        assert!(counts.is_full(&facts));
+        counts.restore(1, [b"a", b"a", b"b"].map(|prefix| &prefix[..]).into_iter());
+        counts.keep_ignored(&before);
+        assert_eq!(counts.excess(FULL), [1]);
+        assert!(counts.is_full(&facts, FULL));
         counts.remove(1);
-        assert!(!counts.is_full(&facts));
+        assert!(!counts.is_full(&facts, FULL));
     }
 }

@@ -15,9 +15,9 @@ use polywire_core::transport::Sending;
 
 use super::engine_error::engine_error;
 use super::frame_conversion::message_under;
-use super::marker_subscriptions::MarkerSubscriptions;
 use super::options::{open, publishing};
 use super::receive::received;
+use super::received_marker_subscriptions::MarkerSubscriptions;
 use super::socket_endpoints::SocketEndpoints;
 use crate::common_errors::closed;
 use crate::config::Settings;

@@ -20,7 +20,7 @@ use super::relay::Relay;
 use super::socket_kind::SocketKind;
 use super::streams::PeerStream;
 use crate::endpoint::OwnIdentity;
-use crate::engine::connected_peers::{CLOSED_IN_HANDSHAKE, Host};
+use crate::engine::connected_peer_counts::{CLOSED_IN_HANDSHAKE, Host};
 use crate::lock::lock;
 
 /// The part of a socket that takes up its links and their messages.

@@ -22,7 +22,7 @@ use super::streams::{PeerStream, is_local};
 use crate::common_errors::closed;
 use crate::config::Settings;
 use crate::engine::admission_log::AdmissionLog;
-use crate::engine::connected_peers::{ConnectedPeers, Host};
+use crate::engine::connected_peer_counts::{ConnectedPeers, Host};
 use crate::lock::lock;
 use crate::security::Admission;
 use crate::wire;

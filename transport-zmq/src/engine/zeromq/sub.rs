@@ -89,7 +89,7 @@ impl State {
     /// Sends the beginning or the end of a subscription to all publishers.
     ///
     /// Does not wait for room: the number of subscriptions is bounded by the subscriber.
-    fn tell(&self, kind: u8, prefix: &[u8]) {
+    fn send_to_all(&self, kind: u8, prefix: &[u8]) {
         let message = subscription(kind, prefix);
         self.links.iter().for_each(|link| link.outbox.push_all([message.clone()]));
     }
@@ -131,7 +131,7 @@ impl Sub for ZeromqSub {
                 *count += 1;
                 return;
             }
-            state.tell(SUBSCRIBE, &prefix);
+            state.send_to_all(SUBSCRIBE, &prefix);
             state.prefixes.push((prefix, 1));
         })
     }
@@ -145,7 +145,7 @@ impl Sub for ZeromqSub {
             state.prefixes[at].1 -= 1;
             if state.prefixes[at].1 == 0 {
                 state.prefixes.remove(at);
-                state.tell(UNSUBSCRIBE, &prefix);
+                state.send_to_all(UNSUBSCRIBE, &prefix);
             }
         })
     }

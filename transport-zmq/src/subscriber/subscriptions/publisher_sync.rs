@@ -72,15 +72,15 @@ impl Subscriptions {
             tokio::select! {
                 answer = waiter.answer() => {
                     let (to, frames) = answer.ok_or_else(closed)?;
-                    let told = SyncMarker::read_accepted_max(&frames).unwrap_or(usize::MAX);
-                    self.accepted.lower(told);
+                    let max_of_publisher = SyncMarker::read_accepted_max(&frames).unwrap_or(usize::MAX);
+                    self.accepted.lower(max_of_publisher);
                     let answer = SyncMarker::read_answer(&frames.head).filter(|_| to == *marker);
                     if let Some((publisher, connections)) = answer {
                         let most = answered.entry(publisher).or_default();
                         // Bounded, so that the sum of malicious peers' numbers cannot overflow.
                         let connections = u16::try_from(connections).unwrap_or(u16::MAX);
                         *most = usize::from(connections).max(*most);
-                        accepted_max = Some(accepted_max.map_or(told, |max| told.min(max)));
+                        accepted_max = Some(accepted_max.map_or(max_of_publisher, |max| max_of_publisher.min(max)));
                     }
                 }
                 // A connection may be lost, and its answer with it.

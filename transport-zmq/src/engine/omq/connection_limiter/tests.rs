@@ -1,7 +1,8 @@
-//! Tests of the counts after missed events.
+//! Tests of the counts after missed events, and without events.
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use omq_tokio::Options;
 use tokio::time::timeout;
 
@@ -32,4 +33,20 @@ async fn peer_that_is_counted_before_its_event_is_read_stays() {
     assert!(limiter.recount(&socket, &mut events).await.is_empty());
     assert_eq!(limiter.record(&event), None, "the only peer is within the bound");
     assert_eq!(lock(&limiter.connected).exceeded(None, &admission), Some("connections_max"));
+}
+
+#[tokio::test]
+async fn peer_that_sends_ignored_subscriptions_is_found_without_their_events() {
+    let admission = Admission { subscriptions_max: 1, ..Admission::default() };
+    let limiter = ConnectionLimiter::new(admission);
+    let facts = Arc::<PeerAuthentication>::default();
+    lock(&limiter.subscriptions).add(1, &facts);
+    let too_long = vec![b'x'; FIRST_MAX + 1];
+    for _ in 0..admission.subscriptions_sent_max() {
+        assert!(!limiter.admits(&too_long, &facts));
+    }
+    assert!(limiter.has_excess.notified().now_or_never().is_none());
+    assert!(!limiter.admits(&too_long, &facts));
+    assert!(limiter.has_excess.notified().now_or_never().is_some(), "the task is woken");
+    assert_eq!(limiter.with_too_many(), [1]);
 }

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::OmqDealer;
 use crate::endpoint::Endpoint;
-use crate::engine::connected_peers::CLOSED_IN_HANDSHAKE;
+use crate::engine::connected_peer_counts::CLOSED_IN_HANDSHAKE;
 use crate::engine::endpoint_failure::connect_cause;
 use crate::engine::omq::connect_failure_probe::{probe, unresolvable};
 use crate::engine::omq::options::RECONNECT_MAX;

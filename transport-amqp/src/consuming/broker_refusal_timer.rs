@@ -26,7 +26,7 @@ impl RefusalTimer {
     ///
     /// Any other failure resets the timer: this attempt was not refused, so an earlier refusal may
     /// be over.
-    pub(super) fn is_over(&mut self, error: &Error) -> bool {
+    pub(super) fn has_expired(&mut self, error: &Error) -> bool {
         if !is_refusal(error) {
             self.reset();
             return false;
@@ -53,14 +53,14 @@ mod tests {
         let refused = Error::new(ErrorKind::Config, "the queue has other options");
         let lost = Error::new(ErrorKind::Disconnected, "the connection is lost");
         let mut timer = RefusalTimer::new(3 * second);
-        assert!(!timer.is_over(&refused));
+        assert!(!timer.has_expired(&refused));
         advance(2 * second).await;
-        assert!(!timer.is_over(&refused) && !timer.is_over(&lost));
+        assert!(!timer.has_expired(&refused) && !timer.has_expired(&lost));
         advance(2 * second).await;
-        assert!(!timer.is_over(&refused));
+        assert!(!timer.has_expired(&refused));
         advance(3 * second).await;
-        assert!(timer.is_over(&refused));
+        assert!(timer.has_expired(&refused));
         timer.reset();
-        assert!(!timer.is_over(&refused));
+        assert!(!timer.has_expired(&refused));
     }
 }
