@@ -71,10 +71,14 @@ pub(crate) struct LapinCaller(Arc<Inner>);
 ///
 /// The queue of confirms has no bound: a confirm may arrive after the reply.
 struct Inner {
+    /// The channel for requests, on a connection of its own.
     publisher: Publisher,
+    /// The queue of the server.
     requests: ShortString,
+    /// The queue of this process, whose name each request has as `reply_to`.
     replies: ShortString,
     confirms: mpsc::UnboundedSender<(u64, Publishing)>,
+    /// Calls by the number that their correlation ids have as decimal text.
     waiting: Arc<WaitingCalls<Vec<u8>>>,
     /// Keeps the connection open.
     _channel: Arc<Channel>,

@@ -36,6 +36,9 @@ pub(crate) async fn serve(setup: OmqSetup, holds: bool) -> Result<()> {
 }
 
 /// Keeps all requests, and answers none.
+///
+/// The requests leave the queue of the socket, so callers can send on. Memory grows with each
+/// request.
 async fn hold_all(router: Socket) -> Result<()> {
     let (mut held, mut batch) = (Vec::new(), Vec::with_capacity(256));
     loop {
@@ -145,6 +148,8 @@ impl OmqCaller {
 }
 
 impl Echo for OmqCaller {
+    /// If the future is dropped while the socket has no room, its entry in the table stays until
+    /// the reading task ends.
     async fn echo(&self, body: Bytes) -> Result<Bytes> {
         let (id, reply) = self.waiting.begin()?;
         send(&self.dealer, request(id, body)).await?;

@@ -46,6 +46,8 @@ pub(crate) async fn serve(holds: bool) -> Result<()> {
 /// completes are written at once.
 ///
 /// The task reads nothing while it writes. So a peer that reads no answers is not served.
+///
+/// With `holds`, the frames are kept until the connection ends.
 async fn answer_all(stream: TcpStream, holds: bool) -> Result<()> {
     let (mut reader, mut writer) = stream.into_split();
     let (mut read, mut answers, mut held) = (BytesMut::new(), BytesMut::new(), Vec::new());
@@ -133,6 +135,8 @@ async fn write_all(
 }
 
 impl Echo for TcpCaller {
+    /// If the future is dropped before the frame is queued, its entry in the table stays until the
+    /// connection ends.
     async fn echo(&self, body: Bytes) -> Result<Bytes> {
         let (id, reply) = self.waiting.begin()?;
         self.frames.send((id, body)).await.ok().context("the writer has ended")?;

@@ -1,4 +1,6 @@
 //! The measurements that any caller of an echo service can make.
+//!
+//! `bench/peers` compiles this file as well, so libraries differ by their callers alone.
 
 use std::time::Duration;
 
@@ -19,6 +21,8 @@ const FIRST_MAX: Duration = Duration::from_mins(1);
 ///
 /// Takes at most some minutes longer than the order says: one to connect, and one until calls in
 /// flight have ended. If the future is dropped, calls go on until the runtime ends.
+///
+/// The time of the connection is no part of any figure but the first reply of a process.
 ///
 /// # Errors
 ///
@@ -43,6 +47,8 @@ pub(crate) async fn measure<E: Echo>(
 }
 
 /// Calls once. The process that started this one measures the time.
+///
+/// Returns no figures, and fails after a minute without a reply.
 async fn first(order: &Order, echo: &impl Echo) -> Result<Figures> {
     let call = timeout(FIRST_MAX, checked(echo, &body(order.trial.body))).await;
     call.context("cannot get a first reply in time")??;

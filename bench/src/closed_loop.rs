@@ -1,4 +1,6 @@
 //! A closed loop: each of several tasks starts its next call when it has received the reply.
+//!
+//! So a slow server gets fewer calls. An open loop shows the delays that a closed one hides.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,6 +24,8 @@ const END_MAX: Duration = Duration::from_mins(1);
 const TIMED_EVERY: u64 = 8;
 
 /// State that the tasks of a loop share.
+///
+/// No other memory depends on these values, so their order is relaxed.
 #[derive(Default)]
 struct Progress {
     /// Calls that have ended.
@@ -36,6 +40,11 @@ struct Progress {
 ///
 /// After the measurement, the tasks end with their current calls. A failed call, a call without a
 /// reply, or a reply with another body fails the whole measurement, but only at its end.
+///
+/// The tasks start before the warm-up. Calls that end after the measurement have a latency, and do
+/// not count for the rate.
+///
+/// If the future is dropped, the tasks go on until the runtime ends.
 pub(crate) async fn run<E: Echo>(order: &Order, echo: &E) -> Result<Figures> {
     let progress = Arc::new(Progress::default());
     let timed_every = if order.trial.number == 1 { 1 } else { TIMED_EVERY };
@@ -62,6 +71,8 @@ pub(crate) async fn run<E: Echo>(order: &Order, echo: &E) -> Result<Figures> {
 /// Calls until the end, and returns the latencies of some of the calls.
 ///
 /// A failed call ends the task with an error, and the other tasks go on.
+///
+/// A task keeps its latencies for itself until its end, so a call takes no lock for its latency.
 async fn repeat(
     echo: impl Echo,
     body: Bytes,

@@ -1,4 +1,6 @@
 //! The columns of the tables, in Markdown and on the page.
+//!
+//! Both outputs have the same titles, headings and digits.
 
 use crate::figures::Metric;
 use crate::table::{Row, Spread};
@@ -74,6 +76,8 @@ pub(crate) fn heading(metric: Metric) -> &'static str {
 }
 
 /// Returns the median of a quantity as text; a hyphen if it was not measured.
+///
+/// Shares become percentages.
 pub(crate) fn median(row: &Row, metric: Metric) -> String {
     let Some(Spread { median, .. }) = row.get(metric) else { return "-".to_owned() };
     match metric {

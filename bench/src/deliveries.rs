@@ -1,4 +1,7 @@
 //! Numbered messages to consumers, counted and checked.
+//!
+//! A body is a number of eight bytes, big-endian, and a fill of equal bytes. The consumers of all
+//! subjects compare both in the same way.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,14 +34,19 @@ pub(crate) fn numbered(number: u64, size: usize) -> Bytes {
 }
 
 /// Counts of all consumers together.
+///
+/// No other memory depends on the counts, so their order is relaxed.
 #[derive(Default)]
 pub(crate) struct Tally {
+    /// Messages that arrived, those of the warm-up included.
     received: AtomicU64,
     /// Messages that a consumer did not get, though it got later ones.
     missed: AtomicU64,
     /// Consumers that have their first message.
     started: AtomicU64,
     /// Messages that were not those that were sent.
+    ///
+    /// A `Sequence` does not count them: its consumer fails at once.
     wrong: AtomicU64,
 }
 
@@ -46,6 +54,8 @@ impl Tally {
     /// Counts a message of a lone consumer, without regard to its number.
     ///
     /// A body that is not one of this size fails the measurement at its end.
+    ///
+    /// Lost and repeated messages are not found.
     pub(crate) fn accept(&self, body: &[u8], size: usize) {
         if read(body, size).is_err() {
             self.wrong.fetch_add(1, Ordering::Relaxed);
@@ -57,8 +67,11 @@ impl Tally {
 }
 
 /// The messages of one consumer, whose numbers have to rise.
+///
+/// A gap counts as missed messages. A number that does not rise is an error.
 pub(crate) struct Sequence {
     tally: Arc<Tally>,
+    /// The size of each body, in bytes.
     size: usize,
     /// The number of the next message; `None` before the first.
     next: Option<u64>,
@@ -104,6 +117,9 @@ fn read(body: &[u8], size: usize) -> Result<u64> {
 ///
 /// The warm-up begins when `count` consumers have their first message. At the end the consumers are
 /// aborted.
+///
+/// The share of missed messages is `missed / (missed + received)`, over all consumers. Messages
+/// before the first one of a consumer do not count as missed.
 ///
 /// # Errors
 ///

@@ -11,6 +11,8 @@ use crate::trial::Kind;
 /// and the number of processors.
 ///
 /// `processors` is 0 if the number is unknown.
+///
+/// A goal that was not measured is in the list as well, with null for its value.
 pub(crate) fn json(table: &Table, rounds: u32) -> Value {
     let processors = std::thread::available_parallelism().map_or(0, usize::from);
     let rows = Kind::ALL.into_iter().flat_map(|kind| table.rows(kind));
@@ -39,6 +41,9 @@ pub(crate) fn json(table: &Table, rounds: u32) -> Value {
 }
 
 /// Returns a row of a table as an object. A figure that was not measured is left out.
+///
+/// `rounds` counts the rounds in which the trial succeeded, which may be fewer than those of the
+/// run.
 fn of_row(row: &Row) -> Value {
     let measured = Metric::ALL.into_iter().filter_map(|metric| {
         let spread = row.get(metric)?;

@@ -1,4 +1,6 @@
 //! The figures of one measurement.
+//!
+//! A measuring process prints them as one line of JSON, and this program reads that line.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -9,32 +11,50 @@ use serde_json::{Value, json};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Metric {
     /// Calls or deliveries that ended in a second.
+    ///
+    /// Deliveries are those of all consumers together.
     Rate,
     /// Processor time of both processes for one call or delivery, in microseconds.
     CpuUs,
     /// The part of the calling or receiving process.
+    ///
+    /// Processor time is that of all threads, those of an engine included.
     ClientCpuUs,
     /// The part of the serving or sending process.
+    ///
+    /// A broker is no part of it, also where the server has started the broker.
     ServerCpuUs,
     /// Quantiles of the latency, in microseconds.
     P50Us,
+    /// Latency that 99 % of the timed calls did not exceed, in microseconds.
     P99Us,
+    /// Latency that 99.9 % of the timed calls did not exceed, in microseconds.
     P999Us,
     /// The delay of the load generator behind its schedule, in microseconds: 99 % are within.
+    ///
+    /// The delay is part of the latencies.
     ScheduleP99Us,
     /// The share of calls that were not sent in time, or of events that a subscriber missed.
+    ///
+    /// The share is between 0 and 1.
     Missed,
     /// Memory of the calling process for one call in flight, in bytes.
     ClientBytes,
     /// Memory of the server for one call in flight, in bytes.
     ServerBytes,
     /// Processor time of an idle process in one second, in microseconds.
+    ///
+    /// One busy core is 1,000,000.
     ClientIdleUs,
+    /// The same for the server, without a broker.
     ServerIdleUs,
     /// Time from the start of the process to its first reply, in milliseconds.
     FirstReplyMs,
     /// The most memory that was resident, in MiB.
+    ///
+    /// The client reads the value right before it prints its line.
     ClientMib,
+    /// The same for the server, read when the client has ended.
     ServerMib,
 }
 
@@ -60,6 +80,8 @@ impl Metric {
     ];
 
     /// Returns the name in JSON.
+    ///
+    /// Programs in other languages print the same names.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Rate => "per_second",
@@ -85,9 +107,12 @@ impl Metric {
 /// The figures of one measurement: a number for each quantity that was measured.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Figures {
+    /// Finite numbers alone, in the order of the metrics.
     values: BTreeMap<Metric, f64>,
     /// Points of the distribution of latencies: a share of the calls, and the latency in
     /// microseconds that this share did not exceed. Empty without latencies.
+    ///
+    /// The shares ascend up to 1, whose latency is the largest one.
     pub(crate) latency: Vec<(f64, f64)>,
 }
 
@@ -106,6 +131,8 @@ impl Figures {
 
     /// Prints the figures as the last line of a measuring process: one JSON object.
     ///
+    /// The parent reads one line of the process: nothing may be printed before.
+    ///
     /// # Errors
     ///
     /// If standard output is closed.
@@ -116,6 +143,9 @@ impl Figures {
     }
 
     /// Returns the figures as a JSON object.
+    ///
+    /// `values` has a number for each measured quantity, by its name. `latency_us` has the points
+    /// of the distribution as pairs.
     pub(crate) fn to_json(&self) -> Value {
         let measured = Metric::ALL.into_iter().filter_map(|metric| {
             self.get(metric).map(|value| (metric.name().to_owned(), json!(value)))

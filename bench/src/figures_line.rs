@@ -1,4 +1,6 @@
 //! The line with the figures of a measuring process.
+//!
+//! The line is all that a client returns. Its exit code does not count.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -8,6 +10,8 @@ use crate::figures::{Figures, Metric};
 /// Reads the JSON object that a measuring process prints.
 ///
 /// A process of another program may leave any quantity out, and may have further ones.
+///
+/// A quantity that is no number is left out, and so is a point that is no pair of numbers.
 ///
 /// # Errors
 ///

@@ -1,4 +1,6 @@
 //! The goals that the figures are compared with.
+//!
+//! Goals are only reported: a goal that is not reached does not fail the run.
 
 use crate::figures::Metric;
 use crate::subject::Subject;
@@ -9,6 +11,7 @@ use crate::trial::{Kind, Trial};
 #[derive(Clone, Debug)]
 pub(crate) struct Goal {
     pub(crate) subject: Subject,
+    /// The trial of the subject and of those that it is compared with.
     pub(crate) trial: Trial,
     pub(crate) metric: Metric,
     /// The subjects that the ratio is formed with: to the best of them in each round. Without any,
@@ -79,6 +82,9 @@ const RATES: [Rates; 9] = [
 ];
 
 /// Returns all goals.
+///
+/// Bounds without other subjects are in the unit of their metric: bytes a call, microseconds a
+/// second, or milliseconds. All bodies have 64 bytes.
 pub(crate) fn goals() -> Vec<Goal> {
     let goal = |subject, kind, number, metric, against: &'static [Subject], bound| {
         let trial = Trial { kind, body: 64, number };

@@ -1,4 +1,7 @@
 //! Memory of calls in flight: the server holds all calls and answers none.
+//!
+//! The memory is that of resident pages. Memory that an allocator had kept free is used first, and
+//! does not count.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +19,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Looks in a row at which both processes have to be quiet.
 const QUIET_LOOKS: u32 = 5;
 /// Processor time of both processes between two looks, at most, for them to be quiet.
+///
+/// The bound is 5 % of one core.
 const QUIET: Duration = Duration::from_millis(5);
 /// Looks at most: 20 s, which is less than the deadline of a call.
 const LOOKS_MAX: u32 = 200;
@@ -25,6 +30,10 @@ const LOOKS_MAX: u32 = 200;
 /// The memory is read when both processes have become quiet: by then each request is where it
 /// stays. The growth of the server is that of all calls as well, also if some of them wait for the
 /// window of the server, in a socket or at the broker.
+///
+/// The calls share one body, so its bytes count where a caller or an engine copies them.
+///
+/// If the future is dropped, the calls stay in flight until the runtime ends.
 ///
 /// # Errors
 ///
@@ -56,6 +65,10 @@ pub(crate) async fn run<E: Echo>(order: &Order, echo: &E) -> Result<Figures> {
 }
 
 /// Waits until both processes need hardly any processor time.
+///
+/// # Errors
+///
+/// If a process has ended, or if both are still busy at the last look.
 async fn become_quiet(client: u32, server: u32) -> Result<()> {
     let used = || anyhow::Ok(cpu_time(client)? + cpu_time(server)?);
     let (mut last, mut quiet_looks) = (used()?, 0);

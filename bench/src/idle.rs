@@ -1,4 +1,6 @@
 //! Processor time of processes that have nothing to do.
+//!
+//! The client has connected and has made what its trial needs: a first call, or all subscriptions.
 
 use std::time::{Duration, Instant};
 
@@ -9,9 +11,13 @@ use crate::trial::Order;
 use crate::usage::cpu_time;
 
 /// The time after the last message in which both processes may still do what follows it.
+///
+/// This time takes the place of a warm-up.
 const SETTLING: Duration = Duration::from_secs(1);
 
 /// Does nothing for the time of the order, and returns the processor time of both processes.
+///
+/// The unit is microseconds in a second, for each process alone.
 ///
 /// # Errors
 ///

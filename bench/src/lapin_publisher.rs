@@ -26,6 +26,9 @@ use tokio::sync::mpsc;
 pub(crate) const PREFETCH: u16 = 1024;
 
 /// Opens a connection to publish on, with confirms.
+///
+/// The publisher has a connection of its own, so a broker that throttles publishing blocks no
+/// acknowledgements.
 pub(crate) async fn open_publisher(url: &str) -> Result<Publisher> {
     let channel = connect(url).await?.create_channel().await?;
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
@@ -67,6 +70,8 @@ pub(crate) async fn connect(url: &str) -> Result<Connection> {
 pub(crate) type Publishing = Pin<Box<dyn Future<Output = lapin::Result<Confirmation>> + Send>>;
 
 /// A publisher on one channel, which any number of tasks share.
+///
+/// The lock is held for one poll of a future, and never across an await.
 pub(crate) struct Publisher {
     channel: Arc<Channel>,
     /// Held during the first poll: without the lock, a confirm sometimes reaches another message.

@@ -24,6 +24,8 @@ use crate::lapin_publisher::{
 use crate::trial::Order;
 
 /// Unconfirmed events of a publisher.
+///
+/// The publisher of polywire has as many.
 const UNCONFIRMED_EVENTS: usize = 256;
 /// The routing key of each event.
 const TOPIC: &str = "tick";
@@ -52,6 +54,13 @@ pub(crate) async fn publish(url: &str, size: usize) -> Result<()> {
 
 /// Publishes numbered messages to an exchange with a routing key. The URL and `name` are printed
 /// before.
+///
+/// The oldest message is awaited, and all confirmed ones after it are removed. Events are not
+/// mandatory: the broker confirms and drops an event without a queue.
+///
+/// # Errors
+///
+/// If the broker rejects a message or returns a job, or if the connection is lost.
 async fn produce(
     url: &str,
     name: &str,
@@ -84,6 +93,8 @@ async fn produce(
 }
 
 /// Measures the jobs of one consumer, which acknowledges each.
+///
+/// The consumer declares the queue with the arguments of the producer. RabbitMQ refuses others.
 pub(crate) async fn work(at: &str, order: &Order) -> Result<Figures> {
     let (url, queue) = at.split_once(' ').context("the address has no queue")?;
     let channel = open_queue(url, queue).await?;
@@ -95,6 +106,8 @@ pub(crate) async fn work(at: &str, order: &Order) -> Result<Figures> {
 
 /// Measures the events of as many subscribers as the order says, each with a channel and a durable
 /// queue of its own.
+///
+/// All channels share one connection. The broker removes a queue after a minute without use.
 pub(crate) async fn subscribe(at: &str, order: &Order) -> Result<Figures> {
     let (url, exchange) = at.split_once(' ').context("the address has no exchange")?;
     let connection = connect(url).await?;

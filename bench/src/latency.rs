@@ -18,6 +18,8 @@ pub(crate) struct Latencies(Histogram<u64>);
 const DIGITS: u8 = 3;
 
 /// The shares of calls at which the distribution is kept.
+///
+/// The list in `bench/python/harness.py` is the same: rounds are compared share by share.
 const SHARES: [f64; 15] =
     [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9999, 1.0];
 

@@ -16,6 +16,9 @@
 //! Standard output has the tables. Standard error has the progress, and the messages of the
 //! processes. A measurement that fails is left out of the medians and listed below the tables, and
 //! the program ends with an error after the run.
+//!
+//! Subjects that are other libraries are processes of other programs. All programs have the same
+//! arguments and print the same lines: see `process`.
 
 mod bare_lapin;
 mod bare_omq;
@@ -73,6 +76,13 @@ use self::trial::Order;
 
 /// Serves if the first argument says so, calls if it says that, and runs the measurements
 /// otherwise.
+///
+/// A role is found by the first argument, before options are parsed.
+///
+/// # Errors
+///
+/// If a role or a measurement fails. A parent does not read the exit code of a role: without a
+/// line, the measurement fails.
 fn main() -> Result<()> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
@@ -97,6 +107,9 @@ fn main() -> Result<()> {
 }
 
 /// Runs all measurements, and writes their results.
+///
+/// The tables are printed before a file is written, so a file that cannot be written loses no
+/// table.
 ///
 /// # Errors
 ///

@@ -52,6 +52,7 @@ impl Markdown<'_> {
         writeln!(f)
     }
 
+    /// Writes the goals that have a figure. Without any, writes nothing.
     fn goals(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let measured: Vec<_> = goals()
             .into_iter()
@@ -72,6 +73,7 @@ impl Markdown<'_> {
         writeln!(f)
     }
 
+    /// Writes a line for each failed measurement, in the order in which they failed.
     fn failures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (subject, trial, error) in &self.0.failures {
             let (subject, kind) = (subject.name(), trial.kind.name());

@@ -1,4 +1,7 @@
 //! The ways of a serving process.
+//!
+//! A mode travels as three arguments of the command line. A client has none: its order has the kind
+//! of the trial.
 
 use anyhow::{Result, bail};
 
@@ -10,8 +13,13 @@ pub(crate) enum Mode {
     /// Answers each call with its body.
     Answer,
     /// Keeps all calls, and answers none.
+    ///
+    /// The trial reads by how much the memory of both processes grows.
     Hold,
     /// Sends numbered messages of this size. `number` is that of the trial.
+    ///
+    /// Jobs take `number` as the largest number of unconfirmed ones. Events ignore the number. A
+    /// body has eight bytes at least.
     Produce { body: usize, number: usize },
     /// Publishes to a channel, and sends nothing.
     Quiet,
@@ -29,6 +37,8 @@ impl Mode {
     }
 
     /// Returns the arguments `MODE BODY NUMBER`.
+    ///
+    /// Body and number are 0 where a mode has none, so there are always three arguments.
     pub(crate) fn arguments(self) -> [String; 3] {
         let (name, body, number) = match self {
             Self::Answer => ("answer", 0, 0),
@@ -40,6 +50,8 @@ impl Mode {
     }
 
     /// Reads the arguments that [`arguments`](Self::arguments) returns.
+    ///
+    /// The modes without a number ignore the arguments after the name.
     ///
     /// # Errors
     ///

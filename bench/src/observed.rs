@@ -1,4 +1,6 @@
 //! The time of a measurement, and the processor time within it.
+//!
+//! The load runs in other tasks or threads. The observing task sleeps, and looks twice.
 
 use std::time::{Duration, Instant};
 
@@ -15,6 +17,11 @@ use crate::usage::cpu_time;
 /// processor time are those between the warm-up and the end.
 ///
 /// Dropping the future ends the observation, and nothing else.
+///
+/// The count must not shrink. At both ends, the clock and the count are read before the processor
+/// time, so the time of reading shifts both ends alike.
+///
+/// The rate is formed with the time that has passed, which may be longer than that of the order.
 ///
 /// # Errors
 ///

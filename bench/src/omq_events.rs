@@ -35,6 +35,10 @@ pub(crate) async fn publish(setup: OmqSetup, size: usize) -> Result<()> {
     tokio::spawn(publish_all(publisher, size)).await?
 }
 
+/// Publishes events with numbers from 0. Returns only by an error.
+///
+/// An event that is queued at once awaits nothing: without the turns, the task would keep its
+/// thread.
 async fn publish_all(publisher: Socket, size: usize) -> Result<()> {
     for number in 0.. {
         match publisher.try_send(Message::multipart([TOPIC, numbered(number, size)])) {
@@ -50,6 +54,8 @@ async fn publish_all(publisher: Socket, size: usize) -> Result<()> {
 }
 
 /// Measures the events of as many subscribers as the order says, each with a socket of its own.
+///
+/// Events from before a subscription do not count as missed.
 pub(crate) async fn subscribe(setup: OmqSetup, url: &str, order: &Order) -> Result<Figures> {
     let (tally, mut subscribers) = (Arc::new(Tally::default()), JoinSet::new());
     for _ in 0..order.trial.number {

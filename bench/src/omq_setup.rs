@@ -22,6 +22,8 @@ impl OmqSetup {
     ///
     /// Must be called within a runtime. The thread of the engine runs until the process ends.
     ///
+    /// All sockets of `OwnThread` share one context.
+    ///
     /// # Errors
     ///
     /// If the engine rejects an option.

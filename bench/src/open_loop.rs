@@ -23,11 +23,15 @@ use crate::trial::Order;
 
 /// Calls in flight at most. A call that the schedule has beyond them is not sent, and counts as
 /// missed.
+///
+/// The programs in Python have the same bound.
 const IN_FLIGHT_MAX: usize = 50_000;
 /// The time that the calls in flight have to end after the measurement.
 const END_MAX: Duration = Duration::from_mins(1);
 
 /// Outcomes of all calls after the warm-up.
+///
+/// The fields change together, under the lock of `Shared`.
 struct Outcomes {
     /// Latencies from the scheduled times.
     latencies: Latencies,
@@ -44,10 +48,12 @@ struct Outcomes {
 /// State that the scheduling thread and all calls share.
 struct Shared {
     outcomes: Mutex<Outcomes>,
+    /// Calls that were started and have not ended.
     in_flight: AtomicUsize,
 }
 
 impl Shared {
+    /// Locks the outcomes, also after a panic under the lock. The lock is held across no await.
     fn outcomes(&self) -> MutexGuard<'_, Outcomes> {
         self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -57,6 +63,11 @@ impl Shared {
 ///
 /// A thread of its own keeps the schedule, since a timer of the runtime is late by a millisecond.
 /// The thread sleeps until the next call is due, and then starts all calls that are due.
+///
+/// A call of the warm-up counts only if it fails. The first error fails the measurement, after all
+/// calls have ended or the minute has passed.
+///
+/// If the future is dropped, the thread keeps its schedule until the end.
 ///
 /// # Errors
 ///
@@ -95,6 +106,9 @@ pub(crate) async fn run<E: Echo>(order: &Order, echo: &E) -> Result<Figures> {
 }
 
 /// Starts each call when it is due, until the measurement ends.
+///
+/// Call `n` is due `n / rate` seconds after the start, so a late call moves no later one. A thread
+/// that lags behind starts all due calls without a pause, and returns later than the order says.
 fn keep_schedule<E: Echo>(order: &Order, echo: &E, shared: &Arc<Shared>, runtime: &Handle) {
     let (start, body) = (Instant::now(), body(order.trial.body));
     let end = order.warm_up + order.duration;
@@ -121,6 +135,8 @@ fn keep_schedule<E: Echo>(order: &Order, echo: &E, shared: &Arc<Shared>, runtime
 }
 
 /// Makes one call, and records its latency from the time at which it was due.
+///
+/// The delay of the load generator is part of the latency.
 async fn call(echo: impl Echo, body: Bytes, shared: Arc<Shared>, due: Instant, is_measured: bool) {
     let delay = due.elapsed();
     let outcome = checked(&echo, &body).await;
@@ -141,6 +157,8 @@ async fn call(echo: impl Echo, body: Bytes, shared: Arc<Shared>, due: Instant, i
 }
 
 /// Waits until no call is in flight.
+///
+/// Looks each millisecond. A call whose task panics stays in flight, so the caller needs a bound.
 async fn all_ended(in_flight: &AtomicUsize) {
     while in_flight.load(Ordering::Relaxed) > 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;

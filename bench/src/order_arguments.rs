@@ -1,8 +1,12 @@
 //! The arguments of an order to a measuring process.
+//!
+//! Their order is the protocol with the programs in `bench/peers` and `bench/python`.
 
 use crate::trial::{Order, Trial};
 
 /// Returns the arguments that [`Order::read`] reads.
+///
+/// The times are rounded down to whole milliseconds.
 pub(crate) fn order_arguments(order: &Order) -> [String; 7] {
     let Order { trial: Trial { kind, body, number }, rate, warm_up, duration, server } = order;
     [

@@ -98,6 +98,7 @@ fn figures(table: &Table, kind: Kind) -> Markup {
     }
 }
 
+/// Returns the failures of all rounds. Without any, returns nothing.
 fn failures(table: &Table) -> Markup {
     html! {
         @if !table.failures.is_empty() {

@@ -36,11 +36,14 @@ const OVER_SUBSCRIBERS: [(&str, &str, Value); 2] = [
     ("processor time", "us of CPU a delivery", |row| median(row, Metric::CpuUs)),
 ];
 
+/// Returns the median over the rounds, in the unit of the metric.
 fn median(row: &Row, metric: Metric) -> Option<f64> {
     Some(row.get(metric)?.median)
 }
 
 /// Returns the memory of all calls of a row together.
+///
+/// The metric has to be in bytes a call. The result is in MiB.
 fn mib(row: &Row, metric: Metric) -> Option<f64> {
     Some(median(row, metric)? * row.trial.number as f64 / f64::from(1 << 20))
 }
@@ -87,12 +90,15 @@ pub(crate) fn plots(table: &Table) -> Markup {
     }
 }
 
+/// Returns the number of the trial, as a place on the horizontal axis.
 fn by_number(row: &Row) -> f64 {
     row.trial.number as f64
 }
 
 /// Draws each figure for both groups of subjects. Without two places on the horizontal axis, draws
 /// nothing.
+///
+/// Places are compared as whole numbers.
 fn section(
     heading: &str,
     x_label: &'static str,
@@ -121,6 +127,9 @@ fn section(
 }
 
 /// Draws the distribution of latencies of each trial.
+///
+/// `of` goes on with the title after the number of the trial. A size of body with one trial has no
+/// plot.
 fn distributions(rows: &[Row], of: &str) -> Markup {
     let with_points: Vec<_> = rows.iter().filter(|row| !row.latency.is_empty()).collect();
     let trials: BTreeSet<_> = with_points.iter().map(|row| row.trial).collect();
@@ -150,6 +159,8 @@ fn distributions(rows: &[Row], of: &str) -> Markup {
 
 /// Returns the distribution of a row as points: a number of calls, one of which takes longer, and
 /// the latency. 100 calls stand for the latency that 99 % of them do not exceed.
+///
+/// The largest latency has no point, since no call takes longer.
 fn slower_calls(row: &Row) -> Vec<(f64, f64)> {
     let points = row.latency.iter().filter(|(share, _)| *share < 1.0);
     points.map(|(share, us)| (1.0 / (1.0 - share), *us)).collect()

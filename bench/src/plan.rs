@@ -1,4 +1,7 @@
 //! The steps of each round.
+//!
+//! The plan is made before the first round. Only the rates of an open loop depend on measured
+//! figures.
 
 use std::time::Duration;
 
@@ -12,6 +15,7 @@ use crate::trial::{Kind, Trial};
 pub(crate) struct Step {
     pub(crate) subject: Subject,
     pub(crate) trial: Trial,
+    /// The times of the part that has the step first.
     pub(crate) times: Times,
     /// True for a step of the first round alone.
     pub(crate) is_once: bool,
@@ -20,23 +24,39 @@ pub(crate) struct Step {
 /// The body of all parts but `calls` and `body`, in bytes.
 const BODY: usize = 64;
 /// Shares of the limit at which an open loop calls, in percent.
+///
+/// A quick run has the second one alone.
 const SHARES: [usize; 2] = [50, 80];
 /// Sizes of the part `body`, in bytes.
+///
+/// Each is the body of a lone call. A quick run has every second size.
 const SIZES: [usize; 7] = [0, 64, 1 << 10, 16 << 10, 256 << 10, 1 << 20, 8 << 20];
 /// Unconfirmed jobs of a pusher.
 const UNCONFIRMED_JOBS: usize = 256;
 /// Subscribers of one publisher.
 const SUBSCRIBERS: [usize; 3] = [1, 10, 100];
 /// Calls in flight of the part `memory`.
+///
+/// The largest number is above the window of a server: the rest waits in a socket or at the broker.
+/// A quick run leaves out the first one.
 const HELD: [usize; 3] = [1_000, 10_000, 100_000];
 /// Idle subscriptions.
+///
+/// Over ZeroMQ, each process needs 1,100 open files for them.
 const SUBSCRIPTIONS: usize = 1_000;
 /// Starts of a process in each round.
+///
+/// The figure of a round is the median of them.
 const STARTS: usize = 10;
 
 /// Returns the steps of a round: each trial for all subjects in turn.
 ///
 /// A subject leaves out the trials that it cannot make. A step that two parts have is done once.
+///
+/// Subjects of one trial follow each other, so that they meet the same load of the machine.
+///
+/// A step of two parts has the times of the part that the command line names first. In a quick run,
+/// that part also decides whether the second round has the step.
 pub(crate) fn steps(options: &Options, subjects: &[Subject]) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     for part in options.parts() {
@@ -53,15 +73,23 @@ pub(crate) fn steps(options: &Options, subjects: &[Subject]) -> Vec<Step> {
     steps
 }
 
+/// Returns true if a subject is measured with a trial of a part.
+///
+/// The part `body` has one subject of each library.
 fn takes_part(subject: Subject, part: Part, trial: &Trial) -> bool {
     subject.supports(trial) && (part != Part::Body || subject.is_compared())
 }
 
+/// Returns true for trials that a quick run makes in its first round alone.
+///
+/// The second round has the part `calls` alone, with bodies of up to 64 bytes.
 fn is_once_when_quick(part: Part, trial: &Trial) -> bool {
     part != Part::Calls || trial.body > BODY
 }
 
 /// Returns the times of a measurement of a part.
+///
+/// The warm-up is the same in all parts.
 fn times(part: Part, options: &Options) -> Times {
     let Times { warm_up, duration } = options.times();
     match part {
@@ -74,6 +102,9 @@ fn times(part: Part, options: &Options) -> Times {
 }
 
 /// Returns the trials of a part.
+///
+/// Numbers of the command line count once each. The part `calls` alone reads `--in-flight` and
+/// `--body`, and the part `open` alone reads `--rate`.
 fn trials(part: Part, options: &Options) -> Vec<Trial> {
     let of = |kind, numbers: &[usize]| {
         let trial = |&number| Trial { kind, body: BODY, number };
@@ -107,12 +138,18 @@ fn trials(part: Part, options: &Options) -> Vec<Trial> {
 
 /// Returns the trial whose rate stands for the limit of a subject, if none was measured: calls with
 /// many in flight.
+///
+/// If the round has any calls with this body, the largest of their rates is the limit: see
+/// `Table::limit`.
 pub(crate) fn limit_trial(body: usize) -> Trial {
     Trial { kind: Kind::Calls, body, number: 512 }
 }
 
 impl Step {
     /// Returns the time that a step is expected to take, for the display of progress.
+    ///
+    /// A start of Python counts as 1 s, any other one as 0.1 s. The measurement of a limit before
+    /// an open loop does not count.
     pub(crate) fn expected(&self) -> Duration {
         let Times { warm_up, duration } = self.times;
         let start = match self.subject.program() {

@@ -81,6 +81,8 @@ impl Axis {
 
 impl Plot {
     /// Draws the plot. One without points is empty.
+    ///
+    /// The vertical axis of SVG points down, so the places of values are turned.
     pub(crate) fn draw(&self) -> Markup {
         let points = || self.series.iter().flat_map(|series| &series.points).filter(is_positive);
         if points().next().is_none() {
@@ -147,6 +149,8 @@ fn is_positive(point: &&(f64, f64)) -> bool {
 }
 
 /// Draws a line with a circle at each point. `at` maps a point to its place in the plot.
+///
+/// Points without a place are left out, and the line joins their neighbors.
 fn line(series: &Series, at: &impl Fn((f64, f64)) -> (f64, f64)) -> Markup {
     let Look { color, fill, dashes } = Look::of(series.place);
     let places: Vec<_> = series.points.iter().filter(is_positive).map(|point| at(*point)).collect();

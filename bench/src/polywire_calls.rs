@@ -44,6 +44,8 @@ pub(crate) async fn serve_typed(url: &str, holds: bool) -> Result<()> {
 /// Serves calls with a window of 1,024, or with the largest one if the calls are held.
 ///
 /// The server is bound before the address is printed.
+///
+/// Calls beyond the window wait in the socket or at the broker.
 async fn serve(url: &str, holds: bool, service: impl Service) -> Result<()> {
     let serving = Serving::open(url).await?;
     let window = Window::new(if holds { Window::MAX } else { 1024 });

@@ -12,7 +12,9 @@ pub(crate) struct Serving {
     /// The name of the service, queue or channel, with the number of the process: no message of an
     /// earlier measurement waits there.
     pub(crate) name: String,
+    /// The transport by its own type, which knows its endpoints. `None` over RabbitMQ.
     zmq: Option<Zmq>,
+    /// The URL with its options, which the printed address lacks.
     url: String,
 }
 

@@ -16,10 +16,14 @@ use crate::polywire_serving::Serving;
 use crate::trial::Order;
 
 /// Unconfirmed events of a publisher, where a broker confirms.
+///
+/// The publisher over the bare client of RabbitMQ has as many.
 const UNCONFIRMED_EVENTS: usize = 256;
 /// Events after which a publisher without a broker yields to other tasks.
 const TURN: u64 = 256;
 /// Messages that a consumer may hold.
+///
+/// The prefetch of the bare client of RabbitMQ is the same.
 const WINDOW: Window = Window::new(1024);
 /// The topic of each event.
 const TOPIC: &str = "tick";
@@ -41,6 +45,9 @@ pub(crate) async fn push(url: &str, size: usize, unconfirmed: usize) -> Result<(
 /// Prints the address, and publishes events of this size. Publishes none if there is no size.
 ///
 /// Returns only by an error.
+///
+/// Without a broker, one event is sent after the other. With one, up to 256 wait for their
+/// confirms.
 pub(crate) async fn publish(url: &str, size: Option<usize>) -> Result<()> {
     let serving = Serving::open(url).await?;
     let name = serving.name.as_str();
@@ -65,6 +72,8 @@ pub(crate) async fn publish(url: &str, size: Option<usize>) -> Result<()> {
 }
 
 /// Measures the jobs of one worker.
+///
+/// A job counts when its handler is called, and not when it is acknowledged.
 pub(crate) async fn work(at: &str, order: &Order) -> Result<Figures> {
     let (url, name) = at.split_once(' ').context("the address has no queue")?;
     let transport = polywire::connect(url).await?;

@@ -1,4 +1,11 @@
 //! The two processes of a measurement: a server, and a client that puts load on it.
+//!
+//! The server prints one line, its address, when clients can connect. The client prints one line,
+//! its figures in JSON. Standard input of both is empty, and errors go to standard error of this
+//! program.
+//!
+//! This program reads one line of each process, and closes the pipe after that line. So a process
+//! must not print more.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -17,19 +24,27 @@ use crate::trial::{Kind, Order, Trial};
 use crate::usage::peak_memory;
 
 /// The first argument of a serving process, before the subject, the broker and the mode.
+///
+/// The programs in `bench/peers` and `bench/python` repeat the text.
 pub(crate) const SERVE: &str = "--serve";
 /// The first argument of a calling process, before the subject, the address and the order.
+///
+/// The programs in `bench/peers` and `bench/python` repeat the text.
 pub(crate) const CALL: &str = "--call";
 
 /// The time that a server has to start, also on a busy machine.
 const START_MAX: Duration = Duration::from_mins(1);
 /// The time that a client has beyond that of its order: to connect, and to await its last calls.
+///
+/// A caller in Rust has bounds of a minute for each of these, so its own error comes first.
 const CLIENT_MAX: Duration = Duration::from_mins(3);
 
 /// The times of a measurement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
+    /// The time under load before figures count.
     pub(crate) warm_up: Duration,
+    /// The time in which figures count.
     pub(crate) duration: Duration,
 }
 
@@ -39,6 +54,11 @@ pub(crate) struct Times {
 /// open loop. The processor time of a broker does not count.
 ///
 /// Blocks the thread for the times, and for some minutes at most if a process hangs.
+///
+/// The client ends before the server, so no client reports a lost connection.
+///
+/// With [`Kind::First`], one server serves all starts, one after the other. The figures that those
+/// clients print are dropped.
 ///
 /// # Errors
 ///
@@ -76,6 +96,9 @@ pub(crate) fn measure(
 }
 
 /// Returns the median of the times from a start to the line of the process.
+///
+/// Each time includes the start of the process, its connection, its call and its line. With an even
+/// number of starts, the median is the upper one of the two in the middle.
 fn first_reply(mut times: Vec<Duration>) -> Figures {
     times.sort();
     let mut figures = Figures::default();
@@ -88,15 +111,24 @@ fn first_reply(mut times: Vec<Duration>) -> Figures {
 /// A process that runs until the value is dropped, which kills it and waits for its end.
 ///
 /// Its standard error is that of this program.
+///
+/// The signal is SIGKILL, so a process cleans up nothing: its queues stay at the broker. If a
+/// signal kills this program alone, nothing is dropped, and the server goes on.
 struct Process(Child);
 
 impl Process {
+    /// Starts a process without input, and with a pipe for its output.
+    ///
+    /// # Errors
+    ///
+    /// If the program cannot be started; the error names it.
     fn start(command: &mut Command) -> Result<Self> {
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
         let program = || format!("cannot start {}", command.get_program().display());
         Ok(Self(child.with_context(program)?))
     }
 
+    /// Returns the process id, which stays that of the process until the drop.
     fn id(&self) -> u32 {
         self.0.id()
     }
@@ -104,6 +136,8 @@ impl Process {
     /// Waits for the first line of the process.
     ///
     /// May be called once, since the output is consumed.
+    ///
+    /// A thread of its own reads, since a read of a pipe has no bound.
     ///
     /// # Errors
     ///
@@ -126,6 +160,8 @@ impl Process {
 }
 
 impl Drop for Process {
+    /// Blocks until the process has ended, so its ports and its memory are free for the next
+    /// measurement.
     fn drop(&mut self) {
         // The process may have ended.
         let _ = self.0.kill();
@@ -134,6 +170,8 @@ impl Drop for Process {
 }
 
 /// Creates the runtime of either process: two threads, as many as the smallest machine has cores.
+///
+/// Other programs in Rust have as many. The threads of an engine come on top.
 pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }

@@ -1,4 +1,7 @@
 //! The programs of the subjects.
+//!
+//! This program finds itself by its own path. The paths of the others are options of the command
+//! line.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -11,13 +14,20 @@ use crate::subject::{Program, Subject};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Programs {
     /// The program for other libraries in Rust.
+    ///
+    /// `None` without the option `--peers`.
     pub(crate) peers: Option<PathBuf>,
     /// The interpreter of a virtual environment with the libraries in Python.
+    ///
+    /// `None` without the option `--python`.
     pub(crate) python: Option<PathBuf>,
 }
 
 impl Programs {
     /// Returns the reason that a subject cannot run here, or `None` if nothing is missing.
+    ///
+    /// A path that is given counts as present. Whether its program starts is seen only by the
+    /// measurement.
     pub(crate) fn missing(&self, subject: Subject) -> Option<String> {
         match subject.program() {
             Program::Peers if self.peers.is_none() => {
@@ -35,6 +45,9 @@ impl Programs {
     }
 
     /// Returns a command of the program of a subject, without arguments of a role.
+    ///
+    /// Scripts are found in the source folder that this program was built from, so a program that
+    /// was moved to another machine finds none.
     ///
     /// # Errors
     ///
@@ -54,6 +67,8 @@ impl Programs {
 }
 
 /// Returns true if a program of this name can be started.
+///
+/// Runs the program with `--version`, and waits for its end. The exit code does not count.
 fn is_installed(program: &str) -> bool {
     let mut command = Command::new(program);
     command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -12,12 +12,15 @@ use crate::plan::Step;
 const WIDTH: usize = 30;
 
 /// The progress of a run.
+///
+/// Expected times are estimates. A pace that differs from them corrects the time that is left.
 pub(crate) struct Progress {
     /// The expected time of all steps.
     whole: Duration,
     /// The expected time of the steps that are done.
     done: Duration,
     start: Instant,
+    /// False writes lines in place of a bar.
     is_terminal: bool,
 }
 
@@ -29,6 +32,8 @@ impl Progress {
     }
 
     /// Shows the step that begins.
+    ///
+    /// Writes nothing where there is no terminal.
     pub(crate) fn begin(&self, round: &str, step: &Step) {
         if self.is_terminal {
             let (bar, left) = (self.bar(), minutes(self.left(self.start.elapsed())));
@@ -37,6 +42,8 @@ impl Progress {
     }
 
     /// Shows the figures of a step that is done.
+    ///
+    /// Writes nothing on a terminal: the bar of the next step follows.
     pub(crate) fn end(&mut self, round: &str, step: &Step, figures: &Figures) {
         self.done += step.expected();
         if !self.is_terminal {
@@ -45,6 +52,8 @@ impl Progress {
     }
 
     /// Shows a step that has failed.
+    ///
+    /// The line stays on a terminal as well. A failed step counts with its whole expected time.
     pub(crate) fn fail(&mut self, round: &str, step: &Step, error: &anyhow::Error) {
         self.done += step.expected();
         let clear = if self.is_terminal { "\r\x1b[K" } else { "" };
@@ -58,16 +67,20 @@ impl Progress {
         }
     }
 
+    /// Returns the share of the expected time that is done, from 0 to 1.
     fn share(&self) -> f64 {
         self.done.as_secs_f64() / self.whole.as_secs_f64().max(f64::EPSILON)
     }
 
+    /// Returns the bar: `#` for the time that is done, `.` for the rest.
     fn bar(&self) -> String {
         let full = ((self.share() * WIDTH as f64) as usize).min(WIDTH);
         "#".repeat(full) + &".".repeat(WIDTH - full)
     }
 
     /// Returns the time that is left, from the expected time and the pace so far.
+    ///
+    /// Before the first step is done, the pace is the expected one.
     fn left(&self, elapsed: Duration) -> Duration {
         let pace = match self.done.is_zero() {
             true => 1.0,
@@ -78,6 +91,8 @@ impl Progress {
 }
 
 /// Writes to standard error. A closed one does not end the run.
+///
+/// The text is flushed, since a bar ends without a line break.
 fn print(text: &str) {
     let mut errors = std::io::stderr().lock();
     let _ = errors.write_all(text.as_bytes()).and_then(|()| errors.flush());

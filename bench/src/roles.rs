@@ -1,4 +1,7 @@
 //! The two processes of a measurement, as roles of this program.
+//!
+//! The process that starts a role chooses the program of its subject. So a role of another
+//! program's subject is an error, and is not passed on.
 
 use anyhow::{Result, bail};
 
@@ -19,13 +22,20 @@ use crate::{
 };
 
 /// The URL of a server of polywire over ZeroMQ, on a free port.
+///
+/// The kernel chooses the port, and the printed address has that port.
 const ZMQ: &str = "zmq+tcp://127.0.0.1:*";
 /// The option of a URL for calls in batches.
+///
+/// Server and client of a batched subject both set the option.
 const BATCHES: &str = "batch=auto";
 
 /// Serves or produces, until the process is killed. The address is printed first.
 ///
 /// `broker` is the URL of RabbitMQ, for subjects that need it.
+///
+/// Subjects without RabbitMQ ignore `broker`. A mode that the subject does not have is an error
+/// before anything is printed.
 ///
 /// # Errors
 ///
@@ -82,6 +92,9 @@ pub(crate) async fn serve(subject: Subject, broker: &str, mode: Mode) -> Result<
 ///
 /// `at` is the line that the server printed.
 ///
+/// Subjects of calls make the kind of the trial. Subjects of jobs and events have one load each,
+/// and read the kind for idle subscriptions alone.
+///
 /// # Errors
 ///
 /// If the measurement fails, and for subjects of other programs.
@@ -118,6 +131,8 @@ pub(crate) async fn call(subject: Subject, at: &str, order: &Order) -> Result<Fi
 }
 
 /// Adds an option to the URL of an address, which ends at the first space.
+///
+/// The URL must have no options: servers of polywire print theirs without any.
 fn with_option(at: &str, option: &str) -> String {
     match at.split_once(' ') {
         Some((url, name)) => format!("{url}?{option} {name}"),

@@ -1,4 +1,7 @@
 //! The rounds of a run.
+//!
+//! A round makes each step once, so a machine that slows down affects all subjects of a round
+//! alike.
 
 use std::time::Duration;
 
@@ -17,6 +20,9 @@ use crate::trial::{Kind, Trial};
 /// Measures all steps, round by round.
 ///
 /// A measurement that fails is kept as a failure, and the run goes on.
+///
+/// One broker serves the whole run, and ends when the table is returned. The figures are in memory
+/// until then, so a run that is killed leaves none.
 ///
 /// # Errors
 ///
@@ -56,6 +62,9 @@ pub(crate) fn run(options: &Options) -> Result<Table> {
 
 /// Makes the measurement of a step. One at a share of the limit needs the limit of the same round,
 /// which is measured before if it is not in the table.
+///
+/// The measured limit becomes a row of the table as well. If the limit cannot be measured, the step
+/// fails.
 fn measure_step(
     programs: &Programs,
     broker: &str,

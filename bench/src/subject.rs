@@ -1,4 +1,7 @@
 //! The subjects of the measurements.
+//!
+//! A subject has one name: on the command line, in the arguments of both processes, in the tables
+//! and in JSON.
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -63,6 +66,8 @@ pub(crate) enum Subject {
 }
 
 /// The program that a subject is part of.
+///
+/// Each program takes the same arguments for its subjects, and prints the same lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Program {
     /// This program.
@@ -70,11 +75,16 @@ pub(crate) enum Program {
     /// The program in `bench/peers`.
     Peers,
     /// A script in `bench/python`.
+    ///
+    /// The value is the file name.
     Python(&'static str),
 }
 
 impl Subject {
     /// All subjects, in the order of the tables.
+    ///
+    /// The place in this order also decides on the color in plots. A new variant in the middle
+    /// changes the colors of those after it.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         Self::value_variants().iter().copied()
     }
@@ -134,15 +144,21 @@ impl Subject {
     }
 
     /// Returns true if the subject needs RabbitMQ.
+    ///
+    /// These are the subjects that are compared with the bare client of RabbitMQ, ruststream and
+    /// nameko included.
     pub(crate) fn needs_broker(self) -> bool {
         self.bare() == Self::LapinCalls || self.is_lapin_stream()
     }
 
+    /// Returns true for jobs and events over RabbitMQ.
     fn is_lapin_stream(self) -> bool {
         matches!(self, Self::LapinJobs | Self::AmqpJobs | Self::LapinEvents | Self::AmqpEvents)
     }
 
     /// Returns the server that the subject starts beside this program, if there is one.
+    ///
+    /// The serving process of the subject starts that server, which ends with the process.
     pub(crate) fn needs_program(self) -> Option<&'static str> {
         (self == Self::Nats).then_some("nats-server")
     }
@@ -165,6 +181,8 @@ impl Subject {
     }
 
     /// Returns the bare engine below this subject in each set-up, of which the best one counts.
+    ///
+    /// The engine that [`bare`](Self::bare) returns is always among them.
     pub(crate) fn bare_set_ups(self) -> &'static [Self] {
         match self.bare() {
             Self::LapinCalls => &[Self::LapinCalls],
@@ -176,6 +194,10 @@ impl Subject {
     }
 
     /// Returns true if the subject can be measured so.
+    ///
+    /// A trial that is not supported is no failure: the plan leaves it out.
+    ///
+    /// `nats` holds no calls, since its server in `bench/peers` answers in every mode.
     pub(crate) fn supports(self, trial: &Trial) -> bool {
         let is_calls = !self.is_jobs() && !self.is_events();
         let has_kind = match trial.kind {
@@ -194,6 +216,8 @@ impl Subject {
     }
 
     /// Returns true for one subject of each library, the typed one of polywire.
+    ///
+    /// Other subjects of calls take no part in `body`, `memory` and `idle`.
     pub(crate) fn is_compared(self) -> bool {
         matches!(
             self,
@@ -209,10 +233,12 @@ impl Subject {
         )
     }
 
+    /// Returns true for subjects that push jobs, and make no calls.
     fn is_jobs(self) -> bool {
         matches!(self, Self::LapinJobs | Self::AmqpJobs)
     }
 
+    /// Returns true for subjects that publish events, and make no calls.
     fn is_events(self) -> bool {
         matches!(
             self,
@@ -225,6 +251,8 @@ impl Subject {
     }
 
     /// Returns the largest body, in bytes.
+    ///
+    /// A trial with a larger body is left out of the plan.
     fn body_max(self) -> usize {
         match self {
             // The default of the NATS server.

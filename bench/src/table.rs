@@ -9,6 +9,7 @@ use crate::trial::{Kind, Trial};
 /// Measurements by trial and subject, and by round within them.
 #[derive(Default)]
 pub(crate) struct Table {
+    /// Measurements that succeeded.
     figures: BTreeMap<(Trial, Subject), BTreeMap<u32, Figures>>,
     /// Measurements that failed: subject, trial and error.
     pub(crate) failures: Vec<(Subject, Trial, String)>,
@@ -64,6 +65,8 @@ impl Row {
 }
 
 /// Returns the quantity whose ratio is formed, and true if more of it is better.
+///
+/// Where less is better, a ratio below 1 is better.
 pub(crate) fn compared(kind: Kind) -> (Metric, bool) {
     match kind {
         Kind::Calls | Kind::Jobs | Kind::Events => (Metric::Rate, true),
@@ -81,11 +84,15 @@ impl Table {
     }
 
     /// Adds the measurement of a round.
+    ///
+    /// Replaces a measurement of the same round, as that of a limit by the step of the same calls.
     pub(crate) fn add(&mut self, round: u32, subject: Subject, trial: Trial, figures: Figures) {
         self.figures.entry((trial, subject)).or_default().insert(round, figures);
     }
 
     /// Returns the largest rate of a subject's calls with this body in a round.
+    ///
+    /// The number of calls in flight does not matter.
     pub(crate) fn limit(&self, round: u32, subject: Subject, body: usize) -> Option<f64> {
         let own = self.figures.iter().filter(|((trial, of), _)| {
             *of == subject && trial.kind == Kind::Calls && trial.body == body
@@ -108,6 +115,7 @@ impl Table {
         of_kind.map(|(&(trial, subject), rounds)| self.row(trial, subject, rounds)).collect()
     }
 
+    /// Forms the row of a subject: each quantity over the rounds in which it was measured.
     fn row(&self, trial: Trial, subject: Subject, rounds: &BTreeMap<u32, Figures>) -> Row {
         let all = || rounds.values();
         let spread = |metric| Spread::of(all().filter_map(move |figures| figures.get(metric)));
@@ -131,6 +139,9 @@ impl Table {
 
     /// Returns the ratio of a quantity of a subject to the best of others, round by round; `None`
     /// if there is no round in which both were measured.
+    ///
+    /// The best of the others is the largest rate, or the least value of any other quantity. A
+    /// round in which either side failed has no ratio.
     pub(crate) fn ratio(
         &self,
         trial: Trial,
@@ -160,6 +171,8 @@ impl Table {
 }
 
 /// Returns the median of each point of the distributions of all rounds.
+///
+/// The shares are those of the first round. Others of a later round are left out.
 fn distribution(rounds: &BTreeMap<u32, Figures>) -> Vec<(f64, f64)> {
     let shares = rounds.values().next().map(|figures| figures.latency.as_slice());
     let median = |share: f64| {

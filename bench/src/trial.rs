@@ -1,4 +1,7 @@
 //! A trial: one measurement of one subject.
+//!
+//! `bench/peers` compiles this file as well: the arguments of an order are the protocol with other
+//! programs.
 
 use std::time::Duration;
 
@@ -29,6 +32,8 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// All kinds, in the order of the tables.
+    ///
+    /// A kind that is missing here could not be named by an order.
     pub(crate) const ALL: [Self; 9] = [
         Self::Calls,
         Self::Open,
@@ -56,6 +61,7 @@ impl Kind {
         }
     }
 
+    /// Returns the kind of a name. The error has the unknown name.
     fn named(name: &str) -> Result<Self> {
         let mut all = Self::ALL.into_iter();
         all.find(|kind| kind.name() == name).with_context(|| format!("no kind of trial: {name}"))
@@ -63,26 +69,43 @@ impl Kind {
 }
 
 /// One measurement of one subject.
+///
+/// Rounds repeat a trial unchanged, so a trial and a subject name the row of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Trial {
     pub(crate) kind: Kind,
     /// The size of the body of every message, in bytes.
+    ///
+    /// Jobs and events have eight bytes at least, for their numbers.
     pub(crate) body: usize,
     /// The number that the kind asks for; 0 if it asks for none.
+    ///
+    /// Calls in flight (`calls`, `held`), percent of the limit (`open`), calls a second (`rate`),
+    /// unconfirmed jobs (`jobs`), subscribers (`events`, `subscriptions`), or starts (`first`).
     pub(crate) number: usize,
 }
 
 /// The order to a measuring process: a trial, and its time.
+///
+/// An order travels as seven arguments, with its times in whole milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Order {
     pub(crate) trial: Trial,
     /// Calls a second of an open loop; 0 for other kinds.
+    ///
+    /// An open loop takes 0 for 1.
     pub(crate) rate: u64,
     /// The time before the measurement starts.
+    ///
+    /// Held calls, first replies and idle processes have no warm-up.
     pub(crate) warm_up: Duration,
     /// The time of the measurement.
+    ///
+    /// Held calls and first replies take as long as they need.
     pub(crate) duration: Duration,
     /// The process id of the server, whose processor time and memory count as well.
+    ///
+    /// Client and server are on one machine: the client reads both in `/proc`.
     pub(crate) server: u32,
 }
 

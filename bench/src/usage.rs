@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 ///
 /// # Errors
 ///
-/// If the process has ended, or if the kernel does not count.
+/// If the process has ended. A kernel without `schedstat` is no error: the time is zero then.
 pub(crate) fn cpu_time(process: u32) -> Result<Duration> {
     let threads = std::fs::read_dir(folder(process).join("task"))
         .with_context(|| format!("cannot read the processor time: no process {process}"))?;
@@ -21,12 +21,16 @@ pub(crate) fn cpu_time(process: u32) -> Result<Duration> {
 }
 
 /// Returns the time that a thread has run, in nanoseconds; `None` if it has ended meanwhile.
+///
+/// The first number of `schedstat` is that time.
 fn on_processor(thread: &Path) -> Option<u64> {
     let times = std::fs::read_to_string(thread.join("schedstat")).ok()?;
     times.split_whitespace().next()?.parse().ok()
 }
 
 /// Returns the memory that a process has resident, in bytes.
+///
+/// Pages that are shared with other processes count in full.
 ///
 /// # Errors
 ///
@@ -36,6 +40,8 @@ pub(crate) fn memory(process: u32) -> Result<u64> {
 }
 
 /// Returns the most memory that a process had resident, in bytes.
+///
+/// The kernel keeps this mark from the start of the process on.
 ///
 /// # Errors
 ///
@@ -54,6 +60,7 @@ fn status(process: u32, name: &str) -> Result<u64> {
     Ok(kib * 1024)
 }
 
+/// Returns the folder of a process below `/proc`.
 fn folder(process: u32) -> PathBuf {
     Path::new("/proc").join(process.to_string())
 }

@@ -57,6 +57,8 @@ impl<T: Send + 'static> WaitingCalls<T> {
     }
 
     /// Hands a reply to the call of its id, if the call is known. Drops any other reply.
+    ///
+    /// The caller is woken after the lock is released.
     pub(crate) fn complete(&self, id: u64, reply: T) {
         let answer = self.lock().as_mut().and_then(|calls| calls.remove(&id));
         if let Some(answer) = answer {

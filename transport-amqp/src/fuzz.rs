@@ -19,6 +19,8 @@ pub fn frames(bytes: &[u8]) {
 }
 
 /// Decodes a delivery with properties and headers made of `bytes` as each kind of message.
+///
+/// Results are dropped: only a panic is a finding.
 pub fn headers(bytes: &[u8]) {
     let mut input = Input(bytes);
     let mut properties = BasicProperties::default().with_headers(input.table(0));
@@ -69,12 +71,14 @@ pub fn batches(bytes: &[u8]) {
 struct Input<'a>(&'a [u8]);
 
 impl Input<'_> {
+    /// Takes a byte; 0 after the end.
     fn byte(&mut self) -> u8 {
         let Some((first, rest)) = self.0.split_first() else { return 0 };
         self.0 = rest;
         *first
     }
 
+    /// Takes up to 63 bytes. The byte before them is their number.
     fn bytes(&mut self) -> Vec<u8> {
         let len = usize::from(self.byte() % 64).min(self.0.len());
         let (bytes, rest) = self.0.split_at(len);
@@ -82,10 +86,15 @@ impl Input<'_> {
         bytes.to_vec()
     }
 
+    /// Takes a text of at most 60 characters, which have 240 bytes at most. AMQP allows 255.
     fn short_string(&mut self) -> ShortString {
         String::from_utf8_lossy(&self.bytes()).chars().take(60).collect::<String>().into()
     }
 
+    /// Takes a table of at most 15 entries. Tables are nested four deep at most, so the recursion
+    /// ends.
+    ///
+    /// Seven of eight names are those of the wire, so that the decoders find headers to read.
     fn table(&mut self, depth: u8) -> FieldTable {
         let mut table = FieldTable::default();
         for _ in 0..self.byte() % 16 {

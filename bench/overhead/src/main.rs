@@ -37,12 +37,16 @@ use polywire::{
     Reply, Request, Router, Server, Service, State, service, service_fn,
 };
 
+/// The service of `macro`, `trace`, `onward` and `declared`.
 #[service]
 trait Calculator {
+    /// Adds two numbers. The method declares no error of its own.
     async fn add(&self, a: i64, b: i64) -> Result<i64, Fault>;
+    /// Adds two numbers. The method declares an error, which no call here causes.
     async fn sum(&self, a: i64, b: i64) -> Result<i64, TooLarge>;
 }
 
+/// The declared error of `sum`.
 #[derive(Debug, Fault)]
 struct TooLarge;
 
@@ -54,6 +58,7 @@ impl std::fmt::Display for TooLarge {
 
 impl std::error::Error for TooLarge {}
 
+/// The implementation of the service.
 struct Abacus;
 
 impl Calculator for Abacus {
@@ -66,6 +71,13 @@ impl Calculator for Abacus {
     }
 }
 
+/// Makes the calls of a subject, one after the other.
+///
+/// One thread runs client and server, so the counts depend on no scheduler of the system.
+///
+/// # Errors
+///
+/// If an argument is missing, the subject is unknown, or a call fails.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -134,6 +146,9 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
+/// Makes calls without a client or a router. The handler returns the body of the request.
+///
+/// The body is static, so no call allocates one.
 async fn bare(transport: &Memory, calls: u64) -> Result<()> {
     let body = Bytes::from_static(b"\x92\x02\x03");
     let echo = service_fn(|request: Request| async move {
@@ -152,6 +167,7 @@ async fn bare(transport: &Memory, calls: u64) -> Result<()> {
     Ok(())
 }
 
+/// Calls `add` of a service that no macro has generated.
 async fn untyped(transport: &Memory, calls: u64, service: impl Service) -> Result<()> {
     tokio::spawn(Server::bind(transport, "calculator").await?.serve(service));
     call(&Client::connect(transport, "calculator", MessagePack).await?, calls).await
@@ -166,6 +182,12 @@ fn encode(n: i64) -> Result<(Message, Message)> {
 }
 
 /// Reads a call and its result many times.
+///
+/// The reply is cloned for each call, since decoding an outcome changes the message.
+///
+/// # Errors
+///
+/// If the decoded values differ from those that were written.
 fn decode((call, reply): &(Message, Message), calls: u64) -> Result<()> {
     for _ in 0..calls {
         let (a, b): (i64, i64) = MessagePack.decode_call(call)?;
@@ -175,6 +197,7 @@ fn decode((call, reply): &(Message, Message), calls: u64) -> Result<()> {
     Ok(())
 }
 
+/// Calls the method `add` by its name, and drops the results.
 async fn call<S: Service>(client: &Client<MessagePack, S>, calls: u64) -> Result<()> {
     for n in 0..calls.cast_signed() {
         let _: i64 = client.call(Address::from_static("add")?, &(n, n)).await?;
@@ -182,6 +205,7 @@ async fn call<S: Service>(client: &Client<MessagePack, S>, calls: u64) -> Result
     Ok(())
 }
 
+/// Calls the method `add` by the generated client, and drops the results.
 async fn add<S: Service>(calculator: &CalculatorClient<MessagePack, S>, calls: u64) -> Result<()> {
     for n in 0..calls.cast_signed() {
         calculator.add(n, n).await?;
@@ -189,6 +213,7 @@ async fn add<S: Service>(calculator: &CalculatorClient<MessagePack, S>, calls: u
     Ok(())
 }
 
+/// Starts the generated server in a task, and connects the generated client.
 async fn typed(transport: &Memory) -> Result<CalculatorClient<MessagePack>> {
     let server = Server::bind(transport, "calculator").await?;
     tokio::spawn(server.serve(CalculatorServer::new(Abacus, MessagePack)));

@@ -11,6 +11,7 @@ use crate::address;
 use crate::echo::Echo;
 use crate::in_flight_max::IN_FLIGHT_MAX;
 
+/// The client and the server that `build.rs` has generated.
 mod echoes {
     #![allow(clippy::all, clippy::pedantic, missing_docs, reason = "tonic writes this code")]
 
@@ -29,10 +30,15 @@ pub(crate) struct Body {
 
 /// Bytes that a peer may send before the receiver has read them. The default of 64 KiB delays large
 /// bodies.
+///
+/// The bound of one call.
 const STREAM_WINDOW: u32 = 1 << 20;
+/// The bound of all calls of a connection together.
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
 /// The server, which answers no call if `holds` is set.
+///
+/// A held call stays a stream of HTTP/2.
 struct EchoServer {
     holds: bool,
 }
@@ -48,6 +54,8 @@ impl Echoes for EchoServer {
 }
 
 /// Listens on a free port, prints it, and echoes. With `holds`, answers no call.
+///
+/// Returns only by an error. Nagle's algorithm is off, as in `bare_tcp`.
 pub(crate) async fn serve(holds: bool) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     address::print(listener.local_addr()?)?;
@@ -62,11 +70,15 @@ pub(crate) async fn serve(holds: bool) -> Result<()> {
 }
 
 /// A client of the server.
+///
+/// All clones share one connection.
 #[derive(Clone)]
 pub(crate) struct Caller(EchoesClient<Channel>);
 
 impl Caller {
     /// Connects to a server.
+    ///
+    /// The windows are those of the server. The size of a reply has no bound.
     pub(crate) async fn connect(address: &str) -> Result<Self> {
         let channel = Channel::from_shared(format!("http://{address}"))?
             .initial_stream_window_size(STREAM_WINDOW)

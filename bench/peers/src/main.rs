@@ -8,6 +8,9 @@
 //! The second form prints its figures as one line of JSON. `cargo xtask bench --peers` runs both.
 //! The arguments after the subject are those of `src/mode.rs` and `src/trial.rs` of the benchmark,
 //! which both programs share.
+//!
+//! The sources that the benchmark shares are compiled here again. So both programs load, time and
+//! count in the same way.
 
 mod address;
 #[path = "../../src/calls.rs"]
@@ -44,6 +47,11 @@ use self::calls::measure;
 use self::figures::{Figures, Metric};
 use self::trial::Order;
 
+/// The runtime has two threads, as that of the benchmark has.
+///
+/// # Errors
+///
+/// If a role fails, or if the arguments are those of none.
 fn main() -> Result<()> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
@@ -69,6 +77,7 @@ fn main() -> Result<()> {
     }
 }
 
+/// `holds` keeps the calls of tarpc and tonic without an answer. The others answer in every mode.
 async fn serve(subject: &str, broker: &str, holds: bool) -> Result<()> {
     match subject {
         "tarpc" => tarpc_calls::serve(holds).await,
@@ -79,6 +88,7 @@ async fn serve(subject: &str, broker: &str, holds: bool) -> Result<()> {
     }
 }
 
+/// The address is the line that the server printed.
 async fn call(subject: &str, address: &str, order: &Order) -> Result<Figures> {
     match subject {
         "tarpc" => measure(order, tarpc_calls::Caller::connect(address)).await,

@@ -1,4 +1,6 @@
 //! async-nats: requests over a NATS server of this process's own, without persistence.
+//!
+//! The processor time and the memory of that server do not count, as those of a broker do not.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -13,11 +15,17 @@ use crate::address;
 use crate::echo::Echo;
 
 /// The subject of the requests.
+///
+/// No measurement shares a NATS server with another one, so the name may be fixed.
 const SUBJECT: &str = "echo";
 /// The time that the NATS server has to start.
 const START_MAX: Duration = Duration::from_secs(30);
 
 /// Starts a NATS server on a free port, prints its address, and echoes.
+///
+/// The subscription is flushed before the address is printed, so no request comes before it.
+///
+/// Another process may take the free port before the NATS server does. The measurement fails then.
 pub(crate) async fn serve() -> Result<()> {
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let mut command = Command::new("nats-server");
@@ -57,6 +65,8 @@ async fn connect(address: &str, process: &mut Child) -> Result<Client> {
 }
 
 /// Lets a child end with this process, which is killed.
+///
+/// The kernel sends SIGKILL at the end of the parent's thread that started the child.
 fn end_with_parent(command: &mut Command) {
     // `setpriv` is in util-linux, as `kill` is.
     let program = command.get_program().to_owned();
@@ -67,6 +77,8 @@ fn end_with_parent(command: &mut Command) {
 }
 
 /// A client of the server.
+///
+/// All clones share one connection.
 #[derive(Clone)]
 pub(crate) struct Caller(Client);
 

@@ -17,8 +17,12 @@ use crate::address;
 use crate::echo::Echo;
 
 /// The queue of the requests.
+///
+/// The broker removes the queue with its last consumer, so no request of an earlier measurement is
+/// in it.
 const QUEUE: &str = "bench.ruststream";
-/// Unacknowledged requests that the server may hold, and requests that run at once.
+/// Unacknowledged requests that the server may hold. At most 256 of them run at once, as of
+/// `workers`.
 const PREFETCH: u16 = 1024;
 /// The time of a call.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -40,6 +44,8 @@ async fn echo(body: &Body) -> Body {
 }
 
 /// Prints the URL of the broker, and echoes.
+///
+/// The URL is printed when the service has started. All measurements share the broker.
 pub(crate) async fn serve(url: &str) -> Result<()> {
     let prefetch = NonZeroU16::new(PREFETCH).unwrap_or(NonZeroU16::MIN);
     let broker = LapinBroker::new(url).declare_topology(true).prefetch(prefetch);
@@ -61,6 +67,8 @@ pub(crate) async fn serve(url: &str) -> Result<()> {
 }
 
 /// A client of the server.
+///
+/// All clones share one connection.
 #[derive(Clone)]
 pub(crate) struct Caller {
     requester: LapinRequester,

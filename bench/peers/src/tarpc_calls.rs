@@ -22,8 +22,12 @@ trait Echoes {
 }
 
 /// Messages that may wait for the task of a connection.
+///
+/// Further senders wait.
 const WAITING_MAX: usize = 1024;
 /// The time of a call.
+///
+/// Held calls are measured within 20 s, so none ends before.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The server, which answers no call if `holds` is set.
@@ -42,6 +46,9 @@ impl Echoes for EchoServer {
 }
 
 /// Listens on a free port, prints it, and echoes. With `holds`, answers no call.
+///
+/// Each connection has a task, and each call in it another one. Frames have no bound. Returns if a
+/// connection cannot be accepted.
 pub(crate) async fn serve(holds: bool) -> Result<()> {
     let mut listener = tcp::listen("127.0.0.1:0", Bincode::default).await?;
     listener.config_mut().max_frame_length(usize::MAX);
@@ -58,11 +65,16 @@ pub(crate) async fn serve(holds: bool) -> Result<()> {
 }
 
 /// A client of the server.
+///
+/// All clones share one connection, which a task of tarpc drives.
 #[derive(Clone)]
 pub(crate) struct Caller(EchoesClient);
 
 impl Caller {
     /// Connects to a server.
+    ///
+    /// Up to 131,072 calls may be in flight, and up to 1,024 may wait for the task of the
+    /// connection.
     pub(crate) async fn connect(address: &str) -> Result<Self> {
         let mut transport = tcp::connect(address, Bincode::default);
         transport.config_mut().max_frame_length(usize::MAX);

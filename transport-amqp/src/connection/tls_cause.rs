@@ -3,6 +3,9 @@
 use std::io;
 
 /// Describes an error of TLS in a broker's or a user's terms; `None` for any other error.
+///
+/// The error of rustls is within the `io::Error`. An error of the operating system has none within,
+/// and so no cause here.
 #[cfg(feature = "tls")]
 pub(super) fn tls_cause(error: &io::Error) -> Option<String> {
     use rustls::{AlertDescription, CertificateError, Error};
@@ -36,6 +39,7 @@ pub(super) fn tls_cause(error: &io::Error) -> Option<String> {
     })
 }
 
+/// Returns `None`: without the feature `tls`, no error is one of TLS.
 #[cfg(not(feature = "tls"))]
 pub(super) fn tls_cause(_: &io::Error) -> Option<String> {
     None

@@ -39,8 +39,11 @@ pub(super) struct BatchedDeliveries {
 pub(crate) struct BatchSetup {
     /// The queue of batches.
     pub(crate) queue: QueueSpec,
+    /// Bounds on the calls of a batch, and on the batches that are held.
     pub(crate) bounds: BatchBounds,
+    /// The lane sets 0 whenever its consumer ends.
     pub(crate) announced: AnnouncedCalls,
+    /// Runs for each batch that is accepted, before its calls are yielded.
     pub(crate) on_client: OnBatchClient,
 }
 
@@ -118,6 +121,7 @@ impl BatchedDeliveries {
         None
     }
 
+    /// Polls the single messages. A message, an error and the end start a new row of turns.
     fn poll_single(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Delivery>>> {
         let next = Pin::new(&mut self.single).poll_next(cx);
         if next.is_ready() {

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 /// Words and phrases without a fixed meaning in messaging, in lower case.
+///
+/// Each form of a verb is an entry of its own: words are compared as they are written.
 const BANNED: [&[&str]; 31] = [
     &["somebody"],
     &["whoever"],
@@ -60,6 +62,8 @@ pub(super) fn banned_lines(text: &str) -> BTreeSet<usize> {
 }
 
 /// Number of words of the longest phrase.
+///
+/// A unit test compares the number with the list.
 const LONGEST: usize = 3;
 
 /// Splits a text at everything but letters, digits and `_`.

@@ -37,6 +37,8 @@ pub(crate) fn check(workspace: &Path) -> Result<Check> {
 /// The files that define a type of each name.
 type Types = BTreeMap<String, Vec<String>>;
 
+/// Returns the names that several files define and that are no exceptions. An exception with fewer
+/// than two files is returned as well.
 fn shared_names(types: &Types, exceptions: &[(&str, &str)]) -> Vec<String> {
     let is_excepted = |name: &str| exceptions.iter().any(|(excepted, _)| *excepted == name);
     let mut findings = Vec::new();

@@ -16,6 +16,8 @@ const FRAME_MAX: usize = 4096;
 
 /// Filters the bytes of a broker in parts, as a stream does, with and without careful reading. The
 /// engine must get what [`reference`] makes of all frames at once.
+///
+/// The first two bytes are the sizes of a part and of the buffer, less one.
 pub(crate) fn frames(bytes: &[u8]) {
     let [part, buffer, bytes @ ..] = bytes else { return };
     if matches!(bytes, [21 | 22, ..]) {
@@ -38,6 +40,8 @@ pub(crate) fn frames(bytes: &[u8]) {
 }
 
 /// A stream that yields a few bytes at a time.
+///
+/// A read is never pending, so no waker is needed.
 struct Parts<'a> {
     bytes: &'a [u8],
     part: usize,
