@@ -63,10 +63,10 @@ enum End {
 impl<S: ConsumedQueue> ConsumerTask<S> {
     /// Consumes until stopped. Reports over `ready` the first registration, or its failure.
     ///
-    /// A failure of the first registration ends the task, except a passing one: that is retried for
-    /// as long as an attempt to connect may take. Later failures are retried with growing pauses. A
-    /// queue that the broker refuses for longer than `give_up_after` ends the task with an error for
-    /// the receiver.
+    /// A failure of the first registration ends the task, except a passing one: that is retried
+    /// for as long as an attempt to connect may take. Later failures are retried with growing
+    /// pauses. A queue that the broker refuses for longer than `give_up_after` ends the task with
+    /// an error for the receiver.
     pub(super) async fn run(
         self,
         ready: oneshot::Sender<Result<()>>,
