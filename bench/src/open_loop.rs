@@ -113,9 +113,9 @@ fn keep_schedule<E: Echo>(order: &Order, echo: &E, shared: &Arc<Shared>, runtime
     let (start, body) = (Instant::now(), body(order.trial.body));
     let end = order.warm_up + order.duration;
     let interval = 1.0 / order.rate.max(1) as f64;
-    let mut number = 0_u32;
+    let mut number = 0_u64;
     loop {
-        let due = Duration::from_secs_f64(f64::from(number) * interval);
+        let due = Duration::from_secs_f64(number as f64 * interval);
         if due >= end {
             return;
         }

@@ -78,11 +78,12 @@ fn measure_step(
     let rate = match trial.kind {
         Kind::Rate => trial.number as u64,
         Kind::Open => {
-            if table.limit(round, subject, trial.body).is_none() {
-                let limit = limit_trial(trial.body);
+            // The rate of another number of calls in flight is not the limit.
+            let limit = limit_trial(trial.body);
+            if table.rate(round, subject, limit).is_none() {
                 table.add(round, subject, limit, make(limit, 0)?);
             }
-            let limit = table.limit(round, subject, trial.body).context("no limit")?;
+            let limit = table.rate(round, subject, limit).context("no limit")?;
             (limit * trial.number as f64 / 100.0) as u64
         }
         _ => 0,

@@ -90,15 +90,9 @@ impl Table {
         self.figures.entry((trial, subject)).or_default().insert(round, figures);
     }
 
-    /// Returns the largest rate of a subject's calls with this body in a round.
-    ///
-    /// The number of calls in flight does not matter.
-    pub(crate) fn limit(&self, round: u32, subject: Subject, body: usize) -> Option<f64> {
-        let own = self.figures.iter().filter(|((trial, of), _)| {
-            *of == subject && trial.kind == Kind::Calls && trial.body == body
-        });
-        let rates = own.filter_map(|(_, rounds)| rounds.get(&round)?.get(Metric::Rate));
-        rates.reduce(f64::max)
+    /// Returns the rate of a subject in a trial of a round, if it was measured.
+    pub(crate) fn rate(&self, round: u32, subject: Subject, trial: Trial) -> Option<f64> {
+        self.figures.get(&(trial, subject))?.get(&round)?.get(Metric::Rate)
     }
 
     /// Returns the name of what the subjects are compared with.
@@ -211,7 +205,7 @@ mod tests {
         assert_eq!(row.of_bare, Some(Spread { min: 0.5, median: 1.0, max: 1.0 }));
         assert_eq!(row.of_best, Some(Spread { min: 0.25, median: 1.0, max: 1.0 }));
         assert_eq!(row.get(Metric::Rate).map(|rate| rate.median), Some(10.0));
-        assert_eq!(table.limit(2, Subject::ZmqRaw, 64), Some(30.0));
+        assert_eq!(table.rate(2, Subject::ZmqRaw, trial), Some(30.0));
     }
 
     #[test]

@@ -12,12 +12,14 @@ use anyhow::{Context, Result};
 ///
 /// # Errors
 ///
-/// If the process has ended. A kernel without `schedstat` is no error: the time is zero then.
+/// If the process has ended, or the kernel has no `schedstat`.
 pub(crate) fn cpu_time(process: u32) -> Result<Duration> {
     let threads = std::fs::read_dir(folder(process).join("task"))
         .with_context(|| format!("cannot read the processor time: no process {process}"))?;
     let times = threads.flatten().filter_map(|thread| on_processor(&thread.path()));
-    Ok(Duration::from_nanos(times.sum()))
+    let all = times.reduce(|all, time| all + time);
+    let all = all.with_context(|| format!("no processor time of process {process}: schedstat"))?;
+    Ok(Duration::from_nanos(all))
 }
 
 /// Returns the time that a thread has run, in nanoseconds; `None` if it has ended meanwhile.

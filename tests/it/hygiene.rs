@@ -58,6 +58,7 @@ macro_rules! services_named {
 }
 
 services_named!(A B C D E F G H I J K L M N O P Q R S T U V W X Y Z);
+services_named!(Arc Client Codec Context Deadline Dialect Message Outcome Request Router Transport);
 
 macro_rules! halved_by {
     ($($letter:ident)*) => {$({
@@ -99,6 +100,11 @@ macro_rules! halved_by {
 #[tokio::test]
 async fn no_letter_of_a_user_collides_with_a_generated_name() {
     halved_by!(A B C D E F G H I J K L M N O P Q R S T U V W X Y Z);
+}
+
+#[tokio::test]
+async fn no_type_of_a_user_collides_with_a_type_in_the_generated_code() {
+    halved_by!(Arc Client Codec Context Deadline Dialect Message Outcome Request Router Transport);
 }
 
 /// A service whose names are those of the values in the generated code.
