@@ -12,6 +12,18 @@ use crate::consuming::requeue_mode::RequeueMode;
 use crate::shared::AmqpShared;
 use crate::topology::queue_spec::QueueSpec;
 
+/// Entry of a consumer in the health of its transport.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HealthEntry {
+    /// An entry whose canaries go through the queue.
+    Probed,
+    /// An entry without canaries: consumers of other systems share the queue, and a canary is no
+    /// message that they can read.
+    Unprobed,
+    /// No entry: the handle receives replies, and no work.
+    None,
+}
+
 /// The queue of an endpoint handle, its bindings, and its codec.
 ///
 /// One consumer task calls all methods, on the runtime of the transport. So
@@ -19,6 +31,9 @@ use crate::topology::queue_spec::QueueSpec;
 pub(crate) trait ConsumedQueue: Send + Sync + 'static {
     /// Set if the receiver gets an error after the queue was lost together with its messages.
     const REPORTS_LOSS: bool;
+
+    /// The entry of the handle in the health of the transport.
+    const HEALTH: HealthEntry = HealthEntry::Probed;
 
     /// Returns the role and the name of the endpoint handle.
     fn endpoint(&self) -> (EndpointRole, &Address);
