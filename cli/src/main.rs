@@ -1,0 +1,36 @@
+//! The program `polywire`: serves and calls services from a shell.
+//!
+//! ```text
+//! polywire demo --url amqp://guest:guest@localhost --dialect nameko
+//! polywire call --url amqp://guest:guest@localhost --dialect nameko demo add 2 3
+//! ```
+//!
+//! Standard output has the result alone, and standard error the log and the failures.
+
+mod arguments;
+mod call;
+mod command;
+mod demo;
+mod dialect;
+mod failure;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::command::Program;
+use self::failure::Failure;
+
+/// Runs the command of the line. The runtime has one thread: no command has more to do.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let Program::Command(command) = Program::parse();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    match command.run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::from(failure.code())
+        }
+    }
+}
