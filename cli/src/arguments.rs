@@ -11,8 +11,7 @@ use crate::failure::Failure;
 ///
 /// Wrong usage, for text that is no JSON, and for named arguments that are no object.
 pub(crate) fn arguments(positional: &[String], named: Option<&str>) -> Result<Value, Failure> {
-    let positional: Vec<_> =
-        positional.iter().map(|text| parse(text)).collect::<Result<_, _>>()?;
+    let positional: Vec<_> = positional.iter().map(|text| parse(text)).collect::<Result<_, _>>()?;
     let named = match named.map(parse).transpose()? {
         None => Map::new(),
         Some(Value::Object(named)) => named,
@@ -39,14 +38,16 @@ mod tests {
     #[test]
     fn positional_and_named_arguments_mix() {
         let read = |positional: &[&str], named| {
-            let positional: Vec<_> = positional.iter().map(ToString::to_string).collect();
+            let positional: Vec<_> = positional.iter().map(|text| (*text).to_owned()).collect();
             arguments(&positional, named)
         };
         assert_eq!(read(&[], None).unwrap(), json!([]));
         assert_eq!(read(&["2", "\"x\""], None).unwrap(), json!([2, "x"]));
         assert_eq!(read(&[], Some("{\"b\": 3}")).unwrap(), json!({ "b": 3 }));
         assert_eq!(read(&["2"], Some("{\"b\": 3}")).unwrap(), json!({ "0": 2, "b": 3 }));
-        for (positional, named) in [(&["x"][..], None), (&[], Some("[1]")), (&[], Some("{"))] {
+        for (positional, named) in
+            [(&["x"][..], None), (&[][..], Some("[1]")), (&[][..], Some("{"))]
+        {
             assert_eq!(read(positional, named).unwrap_err().code(), 2);
         }
     }

@@ -15,7 +15,7 @@ use crate::failure::Failure;
 ///
 /// Those of [`open`]; a fault of the peer; wrong usage, for names and arguments; nothing, for any
 /// other failure.
-pub(crate) async fn run(options: CallOptions) -> Result<(), Failure> {
+pub(crate) async fn run(options: &CallOptions) -> Result<(), Failure> {
     let usage = |error: polywire::Error| Failure::Usage(error.to_string());
     let service = Address::new(options.service.clone()).map_err(usage)?;
     let method = Address::new(options.method.clone()).map_err(usage)?;
@@ -23,9 +23,9 @@ pub(crate) async fn run(options: CallOptions) -> Result<(), Failure> {
     let (transport, wire) = open(&options.wire).await?;
     let call = Call { service, method, arguments };
     let called = match wire {
-        Wire::Json => call.send(&transport, Json, &options).await,
-        Wire::MessagePack => call.send(&transport, MessagePack, &options).await,
-        Wire::Nameko(nameko) => call.send(&transport, nameko, &options).await,
+        Wire::Json => call.send(&transport, Json, options).await,
+        Wire::MessagePack => call.send(&transport, MessagePack, options).await,
+        Wire::Nameko(nameko) => call.send(&transport, nameko, options).await,
     };
     let closed = transport.close().await;
     println!("{}", called?);

@@ -4,15 +4,12 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::failure::Failure;
-use crate::{call, demo};
-
 /// Serves and calls services over RabbitMQ and ZeroMQ.
 #[derive(Debug, Parser)]
 #[command(name = "polywire", version)]
-pub(crate) enum Program {
-    #[command(flatten)]
-    Command(Command),
+pub(crate) struct Program {
+    #[command(subcommand)]
+    pub(crate) command: Command,
 }
 
 /// A command of the program.
@@ -86,16 +83,6 @@ pub(crate) struct CallOptions {
     /// Longest time until the reply: a number with ms, s or m
     #[arg(long, default_value = "30s", value_parser = duration)]
     pub(crate) timeout: Duration,
-}
-
-impl Command {
-    /// Runs the command to its end.
-    pub(crate) async fn run(self) -> Result<(), Failure> {
-        match self {
-            Self::Demo(options) => demo::run(options).await,
-            Self::Call(options) => call::run(options).await,
-        }
-    }
 }
 
 /// Parses `K=V`.

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use polywire::app::shutdown_signal;
-use polywire::{
-    AnyTransport, Code, Dialect, Fault, Json, MessagePack, Server, Transport, service,
-};
+use polywire::{AnyTransport, Code, Dialect, Fault, Json, MessagePack, Server, Transport, service};
 use serde_json::{Value, json};
 
 use crate::command::DemoOptions;
@@ -64,7 +62,7 @@ impl Demo for Methods {
 /// # Errors
 ///
 /// Those of [`open`], and nothing if the broker refuses the service.
-pub(crate) async fn run(options: DemoOptions) -> Result<(), Failure> {
+pub(crate) async fn run(options: &DemoOptions) -> Result<(), Failure> {
     // Before `ready` is printed: a program that reads it may send the signal at once.
     let stopping = tokio::spawn(shutdown_signal());
     tokio::task::yield_now().await;

@@ -18,15 +18,21 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use self::command::Program;
-use self::failure::Failure;
+use tracing_subscriber::filter::LevelFilter;
+
+use self::command::{Command, Program};
 
 /// Runs the command of the line. The runtime has one thread: no command has more to do.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let Program::Command(command) = Program::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    match command.run().await {
+    let program = Program::parse();
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr);
+    log.with_max_level(LevelFilter::WARN).init();
+    let ended = match &program.command {
+        Command::Demo(options) => demo::run(options).await,
+        Command::Call(options) => call::run(options).await,
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("{failure}");

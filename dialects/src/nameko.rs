@@ -10,6 +10,7 @@
 //! - [`arguments`]: positional and named arguments. [`outcome`]: results and errors.
 //! - [`exceptions`]: exceptions of Python and the faults that stand for them.
 //! - [`context_headers`]: nameko's context data. [`reply_address`]: the way back of a reply.
+//! - [`typed_value`]: dates, decimals and other values of Python.
 //! - [`dialect`] and [`layout`]: the two halves. [`topology`]: queues and exchanges.
 
 mod arguments;
@@ -22,6 +23,8 @@ mod outcome;
 mod reply_address;
 mod settings;
 mod topology;
+mod typed_value;
 
 pub use self::settings::Nameko;
 pub use self::topology::SINGLETON;
+pub use self::typed_value::TypedValue;

@@ -43,6 +43,7 @@ fn main() {
         broker("context_data_passes_through_our_server", our_server::context_data_passes_through),
         broker("our_client_calls_nameko", our_client::our_client_calls_nameko),
         broker("our_client_calls_nameko_in_messagepack", our_client::in_messagepack),
+        broker("typed_values_survive", our_client::typed_values),
         broker("errors_of_nameko_reach_our_client", our_client::errors_reach_our_client),
         broker("our_client_calls_our_server", both_ours::our_client_calls_our_server),
         broker("drained_server_leaves_its_calls_to_others", both_ours::drained_server),

@@ -5,27 +5,20 @@
 
 mod json;
 mod message_pack;
+mod shape;
 
 use bytes::BytesMut;
 use polywire_codec::{Json, MessagePack};
 use polywire_core::{Codec, Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::shape::Shape;
+
 /// Format of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     Json,
     MessagePack,
-}
-
-/// Kind of an encoded value, as its first byte tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
-    Null,
-    List,
-    Map,
-    /// A number, a text, a flag, bytes.
-    Plain,
 }
 
 impl Format {

@@ -11,8 +11,7 @@ static PYTHON: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
     let python = folder.join("bin/python");
     if run(Command::new(&python).args(["-c", "import nameko, msgpack"])).is_err() {
         run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
-        let requirements =
-            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/nameko/requirements.txt");
+        let requirements = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/nameko/requirements.txt");
         let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
         run(Command::new(&python).args(install).arg(requirements))?;
     }
@@ -34,7 +33,7 @@ pub(crate) fn peer(test: &str) -> Option<Command> {
         Ok(python) => {
             let mut command = Command::new(python);
             command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/nameko/peer.py"));
-            command.env("PYTHONDONTWRITEBYTECODE", "1");
+            command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONWARNINGS", "ignore");
             Some(command)
         }
         Err(cause) => {

@@ -15,7 +15,8 @@ pub(crate) async fn events_of_nameko(url: String) {
     let Some(mut peer) = Peer::client(test, &url, "json").await else { return };
     let nameko = connect(&url).await;
     let subscribe = async |group: Option<Group>| {
-        let binding = Subscriber::bind(&nameko, "theirs_source", Nameko::new()).filter("made");
+        let binding = Subscriber::<Value>::bind(&nameko, "theirs_source", Nameko::new());
+        let binding = binding.filter("made");
         let binding = match group {
             Some(group) => binding.group(group),
             None => binding,
@@ -34,14 +35,13 @@ pub(crate) async fn events_of_nameko(url: String) {
     let order = json!({ "source": "theirs_source", "type": "made", "data": data });
     assert_eq!(peer.ask(order).await, json!({ "result": null }));
     for subscriber in &mut all {
-        let event = timeout(PATIENCE, subscriber.next::<Value>()).await.expect("the event arrives");
+        let event = timeout(PATIENCE, subscriber.next()).await.expect("the event arrives");
         let event = event.unwrap().unwrap();
         assert_eq!(event.topic().as_str(), "made");
-        let (value, receipt) = event.into_parts();
-        assert_eq!(value, data);
-        receipt.ack();
+        assert_eq!(*event, data);
+        event.ack();
     }
-    let several = Subscriber::bind(&nameko, "theirs_source", Nameko::new());
+    let several = Subscriber::<Value>::bind(&nameko, "theirs_source", Nameko::new());
     let refused = several.filter("made").filter("sold").await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unsupported);
 }

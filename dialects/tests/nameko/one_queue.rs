@@ -7,7 +7,7 @@ use polywire_dialects::Nameko;
 use serde_json::{Value, json};
 
 use crate::peer::Peer;
-use crate::service::{client, connect, serve};
+use crate::service::{answered, client, connect, serve};
 
 pub(crate) async fn servers_of_both_share_a_queue(url: String) {
     let (test, service) = ("servers_of_both_share_a_queue", "shared_queue");
@@ -56,5 +56,5 @@ pub(crate) async fn dead_nameko_server(url: String) {
     let fault = call.await.unwrap_err();
     assert!(fault.to_string().contains("no method die"), "{fault}");
     assert_eq!(client.call::<String>("whoami", &()).await.unwrap(), "polywire");
-    assert_eq!(ours.stats().answered, 2);
+    answered(&ours, 2).await;
 }

@@ -3,6 +3,7 @@
 use polywire_core::rpc::Args;
 use polywire_core::{CallError, Client, Code, ErrorKind, Fault};
 use polywire_dialects::Nameko;
+use polywire_dialects::nameko::TypedValue;
 use serde_json::{Value, json};
 
 use crate::our_server::values;
@@ -16,6 +17,27 @@ pub(crate) async fn our_client_calls_nameko(url: String) {
     };
     let nameko = connect(&url).await;
     call_each_form(&client(&nameko, "theirs_json").await).await;
+}
+
+pub(crate) async fn typed_values(url: String) {
+    let Some(_peer) = Peer::serve("typed_values_survive", &url, "theirs_typed", "json").await
+    else {
+        return;
+    };
+    let nameko = connect(&url).await;
+    let client = client(&nameko, "theirs_typed").await;
+    let values: Vec<TypedValue> = client.call("typed", &()).await.unwrap();
+    let expected = [
+        TypedValue::DateTime("2020-01-02T03:04:05.000006".to_owned()),
+        TypedValue::Date("2020-01-02".to_owned()),
+        TypedValue::Time("01:02:03".to_owned()),
+        TypedValue::Decimal("1.50".to_owned()),
+        TypedValue::Uuid("00000000000000000000000000000005".to_owned()),
+        TypedValue::Bytes(vec![0xFF, 0]),
+    ];
+    assert_eq!(values, expected);
+    let names: Vec<String> = client.call("type_names", &(values,)).await.unwrap();
+    assert_eq!(names, ["datetime", "date", "time", "Decimal", "UUID", "bytes"]);
 }
 
 pub(crate) async fn in_messagepack(url: String) {
@@ -59,7 +81,10 @@ pub(crate) async fn errors_reach_our_client(url: String) {
     let details =
         |fault: &Fault| serde_json::from_slice::<Value>(&fault.details).unwrap_or_default();
     let fault = failed("fail", json!([])).await;
-    assert_eq!((fault.code, fault.to_string()), (Code::Application, "ValueError: ('boom', 42)".into()));
+    assert_eq!(
+        (fault.code, fault.to_string()),
+        (Code::Application, "ValueError: ('boom', 42)".into())
+    );
     assert_eq!(details(&fault), json!(["boom", "42"]));
     let fault = failed("own_error", json!([])).await;
     assert_eq!((fault.code, &*fault.kind), (Code::Application, "PeerError"));

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::peer::Peer;
-use crate::service::{connect, serve};
+use crate::service::{answered, connect, serve};
 
 pub(crate) async fn nameko_calls_our_server(url: String) {
     let Some(client) = Peer::client("nameko_calls_our_server", &url, "json").await else { return };
@@ -35,7 +35,7 @@ async fn call_each_form(url: &str, mut client: Peer, service: &str) {
     }
     let many = json!({ "service": service, "method": "add", "args": [1, 1], "times": 64 });
     assert_eq!(client.ask(many).await, json!({ "results": vec![2; 64] }));
-    assert_eq!(server.stats().answered, 4 + values().len() as u64 + 64);
+    answered(&server, 4 + values().len() as u64 + 64).await;
 }
 
 /// Values of each kind.
@@ -64,7 +64,8 @@ pub(crate) async fn errors_reach_nameko(url: String) {
         let text = |key: &str| answer[key].as_str().unwrap_or_default().to_owned();
         (text("error"), text("exc_type"), text("text"))
     };
-    let own = |kind: &str, text: &str| ("RemoteError".into(), kind.into(), format!("{kind} {text}"));
+    let own =
+        |kind: &str, text: &str| ("RemoteError".into(), kind.into(), format!("{kind} {text}"));
     assert_eq!(failed("fail", json!([])).await, own("ValueError", "('boom', 42)"));
     assert_eq!(failed("own_error", json!([])).await, own("OutOfStock", "only 3 left"));
     // nameko rebuilds its own exceptions.
@@ -95,7 +96,10 @@ pub(crate) async fn context_data_passes_through(url: String) {
     let seen = client.ask(order).await["result"].clone();
     assert_eq!(seen["data"], json!({ "language": "de", "user_id": "12" }));
     let stack: Vec<_> = seen["stack"].as_array().unwrap().iter().map(to_name).collect();
-    assert_eq!(stack, ["standalone_rpc_proxy.call", "ours.context.chain", "theirs_context.context"]);
+    assert_eq!(
+        stack,
+        ["standalone_rpc_proxy.call", "ours.context.chain", "theirs_context.context"]
+    );
 }
 
 /// Removes the id of a call.

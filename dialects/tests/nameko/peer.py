@@ -62,6 +62,25 @@ def serve(url, service, serializer):
             return object()
 
         @rpc
+        def typed(self):
+            import datetime
+            import decimal
+            import uuid
+
+            return [
+                datetime.datetime(2020, 1, 2, 3, 4, 5, 6),
+                datetime.date(2020, 1, 2),
+                datetime.time(1, 2, 3),
+                decimal.Decimal("1.50"),
+                uuid.UUID(int=5),
+                b"\xff\x00",
+            ]
+
+        @rpc
+        def type_names(self, values):
+            return [type(value).__name__ for value in values]
+
+        @rpc
         def whoami(self):
             return "nameko"
 

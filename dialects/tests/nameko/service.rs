@@ -20,6 +20,18 @@ struct AddArguments {
     b: i64,
 }
 
+fn broken() -> Result<(), Fault> {
+    panic!("a bug")
+}
+
+/// Waits until a server has answered so many calls: it counts a reply after the caller has it.
+pub(crate) async fn answered(server: &ServerHandle, calls: u64) {
+    while server.stats().answered < calls {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(server.stats().answered, calls);
+}
+
 fn ten() -> i64 {
     10
 }
@@ -37,11 +49,7 @@ pub(crate) fn methods<D: Dialect>(dialect: D) -> Router<D> {
             let fault = Fault::new(Code::Application, "only 3 left").with_kind("OutOfStock");
             Err::<(), _>(fault.with_value(json!({ "left": 3 })))
         })
-        .method("panics", |(): ()| async move {
-            let nothing: Option<()> = None;
-            nothing.expect("a bug");
-            Ok(())
-        })
+        .method("panics", |(): ()| async move { broken() })
         .method("not_a_number", |(): ()| async move { Ok(f64::NAN) })
         .method("context", |context: Context, (): ()| async move {
             let stack: Vec<_> = context.call_stack().iter().map(ToOwned::to_owned).collect();
@@ -62,7 +70,7 @@ pub(crate) async fn serve(nameko: &ForeignAmqp, service: &str) -> ServerHandle {
         async move {
             let client = Client::connect(&transport, &*other, Nameko::new()).await?;
             let seen: Value = client.call("context", &()).await?;
-            Ok(seen)
+            Ok::<_, Fault>(seen)
         }
     };
     let server = Server::bind(nameko, service).await.unwrap();

@@ -11,6 +11,7 @@ use crate::connection::supervised_connection::SupervisedConnection;
 use crate::consuming::requeue_mode::RequeueMode;
 use crate::shared::AmqpShared;
 use crate::topology::queue_spec::QueueSpec;
+use crate::wire::native;
 
 /// Entry of a consumer in the health of its transport.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,6 +66,11 @@ pub(crate) trait ConsumedQueue: Send + Sync + 'static {
     /// dropped future.
     fn bindings_lost(&self) -> impl Future<Output = ()> + Send {
         std::future::pending()
+    }
+
+    /// Returns the number of the attempt, for a queue that isolates no suspects.
+    fn attempt(&self, raw: &Raw) -> u32 {
+        native::attempt(raw)
     }
 
     /// Decodes a delivery and takes its body.

@@ -20,17 +20,17 @@ pub(super) async fn open(
     channel: &Address,
 ) -> Result<Sender> {
     let publisher = ExchangePublisher::open(shared, layout.event_exchange(channel)?).await?;
-    Ok(Sender::new(ForeignEvents { channel: channel.clone(), publisher, layout }))
+    Ok(Sender::new(ForeignEventSender { channel: channel.clone(), publisher, layout }))
 }
 
 /// The sender of events to one channel.
-struct ForeignEvents {
+struct ForeignEventSender {
     channel: Address,
     publisher: ExchangePublisher,
     layout: Arc<dyn AmqpLayout>,
 }
 
-impl Outbound for ForeignEvents {
+impl Outbound for ForeignEventSender {
     fn send(&self, message: Message) -> Sending<'_> {
         let deadline = message.deadline;
         let checked = self.publisher.shared.check_message(&message).and_then(|()| {

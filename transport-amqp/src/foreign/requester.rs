@@ -36,7 +36,7 @@ pub(super) async fn open(
     let (name, of_queue) = (service.clone(), layout.clone());
     let consumed = Arc::new(ForeignReplyQueue { name, queue, layout: of_queue });
     let receiver = open_consumer::open(shared, consumed, Window::new(REPLIES_MAX)).await?;
-    let requests = ForeignRequests { service: service.clone(), unique, publisher, layout };
+    let requests = ForeignRequestSender { service: service.clone(), unique, publisher, layout };
     Ok((Sender::new(requests), receiver))
 }
 
@@ -53,7 +53,7 @@ pub(super) fn unique_text() -> String {
 const REPLIES_MAX: usize = 1024;
 
 /// The sender of requests.
-struct ForeignRequests {
+struct ForeignRequestSender {
     service: Address,
     /// The text of this requester in its requests.
     unique: String,
@@ -61,7 +61,7 @@ struct ForeignRequests {
     layout: Arc<dyn AmqpLayout>,
 }
 
-impl Outbound for ForeignRequests {
+impl Outbound for ForeignRequestSender {
     fn send(&self, message: Message) -> Sending<'_> {
         let deadline = message.deadline;
         let checked = self.publisher.shared.check_message(&message);

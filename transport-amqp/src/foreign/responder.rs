@@ -34,9 +34,9 @@ pub(super) async fn open(
     let publisher = ExchangePublisher::open(shared, layout.reply_exchange(service)?).await?;
     let queue = queue_spec(shared, layout.request_queue(service)?)?;
     let (name, of_queue) = (service.clone(), layout.clone());
-    let consumed = Arc::new(ForeignRequests { name, queue, layout: of_queue });
+    let consumed = Arc::new(ForeignRequestQueue { name, queue, layout: of_queue });
     let receiver = open_consumer::open(shared, consumed, window).await?;
-    Ok((Sender::new(ForeignReplies { publisher, layout }), receiver))
+    Ok((Sender::new(ForeignReplySender { publisher, layout }), receiver))
 }
 
 /// Returns the spec of a queue of a layout. A private one is deleted when the transport closes.
@@ -66,12 +66,12 @@ pub(super) fn foreign_message(raw: &mut Raw) -> Result<AmqpMessage> {
 }
 
 /// The sender of replies.
-struct ForeignReplies {
+struct ForeignReplySender {
     publisher: ExchangePublisher,
     layout: Arc<dyn AmqpLayout>,
 }
 
-impl Outbound for ForeignReplies {
+impl Outbound for ForeignReplySender {
     /// Publishes the reply. Core acknowledges the request after the confirm.
     fn send(&self, message: Message) -> Sending<'_> {
         let checked = self.publisher.shared.check_message(&message);
@@ -83,13 +83,13 @@ impl Outbound for ForeignReplies {
 }
 
 /// The queue of a service, which servers of the other system may share.
-struct ForeignRequests {
+struct ForeignRequestQueue {
     name: Address,
     queue: QueueSpec,
     layout: Arc<dyn AmqpLayout>,
 }
 
-impl ConsumedQueue for ForeignRequests {
+impl ConsumedQueue for ForeignRequestQueue {
     // Clients notice by their deadlines.
     const REPORTS_LOSS: bool = false;
     const HEALTH: HealthEntry = HealthEntry::Unprobed;

@@ -34,13 +34,12 @@ pub(super) async fn open(
 ) -> Result<(Receiver, Filters)> {
     let Subscription { filters, group, window, .. } = subscription;
     let unique = unique_text();
-    let queue = layout.event_queue(&EventConsumer {
-        channel,
-        filters: &filters,
-        group: group.as_ref().map(polywire_core::Group::name),
-        is_durable: group.as_ref().is_some_and(polywire_core::Group::is_durable),
-        unique: &unique,
-    })?;
+    let consumer = EventConsumer::new(channel, &filters, &unique);
+    let consumer = match &group {
+        Some(group) => consumer.with_group(group.name(), group.is_durable()),
+        None => consumer,
+    };
+    let queue = layout.event_queue(&consumer)?;
     let is_private = queue.is_private;
     let queue = queue_spec(shared, queue)?;
     let consumed = Arc::new(ForeignEventQueue { name: channel.clone(), queue, is_private, layout });
@@ -72,6 +71,12 @@ impl ConsumedQueue for ForeignEventQueue {
         Ok(())
     }
 
+    /// A redelivered event counts as the last attempt of any policy: nothing counts further ones,
+    /// and an event that always fails would be redelivered forever.
+    fn attempt(&self, raw: &Raw) -> u32 {
+        if raw.redelivered { LAST_ATTEMPT } else { 1 }
+    }
+
     fn decode(&self, raw: &mut Raw, limits: &Limits) -> Result<Message> {
         let message = self.layout.decode_event(&self.name, foreign_message(raw)?)?;
         limits.check(&message)?;
@@ -88,6 +93,9 @@ impl ConsumedQueue for ForeignEventQueue {
         }
     }
 }
+
+/// Number of an attempt that no policy exceeds.
+const LAST_ATTEMPT: u32 = 1_000_000;
 
 /// The filters of an open subscriber, which do not change.
 struct FixedFilters;

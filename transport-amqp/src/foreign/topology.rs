@@ -70,3 +70,17 @@ pub struct EventConsumer<'a> {
     /// Text that no other handle gets, in the form of a UUID: 36 characters in lower case.
     pub unique: &'a str,
 }
+
+impl<'a> EventConsumer<'a> {
+    /// Describes a subscriber without a group, for a test of a layout.
+    #[must_use]
+    pub fn new(channel: &'a Address, filters: &'a [Filter], unique: &'a str) -> Self {
+        Self { channel, filters, group: None, is_durable: false, unique }
+    }
+
+    /// Makes the subscriber a member of a group, durable or not.
+    #[must_use]
+    pub fn with_group(self, group: &'a Address, is_durable: bool) -> Self {
+        Self { group: Some(group), is_durable, ..self }
+    }
+}

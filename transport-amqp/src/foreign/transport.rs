@@ -26,6 +26,7 @@ use crate::shared::AmqpShared;
 ///   priorities are [`Unsupported`](polywire_core::ErrorKind::Unsupported).
 /// - A call that is marked to run at most once is marked in vain: the layout cannot say so.
 /// - A handle has no canaries.
+/// - Attempts at an event are not counted: a listener runs a failing event twice at most.
 /// - Each requester has a reply queue of its own. Replies wait there while the connection is lost.
 #[derive(Clone)]
 pub struct ForeignAmqp {

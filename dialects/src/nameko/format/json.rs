@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Shape;
+use super::shape::Shape;
 
 /// Returns the kind of a value.
 pub(super) fn shape(value: &[u8]) -> Shape {

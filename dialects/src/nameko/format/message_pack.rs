@@ -6,7 +6,7 @@
 use bytes::BytesMut;
 use rmp::Marker;
 
-use super::Shape;
+use super::shape::Shape;
 
 /// Returns the kind of a value.
 pub(super) fn shape(value: &[u8]) -> Shape {
