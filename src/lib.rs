@@ -30,6 +30,9 @@ pub use polywire_codec::Json;
 pub use polywire_codec::MessagePack;
 #[cfg(feature = "testing")]
 pub use polywire_core::testing;
+#[cfg(feature = "nameko")]
+#[doc(inline)]
+pub use polywire_dialects::nameko;
 #[cfg(feature = "macros")]
 pub use polywire_macros::{Fault, service};
 #[cfg(feature = "zmq")]

@@ -18,6 +18,7 @@ mod custom_topology_settings;
 mod dead_letters;
 mod engine_cause;
 mod engine_error;
+mod foreign;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
@@ -50,6 +51,9 @@ pub use self::connection_events::{
     ConnectionChange, ConnectionEvent, ConnectionEvents, ConnectionRole,
 };
 pub use self::consuming::reply_mode::ReplyMode;
+pub use self::foreign::{
+    AmqpLayout, AmqpMessage, EventConsumer, ForeignAmqp, LayoutExchange, LayoutQueue,
+};
 pub use self::topology::argument_value::ArgumentValue;
 pub use self::topology::custom_topology::{
     BindingDeclaration, ExchangeDeclaration, ExchangeKind, QueueDeclaration, Topology,

@@ -17,6 +17,7 @@ use tokio::task::coop::consume_budget;
 
 use crate::builder::AmqpBuilder;
 use crate::connection_events::ConnectionEvents;
+use crate::foreign::{AmqpLayout, ForeignAmqp};
 use crate::shared::AmqpShared;
 use crate::{dead_letters, publisher, puller, pusher, requester, responder, subscriber};
 
@@ -80,6 +81,16 @@ impl Amqp {
     #[must_use]
     pub fn events(&self) -> ConnectionEvents {
         self.0.broadcast.subscribe()
+    }
+
+    /// Returns a transport over the same connections whose messages have the layout of another
+    /// system.
+    ///
+    /// Nothing is declared before a handle opens. Both transports serve at once: the native callers
+    /// of a service and those of the other system.
+    #[must_use]
+    pub fn with_layout(&self, layout: impl AmqpLayout) -> ForeignAmqp {
+        ForeignAmqp::new(self.0.clone(), layout)
     }
 }
 

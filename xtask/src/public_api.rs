@@ -27,13 +27,14 @@ pub(crate) struct PublicApiOptions {
 }
 
 /// The published crates by their names in Rust, with their roots.
-pub(crate) const CRATES: [(&str, &str); 8] = [
+pub(crate) const CRATES: [(&str, &str); 9] = [
     ("polywire", "src/lib.rs"),
     ("polywire_amqp", "transport-amqp/src/lib.rs"),
     ("polywire_app", "app/src/lib.rs"),
     ("polywire_codec", "codec/src/lib.rs"),
     ("polywire_conformance", "conformance-tests/src/lib.rs"),
     ("polywire_core", "core/src/lib.rs"),
+    ("polywire_dialects", "dialects/src/lib.rs"),
     ("polywire_macros", "macros/src/lib.rs"),
     ("polywire_zmq", "transport-zmq/src/lib.rs"),
 ];

@@ -9,12 +9,13 @@ use xshell::{Cmd, Shell, cmd};
 /// The published crates, each after those that it depends on.
 ///
 /// All other packages of the workspace are marked with `publish = false`.
-const PUBLISHED: [&str; 8] = [
+const PUBLISHED: [&str; 9] = [
     "polywire-core",
     "polywire-codec",
     "polywire-macros",
     "polywire-zmq",
     "polywire-amqp",
+    "polywire-dialects",
     "polywire-app",
     "polywire",
     "polywire-conformance",

@@ -19,13 +19,16 @@ use crate::message::Headers;
 pub struct Baggage(Vec<(String, String)>);
 
 impl Baggage {
-    /// The name of the header.
-    pub(crate) const HEADER: &'static str = "baggage";
+    /// The name of the header, `baggage`.
+    pub const HEADER: &'static str = "baggage";
     const PAIRS_MAX: usize = 64;
     const BYTES_MAX: usize = 8_192;
 
     /// Reads the baggage from headers.
-    pub(crate) fn of(headers: &Headers) -> Self {
+    ///
+    /// A handler gets the same from [`Context::baggage`](super::Context::baggage).
+    #[must_use]
+    pub fn of(headers: &Headers) -> Self {
         let mut baggage = Self::default();
         let text = headers.get(Self::HEADER).unwrap_or_default();
         for (key, value) in text.split(',').filter_map(pair) {
@@ -46,7 +49,10 @@ impl Baggage {
     }
 
     /// Sets the pair in the baggage of these headers, and replaces an earlier value of `key`.
-    pub(crate) fn add(headers: &mut Headers, key: &str, value: &str) {
+    ///
+    /// For backends whose messages carry pairs in another form. A caller uses
+    /// [`CallBuilder::baggage`](crate::rpc::CallBuilder::baggage).
+    pub fn add(headers: &mut Headers, key: &str, value: &str) {
         let mut baggage = Self::of(headers);
         baggage.insert(key.to_owned(), value.to_owned());
         baggage.write(headers);

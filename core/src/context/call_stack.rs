@@ -13,7 +13,8 @@ use super::Context;
 pub struct CallStack(Vec<String>);
 
 impl CallStack {
-    pub(super) const HEADER: &'static str = "call-id-stack";
+    /// The name of the header, `call-id-stack`.
+    pub const HEADER: &'static str = "call-id-stack";
     const DEPTH_MAX: usize = 32;
     const BYTES_MAX: usize = 4_096;
 

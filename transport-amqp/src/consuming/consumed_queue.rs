@@ -11,6 +11,19 @@ use crate::connection::supervised_connection::SupervisedConnection;
 use crate::consuming::requeue_mode::RequeueMode;
 use crate::shared::AmqpShared;
 use crate::topology::queue_spec::QueueSpec;
+use crate::wire::native;
+
+/// Entry of a consumer in the health of its transport.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HealthEntry {
+    /// An entry whose canaries go through the queue.
+    Probed,
+    /// An entry without canaries: consumers of other systems share the queue, and a canary is no
+    /// message that they can read.
+    Unprobed,
+    /// No entry: the handle receives replies, and no work.
+    None,
+}
 
 /// The queue of an endpoint handle, its bindings, and its codec.
 ///
@@ -19,6 +32,9 @@ use crate::topology::queue_spec::QueueSpec;
 pub(crate) trait ConsumedQueue: Send + Sync + 'static {
     /// Set if the receiver gets an error after the queue was lost together with its messages.
     const REPORTS_LOSS: bool;
+
+    /// The entry of the handle in the health of the transport.
+    const HEALTH: HealthEntry = HealthEntry::Probed;
 
     /// Returns the role and the name of the endpoint handle.
     fn endpoint(&self) -> (EndpointRole, &Address);
@@ -50,6 +66,11 @@ pub(crate) trait ConsumedQueue: Send + Sync + 'static {
     /// dropped future.
     fn bindings_lost(&self) -> impl Future<Output = ()> + Send {
         std::future::pending()
+    }
+
+    /// Returns the number of the attempt, for a queue that isolates no suspects.
+    fn attempt(&self, raw: &Raw) -> u32 {
+        native::attempt(raw)
     }
 
     /// Decodes a delivery and takes its body.

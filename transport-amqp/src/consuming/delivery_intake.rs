@@ -78,7 +78,8 @@ impl<S: ConsumedQueue> ConsumerTask<S> {
                 Some(Suspect::isolated(crashes))
             }
         };
-        let attempt = if isolates { native::counted_attempt(&raw) } else { native::attempt(&raw) };
+        let attempt =
+            if isolates { native::counted_attempt(&raw) } else { self.consumed.attempt(&raw) };
         let is_counted = native::is_counted(&raw);
         let decoded = self.consumed.decode(&mut raw, &self.shared.config.limits);
         match decoded.map_err(|error| error.with("queue", &self.consumed.queue().name)) {

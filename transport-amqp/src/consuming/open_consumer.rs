@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use polywire_core::health::PendingCanaries;
+use polywire_core::health::{ConnectionState, HealthReporter, PendingCanaries};
 use polywire_core::transport::Receiver;
 use polywire_core::{ErrorKind, Result, Window};
 use tokio::sync::{mpsc, oneshot};
@@ -13,7 +13,7 @@ use crate::consuming::acker::ChannelAcker;
 use crate::consuming::batched_deliveries::{BatchSetup, BatchedDeliveries};
 use crate::consuming::canary_sender::QueueProbe;
 use crate::consuming::cancellation::listener::Control;
-use crate::consuming::consumed_queue::ConsumedQueue;
+use crate::consuming::consumed_queue::{ConsumedQueue, HealthEntry};
 use crate::consuming::consumer_task::ConsumerTask;
 use crate::consuming::delivery_stream::Deliveries;
 use crate::consuming::republisher::Republisher;
@@ -89,9 +89,19 @@ async fn open_deliveries<S: ConsumedQueue>(
     );
     let kind = consumed.queue().options.queue_kind();
     let canaries = PendingCanaries::default();
-    let probe = QueueProbe::new(shared.clone(), consumed.queue(), canaries.clone());
     let (role, name) = consumed.endpoint();
-    let health = shared.broadcast.health().endpoint(role, name, Some(Arc::new(probe)));
+    let registry = shared.broadcast.health();
+    let health = match S::HEALTH {
+        HealthEntry::Probed => {
+            let probe = QueueProbe::new(shared.clone(), consumed.queue(), canaries.clone());
+            registry.endpoint(role, name, Some(Arc::new(probe)))
+        }
+        HealthEntry::Unprobed => registry.endpoint(role, name, None),
+        // In a registry that nothing reads.
+        HealthEntry::None => {
+            HealthReporter::new(ConnectionState::Connected).endpoint(role, name, None)
+        }
+    };
     let counts_attempts = consumed.requeue_mode().counts_attempts(kind);
     let mut deliveries = Deliveries {
         shared: shared.clone(),

@@ -3,6 +3,7 @@
 use polywire_core::{ErrorKind, Result};
 
 use crate::connection::supervised_connection::SupervisedConnection;
+use crate::topology::declare_custom_topology;
 use crate::topology::queue_spec::QueueSpec;
 
 /// Declares a queue on a channel of its own. For a user that may not declare the queue, the queue
@@ -15,6 +16,9 @@ use crate::topology::queue_spec::QueueSpec;
 /// does not know; [`ErrorKind::Denied`] if the queue does not exist and the user may not declare
 /// it.
 pub(crate) async fn declare(connection: &SupervisedConnection, queue: &QueueSpec) -> Result<()> {
+    if let Some(topology) = &queue.declared_by {
+        return declare_custom_topology::declare(connection, topology).await;
+    }
     let channel = connection.channel().await?;
     queue
         .options

@@ -13,6 +13,7 @@ use lapin::types::{FieldTable, ShortString};
 use polywire_core::{ErrorKind, Result};
 
 use crate::engine_error::{argument_mismatch, failed};
+use crate::topology::custom_topology::Topology;
 use crate::topology::difference_log::DifferenceLog;
 use crate::topology::queue_kind::QueueKind;
 use crate::topology::queue_options::QueueOptions;
@@ -31,6 +32,8 @@ pub(crate) struct QueueSpec {
     /// Queue for the messages that the broker expires or rejects. Without one, the
     /// [dead-letter queue](Self::dead_letter_queue) if the options say so, else none.
     dead_letters_to: Option<ShortString>,
+    /// Declarations that make the queue, in place of the options: the layout of another system.
+    pub(super) declared_by: Option<Arc<Topology>>,
     /// Log of a queue that may exist with other arguments, and is used all the same. `None` if it
     /// may not.
     pub(super) difference_log: Option<Arc<DifferenceLog>>,
@@ -44,7 +47,14 @@ impl QueueSpec {
 
     /// Returns a queue with these options.
     pub(crate) fn new(name: ShortString, options: QueueOptions) -> Self {
-        Self { name, options, dead_letters_to: None, difference_log: None }
+        Self { name, options, dead_letters_to: None, declared_by: None, difference_log: None }
+    }
+
+    /// Returns a queue that `topology` declares, with exchanges and bindings. It has no queue of
+    /// suspects, of retries or of dead letters.
+    pub(crate) fn declared_by(name: ShortString, topology: Topology) -> Self {
+        let declared_by = Some(Arc::new(topology));
+        Self { declared_by, ..Self::new(name, QueueOptions::new().passive()) }
     }
 
     /// Returns the dead-letter queue of this queue.

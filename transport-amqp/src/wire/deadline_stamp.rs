@@ -36,13 +36,21 @@ pub(super) fn stamp(
     let headers = properties.headers().as_ref();
     let mut headers = headers.map(|table| table.inner().clone()).unwrap_or_default();
     write_sent(&mut headers, SentAt::now());
-    let remaining = decimal(deadline.remaining_ms());
     if keep_expired {
+        let remaining = decimal(deadline.remaining_ms());
         headers.insert(REMAINING.into(), AMQPValue::LongString(remaining.into()));
-    } else if let Ok(remaining) = ShortString::try_new(remaining) {
-        properties = properties.with_expiration(remaining);
+    } else {
+        properties = expire(properties, deadline);
     }
     properties.with_headers(headers.into())
+}
+
+/// Writes the time that remains until a deadline to the property `expiration`, and no header.
+pub(super) fn expire(properties: BasicProperties, deadline: Deadline) -> BasicProperties {
+    match ShortString::try_new(decimal(deadline.remaining_ms())) {
+        Ok(remaining) => properties.with_expiration(remaining),
+        Err(_) => properties,
+    }
 }
 
 /// Writes the time that will remain after `delay` until a deadline, for a copy that waits so long

@@ -26,6 +26,8 @@ pub(crate) struct OutgoingMessage {
     pub(crate) deadline: Option<Deadline>,
     /// Keeps the message in its queue after the deadline, for the receiver to dead-letter.
     pub(crate) keep_expired: bool,
+    /// Leaves out the headers of a deadline, for a message that another system reads.
+    pub(crate) is_foreign: bool,
     /// All properties but those of [`stamp`](Self::stamp).
     pub(crate) properties: BasicProperties,
     pub(crate) body: Bytes,
@@ -67,6 +69,7 @@ impl OutgoingMessage {
             sender: MessageSender::Unnamed,
             deadline: None,
             keep_expired: false,
+            is_foreign: false,
             properties,
             body,
         }
@@ -81,7 +84,7 @@ impl OutgoingMessage {
     ///
     /// - `user_id`: `user`, if the message may name its sender.
     /// - `expiration` and the headers of [`deadline_stamp`]: the milliseconds that remain until the
-    ///   deadline, if there is one, and the present moment.
+    ///   deadline, if there is one, and the present moment. A foreign message has no such headers.
     /// - `message_id`: `line-NUMBER`, if the broker may return the message and it has no id yet. No
     ///   id that another program gives has this form.
     pub(crate) fn stamp(&mut self, user: Option<&ShortString>, next_number: impl FnOnce() -> u64) {
@@ -90,7 +93,10 @@ impl OutgoingMessage {
             properties = properties.with_user_id(user.clone());
         }
         if let Some(deadline) = self.deadline {
-            properties = deadline_stamp::stamp(properties, deadline, self.keep_expired);
+            properties = match self.is_foreign {
+                true => deadline_stamp::expire(properties, deadline),
+                false => deadline_stamp::stamp(properties, deadline, self.keep_expired),
+            };
         }
         if self.mandatory
             && properties.message_id().is_none()
@@ -216,5 +222,16 @@ mod tests {
         message.stamp(None, || 0);
         let remaining = message.properties.expiration().as_ref().unwrap().as_str().parse().unwrap();
         assert!((4_000..=5_000_u64).contains(&remaining), "{remaining}");
+    }
+
+    #[test]
+    fn foreign_message_expires_without_a_header() {
+        for (is_foreign, has_headers) in [(false, true), (true, false)] {
+            let deadline = Some(Deadline::after(Duration::from_secs(5)));
+            let mut message = OutgoingMessage { deadline, is_foreign, ..message() };
+            message.stamp(None, || 0);
+            assert!(message.properties.expiration().is_some());
+            assert_eq!(message.properties.headers().is_some(), has_headers, "{is_foreign}");
+        }
     }
 }

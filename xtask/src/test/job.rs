@@ -30,19 +30,20 @@ const SUITE: &str = "transport-amqp/conformance";
 ///
 /// Entries are compared with the beginning of a name. Programs that are not listed follow, in the
 /// order of cargo.
-const LONGEST_FIRST: [&str; 6] = [
+const LONGEST_FIRST: [&str; 7] = [
     DOCS,
     "faults/quick",
     "transport-amqp/broker",
     SUITE,
     "transport-zmq/conformance",
     "transport-zmq/it",
+    "dialects/nameko",
 ];
 
 const DOCS: &str = "documentation";
 
 /// Programs that `--quick` leaves out: they need RabbitMQ.
-const SLOW: [&str; 3] = ["faults/quick", "transport-amqp/broker", SUITE];
+const SLOW: [&str; 4] = ["dialects/nameko", "faults/quick", "transport-amqp/broker", SUITE];
 
 impl Job {
     /// Creates the job that compiles and runs the examples of the documentation.

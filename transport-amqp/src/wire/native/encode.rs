@@ -67,6 +67,7 @@ pub(crate) fn encode_cancel(
         sender: MessageSender::Unnamed,
         deadline: None,
         keep_expired: false,
+        is_foreign: false,
         properties: properties.with_reply_to(reply_queue.clone()),
         body: Bytes::new(),
     })
@@ -131,6 +132,7 @@ pub(crate) fn encode_event(
         sender: MessageSender::Ours,
         deadline: message.deadline,
         keep_expired: message.keep_expired,
+        is_foreign: false,
         properties,
         body: message.body.into_bytes(),
     })

@@ -138,7 +138,7 @@ pub(super) fn fault(table: &FieldTable) -> Result<Option<Fault>> {
 /// # Errors
 ///
 /// [`ErrorKind::Codec`] with the cause.
-pub(super) fn check_well_formed(table: Option<&FieldTable>) -> Result<()> {
+pub(crate) fn check_well_formed(table: Option<&FieldTable>) -> Result<()> {
     match table.and_then(|table| text(table.inner().get(MALFORMED)?)) {
         None => Ok(()),
         Some(cause) => Err(Error::new(ErrorKind::Codec, "cannot decode the message")
@@ -147,7 +147,7 @@ pub(super) fn check_well_formed(table: Option<&FieldTable>) -> Result<()> {
 }
 
 /// Returns whether a header is one of the user, whose name is free for that.
-pub(super) fn is_of_users(name: &str) -> bool {
+pub(crate) fn is_of_users(name: &str) -> bool {
     let is_copying = [CARBON_COPY, BLIND_CARBON_COPY].contains(&name);
     !name.starts_with(RESERVED) && !is_copying && !is_broker_record(name)
 }

@@ -8,7 +8,7 @@ use polywire_core::{Error, ErrorKind, Result};
 /// # Errors
 ///
 /// [`ErrorKind::TooLarge`], unsent, with the name of the `field` that is too long.
-pub(super) fn short_string(field: &'static str, text: impl Into<String>) -> Result<ShortString> {
+pub(crate) fn short_string(field: &'static str, text: impl Into<String>) -> Result<ShortString> {
     let text = text.into();
     let length = text.len();
     ShortString::try_new(text).map_err(|_| {

@@ -1,0 +1,11 @@
+//! The kinds of encoded values.
+
+/// Kind of an encoded value, as its first byte tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::nameko) enum Shape {
+    Null,
+    List,
+    Map,
+    /// A number, a text, a flag, bytes.
+    Plain,
+}
