@@ -72,7 +72,7 @@ fn call_each_method(url: &str, wire: &[&str]) {
     assert_eq!(fault, expected);
     let (code, _, errors) = called(&["demo", "subtract", "2"]);
     assert!(code == 1 && errors.contains("MethodNotFound"), "{errors}");
-    let (code, _, errors) = called(&["demo", "sleep", "60000", "--timeout", "50ms"]);
+    let (code, _, errors) = called(&["demo", "sleep", "1500", "--timeout", "50ms"]);
     assert!(code == 3 && errors.contains("polywire: "), "{errors}");
     assert_eq!(called(&["demo", "add", "two"]).0, 2);
     assert_eq!(called(&["demo", "a..b"]).0, 2);

@@ -19,19 +19,19 @@ mod one_queue;
 mod our_client;
 #[path = "nameko/our_server.rs"]
 mod our_server;
+#[path = "nameko/patience.rs"]
+mod patience;
 #[path = "nameko/peer.rs"]
 mod peer;
 #[path = "nameko/service.rs"]
 mod service;
 
 use std::future::Future;
-use std::time::Duration;
 
 use libtest_mimic::{Arguments, Completion, Trial};
 use tokio::time::timeout;
 
-/// Time limit of a wait, which only a hanging test exceeds.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+use self::patience::PATIENCE;
 
 fn main() {
     let mut arguments = Arguments::from_args();

@@ -1,7 +1,7 @@
 //! Layouts of other systems on RabbitMQ.
 //!
-//! [`AmqpLayout`] is the seam: the queues and exchanges of a system, and the layout of its messages,
-//! as pure functions. [`ForeignAmqp`] is a transport over the connections of an
+//! [`AmqpLayout`] is the seam: the queues and exchanges of a system, and the layout of its
+//! messages, as pure functions. [`ForeignAmqp`] is a transport over the connections of an
 //! [`Amqp`](crate::Amqp) that uses a layout in place of the native wire.
 //!
 //! Connections, confirms, windows, settlement and reconnects are those of the native wire. Not

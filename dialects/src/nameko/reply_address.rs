@@ -5,7 +5,7 @@ use polywire_core::message::ReplyTo;
 
 use super::format::Format;
 
-/// What a reply needs of its request.
+/// Parts of a request that its reply needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ReplyAddress {
     /// Format of the request, which that of the reply has to be.

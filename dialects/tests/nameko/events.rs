@@ -6,7 +6,7 @@ use polywire_dialects::nameko::SINGLETON;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::PATIENCE;
+use crate::patience::PATIENCE;
 use crate::peer::Peer;
 use crate::service::{client, connect};
 

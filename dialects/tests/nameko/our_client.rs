@@ -46,7 +46,7 @@ pub(crate) async fn in_messagepack(url: String) {
     let nameko = connect(&url).await;
     let dialect = Nameko::new().message_pack();
     let client = Client::connect(&nameko, "theirs_msgpack", dialect).await.unwrap();
-    call_each_form(&client.with_timeout(crate::PATIENCE)).await;
+    call_each_form(&client.with_timeout(crate::patience::PATIENCE)).await;
 }
 
 /// Calls with each form of arguments, with nested data, and with 64 calls in flight.

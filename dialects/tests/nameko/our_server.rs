@@ -74,7 +74,7 @@ pub(crate) async fn errors_reach_nameko(url: String) {
     assert_eq!(failed("add", json!([1, 2, 3])).await.0, "IncorrectSignature");
     assert_eq!(failed("add", json!(["two", 3])).await.0, "IncorrectSignature");
     let (error, kind, _) = failed("panics", json!([])).await;
-    assert_eq!((&*error, &*kind), ("RemoteError", "Internal"));
+    assert_eq!((&*error, &*kind), ("RemoteError", "Panic"));
     let (error, kind, _) = failed("not_a_number", json!([])).await;
     assert_eq!((&*error, &*kind), ("RemoteError", "Internal"));
     let unknown = client.call("ours.nobody", "add", json!([])).await;

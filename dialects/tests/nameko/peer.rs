@@ -6,8 +6,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::PATIENCE;
 use crate::environment::peer;
+use crate::patience::PATIENCE;
 
 /// A process of nameko, which is killed when the value is dropped.
 pub(crate) struct Peer {

@@ -81,5 +81,8 @@ pub(crate) async fn serve(nameko: &ForeignAmqp, service: &str) -> ServerHandle {
 
 /// Connects a client of nameko's wire.
 pub(crate) async fn client<T: Transport>(transport: &T, service: &str) -> Client<Nameko> {
-    Client::connect(transport, service, Nameko::new()).await.unwrap().with_timeout(crate::PATIENCE)
+    Client::connect(transport, service, Nameko::new())
+        .await
+        .unwrap()
+        .with_timeout(crate::patience::PATIENCE)
 }

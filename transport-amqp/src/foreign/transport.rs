@@ -19,12 +19,12 @@ use crate::shared::AmqpShared;
 ///
 /// # What differs from the native wire
 ///
-/// - A server is not told that a caller has stopped waiting: the handler runs to its end. Its
+/// - A server does not learn that a caller has stopped waiting: the handler runs to its end. Its
 ///   deadline is that of a [`DeadlineLimits`](polywire_core::middleware::DeadlineLimits) layer, if
 ///   there is one. A request in the queue expires at the deadline of its caller.
 /// - A declined request is answered with the fault. Jobs, dead letters, delayed retries and
 ///   priorities are [`Unsupported`](polywire_core::ErrorKind::Unsupported).
-/// - A call that is marked to run at most once is marked in vain: the layout cannot say so.
+/// - The mark of a call that runs at most once has no effect: the layout cannot express it.
 /// - A handle has no canaries.
 /// - Attempts at an event are not counted: a listener runs a failing event twice at most.
 /// - Each requester has a reply queue of its own. Replies wait there while the connection is lost.

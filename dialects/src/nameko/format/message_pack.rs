@@ -77,7 +77,7 @@ pub(super) fn is_value(bytes: &[u8]) -> bool {
     value(&mut rest).is_some() && rest.is_empty()
 }
 
-/// A body of 4 GiB is over every limit.
+/// Converts a number of elements. A body of 4 GiB exceeds every limit.
 fn length(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -1,6 +1,6 @@
 //! The kinds of encoded values.
 
-/// Kind of an encoded value, as its first byte tells.
+/// Kind of an encoded value, by its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::nameko) enum Shape {
     Null,
