@@ -6,7 +6,7 @@
 //!
 //! The files, from the body outwards:
 //!
-//! - [`format`]: JSON and MessagePack, and values that stay encoded.
+//! - [`mod@format`]: JSON and MessagePack, and values that stay encoded.
 //! - [`arguments`]: positional and named arguments. [`outcome`]: results and errors.
 //! - [`exceptions`]: exceptions of Python and the faults that stand for them.
 //! - [`context_headers`]: nameko's context data. [`reply_address`]: the way back of a reply.
