@@ -3,15 +3,15 @@
 //! [`Nameko`] is both halves of the format: a [`Dialect`](polywire_core::Dialect) for the bodies
 //! and an [`AmqpLayout`](polywire_amqp::AmqpLayout) for the messages. `docs/migrate/nameko.md`
 //! shows how a service moves.
-//!
-//! The files, from the body outwards:
-//!
-//! - [`format`]: JSON and MessagePack, and values that stay encoded.
-//! - [`arguments`]: positional and named arguments. [`outcome`]: results and errors.
-//! - [`exceptions`]: exceptions of Python and the faults that stand for them.
-//! - [`context_headers`]: nameko's context data. [`reply_address`]: the way back of a reply.
-//! - [`typed_value`]: dates, decimals and other values of Python.
-//! - [`dialect`] and [`layout`]: the two halves. [`topology`]: queues and exchanges.
+
+// The files, from the body outwards:
+//
+// - `format`: JSON and MessagePack, and values that stay encoded.
+// - `arguments`: positional and named arguments. `outcome`: results and errors.
+// - `exceptions`: exceptions of Python and the faults that stand for them.
+// - `context_headers`: nameko's context data. `reply_address`: the way back of a reply.
+// - `typed_value`: dates, decimals and other values of Python.
+// - `dialect` and `layout`: the two halves. `topology`: queues and exchanges.
 
 mod arguments;
 mod context_headers;

@@ -20,7 +20,7 @@ use crate::shared::AmqpShared;
 /// # What differs from the native wire
 ///
 /// - A server does not learn that a caller has stopped waiting: the handler runs to its end. Its
-///   deadline is that of a [`DeadlineLimits`](polywire_core::middleware::DeadlineLimits) layer, if
+///   deadline is that of a [`Deadlines`](polywire_core::middleware::Deadlines) layer, if
 ///   there is one. A request in the queue expires at the deadline of its caller.
 /// - A declined request is answered with the fault. Jobs, dead letters, delayed retries and
 ///   priorities are [`Unsupported`](polywire_core::ErrorKind::Unsupported).
