@@ -86,7 +86,9 @@ pub mod worker;
 pub use self::context::Context;
 pub use self::dialect::{Codec, Dialect};
 pub use self::error::{CallError, Code, Declared, Error, ErrorKind, Fault, Result};
-pub use self::message::{Address, Body, Deadline, Filter, Headers, Identity, Limits, Message};
+pub use self::message::{
+    Address, Body, Deadline, Filter, Headers, Identity, Instance, Limits, Message,
+};
 pub use self::pipeline::{DeadLetters, Job, Puller, Pusher, Worker};
 pub use self::pubsub::{Event, Listener, Overflow, Publisher, Subscriber};
 pub use self::rpc::{CallHandle, Client, Handler, Replier, Router, Server, State, at_most_once};
