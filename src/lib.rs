@@ -14,7 +14,7 @@ pub use polywire_core::{
     Subscriber, Transport, Valid, Validate, Window, Worker, at_most_once, service_fn,
 };
 pub use polywire_core::{
-    context, error, health, message, middleware, pipeline, pubsub, rpc, secret, service, transport,
+    broadcast, context, error, health, message, middleware, pipeline, pubsub, rpc, secret, service, transport,
     worker,
 };
 

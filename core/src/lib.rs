@@ -35,6 +35,7 @@
 //! | [`health`] | the state of a connection and its endpoint handles, canaries |
 //! | [`pipeline`] | jobs: pushers, pullers, workers, dead letters |
 //! | [`pubsub`] | events: publishers, subscribers, listeners, overflow policies |
+//! | [`broadcast`] | calls to every instance of a service, and all of their outcomes |
 //! | [`worker`] | parts common to servers, workers and listeners: serving, retries, counters |
 //! | [`middleware`] | layers: retries, limits, circuit breakers, tracing, metrics, authentication |
 //! | `testing` | helpers for tests: mocks, local services, outages (feature `testing`) |
@@ -64,6 +65,7 @@
 //! # }
 //! ```
 
+pub mod broadcast;
 pub mod context;
 mod dialect;
 pub mod error;
