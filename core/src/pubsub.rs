@@ -19,9 +19,7 @@ mod subscriber;
 pub use self::event::Event;
 pub(crate) use self::event_stream::EventStream;
 pub use self::listener::{Listener, ListenerBind};
-pub use self::multi_publisher::{
-    Destination, MultiPublisher, MultiPublisherConnect, Published,
-};
+pub use self::multi_publisher::{Destination, MultiPublisher, MultiPublisherConnect, Published};
 pub use self::overflow::Overflow;
 pub use self::publisher::{Publisher, PublisherConnect};
 pub use self::subscriber::{Subscriber, SubscriberBind};

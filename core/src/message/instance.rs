@@ -325,6 +325,7 @@ mod tests {
         assert!(!text.contains(char::is_control), "{text}");
         assert_eq!(text.parse::<Instance>().unwrap(), instance);
         assert!(instance.pid().is_some() && instance.since().is_some());
+        assert_ne!(Instance::new("shop").unwrap().id(), Instance::new("shop").unwrap().id());
     }
 
     #[test]
@@ -344,12 +345,5 @@ mod tests {
         for text in ["", "n=shop", "i=7", "n=;i=7", &text] {
             assert!(text.parse::<Instance>().is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn ids_of_instances_differ_unless_they_are_set() {
-        let new = || Instance::new("shop").unwrap();
-        assert_ne!(new().id(), new().id());
-        assert_eq!(new().with_id("a").unwrap().id(), "a");
     }
 }
