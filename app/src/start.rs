@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use polywire_core::secret::Secret;
-use polywire_core::{AnyTransport, Error, ErrorKind, Result};
+use polywire_core::transport::Identified;
+use polywire_core::{AnyTransport, Error, ErrorKind, Instance, Result};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::attempt_log::AttemptLog;
@@ -54,6 +55,8 @@ impl<C: for<'u> Connect<'u>> DynConnect for C {
 
 /// A start that tries again until the broker is there.
 pub(crate) struct Start<'a> {
+    /// Sent along with each message, if there is one.
+    pub(crate) instance: Option<&'a Instance>,
     pub(crate) name: &'a str,
     /// URLs with the names that they are for; `None` is the URL of all other names. Sources are
     /// read by now.
@@ -165,7 +168,14 @@ impl Start<'_> {
             let transport = connected.unwrap_or_else(|| {
                 Err(late("cannot connect: no answer in time", ("host", host), last))
             });
-            routes.add(name.clone(), transport.map_err(StartFailure::of)?);
+            let transport = transport.map_err(StartFailure::of)?;
+            routes.add(
+                name.clone(),
+                match self.instance {
+                    Some(instance) => AnyTransport::new(Identified::new(transport, instance)),
+                    None => transport,
+                },
+            );
         }
         let transport = AppTransport::new(routes);
         let component =

@@ -11,6 +11,7 @@
 pub mod answers;
 pub mod at_most_once;
 pub mod bodies;
+pub mod broadcasts;
 pub mod brokers;
 pub mod calls;
 pub mod chains;
@@ -20,6 +21,7 @@ mod disturbed;
 pub mod faults;
 pub mod handlers;
 pub mod health;
+pub mod instances;
 pub mod lifecycle;
 pub mod links;
 mod list;

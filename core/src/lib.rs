@@ -35,6 +35,7 @@
 //! | [`health`] | the state of a connection and its endpoint handles, canaries |
 //! | [`pipeline`] | jobs: pushers, pullers, workers, dead letters |
 //! | [`pubsub`] | events: publishers, subscribers, listeners, overflow policies |
+//! | [`broadcast`] | calls to every instance of a service, and all of their outcomes |
 //! | [`worker`] | parts common to servers, workers and listeners: serving, retries, counters |
 //! | [`middleware`] | layers: retries, limits, circuit breakers, tracing, metrics, authentication |
 //! | `testing` | helpers for tests: mocks, local services, outages (feature `testing`) |
@@ -64,6 +65,7 @@
 //! # }
 //! ```
 
+pub mod broadcast;
 pub mod context;
 mod dialect;
 pub mod error;
@@ -86,7 +88,9 @@ pub mod worker;
 pub use self::context::Context;
 pub use self::dialect::{Codec, Dialect};
 pub use self::error::{CallError, Code, Declared, Error, ErrorKind, Fault, Result};
-pub use self::message::{Address, Body, Deadline, Filter, Headers, Identity, Limits, Message};
+pub use self::message::{
+    Address, Body, Deadline, Filter, Headers, Identity, Instance, Limits, Message,
+};
 pub use self::pipeline::{DeadLetters, Job, Puller, Pusher, Worker};
 pub use self::pubsub::{Event, Listener, Overflow, Publisher, Subscriber};
 pub use self::rpc::{CallHandle, Client, Handler, Replier, Router, Server, State, at_most_once};

@@ -9,6 +9,7 @@ mod failure_history;
 mod filter;
 mod first_and_rest;
 mod headers;
+mod instance;
 mod limits;
 #[expect(clippy::module_inception, reason = "the file is named after its type")]
 mod message;
@@ -27,6 +28,7 @@ pub use self::extensions::Extensions;
 pub use self::failure_history::{DeadLetterReason, DeadLetterRecord, History};
 pub use self::filter::Filter;
 pub use self::headers::Headers;
+pub use self::instance::Instance;
 pub use self::limits::Limits;
 pub use self::message::Message;
 pub use self::message_id::MessageId;

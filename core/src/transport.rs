@@ -12,6 +12,7 @@ mod dead_letter_queue;
 mod delivery;
 mod delivery_outcome;
 mod filter_control;
+mod identified;
 mod inbound;
 mod log_throttle;
 mod memory;
@@ -36,6 +37,7 @@ pub use self::dead_letter_queue::{DeadLetterQueue, DeadLetterSource};
 pub use self::delivery::Delivery;
 pub use self::delivery_outcome::{DeadLetterInfo, Outcome, RetryAfter};
 pub use self::filter_control::{FilterControl, Filters};
+pub use self::identified::Identified;
 pub use self::inbound::{Abandoned, Inbound, Receiver, ReplySink};
 #[doc(hidden)]
 pub use self::log_throttle::LogThrottle;

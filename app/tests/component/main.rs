@@ -13,6 +13,7 @@ mod broker;
 mod exits;
 mod gates;
 mod http;
+mod instances;
 mod layers;
 mod probes;
 mod program;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         broker::trials(),
         exits::trials(),
         gates::trials(),
+        instances::trials(),
         layers::trials(),
         probes::trials(),
         restarts::trials(),

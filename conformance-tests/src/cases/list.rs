@@ -1,9 +1,9 @@
 //! The list of all cases.
 
 use super::{
-    answers, at_most_once, bodies, brokers, calls, chains, codecs, deadlines, faults, handlers,
-    health, lifecycle, links, message_ids, one_way, outages, pipeline, pubsub, redelivery, retries,
-    send_options, servers,
+    answers, at_most_once, bodies, broadcasts, brokers, calls, chains, codecs, deadlines, faults,
+    handlers, health, instances, lifecycle, links, message_ids, one_way, outages, pipeline, pubsub,
+    redelivery, retries, send_options, servers,
 };
 use crate::case::Case;
 
@@ -175,9 +175,29 @@ macro_rules! each_case {
                 optional listener_tries_again_within_its_group "A listener handles events; in a group, a failed event is retried";
                 optional every_handler_of_an_event_runs "Every handler whose filter matches runs once for an event, even if one of them fails";
                 optional event_is_retried_for_all_its_handlers "An event succeeds when all its handlers succeed; a retry runs all of them again";
+                optional each_destination_has_its_outcome "An event for several destinations reaches each of them, and has an outcome for each";
                 optional published_call_runs_its_method "An event that is a call runs the method that it names, with any topic";
                 optional close_ends_subscribing_and_publishing "Closing a transport ends its subscribers, and its publishers fail as closed";
                 minimum what_is_lacking_is_unsupported "Patterns and options that a backend lacks are refused as unsupported, and not reduced in silence";
+            }
+            broadcasts {
+                optional every_instance_has_its_outcome "Each instance gets a broadcast, and its reply, its fault, or that it declined comes back with its name";
+                optional one_way_broadcast_reaches_each_instance "A one-way broadcast runs once in each instance, and answers nothing";
+                optional options_of_a_broadcast_reach_its_handlers "The header, the baggage and the deadline of a broadcast arrive at each handler";
+                optional silent_instances_are_named "A gathering ends by its timeout, and names the instances that were silent";
+                optional count_quorum_and_gap_end_a_gathering "A gathering ends after a number of outcomes or replies, and when the next outcome takes too long";
+                optional nobody_there_is_known "A broadcast without an instance succeeds, and its gathering ends soon";
+                optional dropped_gathering_stops_every_handler "When a gathering is dropped, the handler of each instance is stopped";
+                optional deadline_stops_every_handler "When the time of a gathering has passed, the handler of each instance is stopped";
+                optional draining_instance_finishes "An instance that drains finishes the broadcasts that it runs, and later ones do not wait for it";
+                optional leaving_instance_is_gone "An instance that ends while it runs a broadcast is reported as gone at once";
+                optional crashed_instance_is_gone "An instance that ends without a leave is gone after two heartbeats";
+                optional instances_come_and_go "A broadcaster learns of each instance that joins, drains and leaves";
+                optional gathers_again_after_a_cut "After a cut, an open broadcaster reaches its instances again";
+                minimum what_is_lacking_is_unsupported "Broadcasts on a backend without publish-subscribe are refused as unsupported";
+            }
+            instances {
+                minimum sender_is_known_to_handlers "The description of a component arrives with each of its calls, jobs and events";
             }
             lifecycle {
                 minimum close_twice_is_close_once "Closing twice is closing once, and operations after it fail as closed";

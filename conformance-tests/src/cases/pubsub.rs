@@ -4,6 +4,7 @@
 //! copy of each event that its filters match. The members of a group share one copy, and settle it.
 
 mod delivery;
+mod destinations;
 mod groups;
 mod handlers;
 mod lacking;
@@ -14,6 +15,7 @@ pub use self::delivery::{
     filters_mean_what_they_say, many_publishers_reach_many_subscribers,
     nothing_published_after_bind_is_missed, publishing_needs_no_subscriber, topics_may_be_bytes,
 };
+pub use self::destinations::each_destination_has_its_outcome;
 pub use self::groups::{
     durable_group_collects_while_away, events_of_a_dead_member_go_on, group_shares_its_events,
     listener_tries_again_within_its_group,

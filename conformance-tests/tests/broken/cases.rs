@@ -2,6 +2,7 @@
 
 mod at_most_once;
 mod bodies;
+mod broadcasts;
 mod calls;
 mod disturbances;
 mod health;
@@ -22,6 +23,7 @@ pub(crate) fn caught() -> impl Iterator<Item = &'static str> {
     [
         at_most_once::CAUGHT,
         bodies::CAUGHT,
+        broadcasts::CAUGHT,
         calls::CAUGHT,
         disturbances::CAUGHT,
         health::CAUGHT,

@@ -1,6 +1,7 @@
 //! The flaws, by the part of a backend that is broken.
 
 pub(crate) mod abandoning;
+pub(crate) mod broadcasts;
 pub(crate) mod calls;
 pub(crate) mod capabilities;
 pub(crate) mod closing;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Baggage;
 use crate::message::{
-    Address, Deadline, Extensions, Headers, History, Identity, Message, MessageId,
+    Address, Deadline, Extensions, Headers, History, Identity, Instance, Message, MessageId,
 };
 use crate::service::ReplySlot;
 
@@ -189,6 +189,17 @@ impl Context {
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         self.deadline.map(Deadline::remaining)
+    }
+
+    /// Returns the description of the component that sent the message, if its transport is
+    /// [identified](crate::transport::Identified). Reads the header at each call.
+    ///
+    /// The description is a claim of the sender; [`peer`](Self::peer) is verified. A message that
+    /// the sender passed on from another component has the description of the one that sent it
+    /// last.
+    #[must_use]
+    pub fn sender(&self) -> Option<Instance> {
+        Instance::of(&self.headers)
     }
 
     /// Returns the baggage that the message carries.

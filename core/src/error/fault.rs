@@ -95,6 +95,19 @@ impl Fault {
         Self::new(Code::Declined, because)
     }
 
+    /// Creates the fault of a handler that does not answer a
+    /// [broadcast](crate::broadcast): its caller gets no outcome of this instance. In a call to
+    /// one server it [declines](Self::declined) the call.
+    #[must_use]
+    pub fn silent() -> Self {
+        Self::declined("the handler does not answer").with_kind(SILENT)
+    }
+
+    /// Returns whether this is the fault of a handler that does not answer a broadcast.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.code == Code::Declined && self.kind == SILENT
+    }
+
     /// Sets the name of the failure: usually the type of the original error.
     #[must_use]
     pub fn with_kind(self, kind: impl Into<String>) -> Self {
@@ -166,6 +179,9 @@ impl Fault {
         self.value.as_ref().map(|value| &*value.0)
     }
 }
+
+/// The kind of the fault of a handler that does not answer.
+const SILENT: &str = "Silent";
 
 impl PartialEq for Fault {
     fn eq(&self, other: &Self) -> bool {

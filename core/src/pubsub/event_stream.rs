@@ -21,8 +21,8 @@ use crate::transport::{
 };
 
 /// Open subscription: its events, filters and counter of dropped events.
-pub(super) struct EventStream {
-    pub(super) receiver: Receiver,
+pub(crate) struct EventStream {
+    pub(crate) receiver: Receiver,
     pub(super) filters: Filters,
     pub(super) dropped: DroppedEvents,
 }
@@ -35,7 +35,7 @@ impl EventStream {
     ///
     /// `Unsupported` or `Config` if the transport or the policy does not fit the subscription, or
     /// any error of the transport.
-    pub(super) async fn open<T: Transport>(
+    pub(crate) async fn open<T: Transport>(
         transport: &T,
         channel: &Address,
         subscription: Subscription,

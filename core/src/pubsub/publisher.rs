@@ -75,8 +75,7 @@ impl<D: Dialect> Publisher<D> {
     ///
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) if `id` is no [`MessageId`].
     pub fn with_message_id(&self, id: impl TryInto<MessageId, Error: Into<Error>>) -> Result<Self> {
-        let id = id.try_into().map_err(Into::into)?;
-        Ok(Self { sender: self.sender.with_message_id(id), ..self.clone() })
+        Ok(self.with_id(id.try_into().map_err(Into::into)?))
     }
 
     /// Returns a publisher on the same endpoint handle whose events have this header; see
@@ -212,6 +211,17 @@ impl<D: Dialect> Publisher<D> {
         let event = topic.map(|topic| Message::default().with_topic(topic));
         let event = event.and_then(|event| method.map(|method| event.with_method(method)));
         self.send(args, event).await
+    }
+
+    /// Returns a publisher on the same endpoint handle whose events have this id.
+    pub(super) fn with_id(&self, id: MessageId) -> Self {
+        Self { sender: self.sender.with_message_id(id), ..self.clone() }
+    }
+
+    /// Publishes an event whose value is encoded already.
+    pub(super) async fn send_encoded(&self, mut event: Message) -> Result<()> {
+        let applied = self.sender.apply_options(&mut event);
+        self.sender.send(applied.map(|()| event)).await
     }
 
     async fn send<V: Serialize + ?Sized>(&self, value: &V, event: Result<Message>) -> Result<()> {

@@ -13,7 +13,7 @@ use super::request_admission::RequestPolicy;
 use super::server::Server;
 use crate::error::{Error, Result};
 use crate::message::Address;
-use crate::transport::{Transport, Window, WireKind, log_received, log_sent};
+use crate::transport::{Receiver, Sender, Transport, Window, WireKind, log_received, log_sent};
 
 impl Server {
     /// Binds to `service` on `transport`.
@@ -40,6 +40,22 @@ impl Server {
             deliveries_max: None,
             deduplication: None,
         }
+    }
+}
+
+impl Server {
+    /// Creates a server of halves that are no responder of the transport: those of broadcasts,
+    /// which are not settled.
+    pub(crate) fn of_broadcasts(name: Address, halves: (Sender, Receiver), window: Window) -> Self {
+        let policy = RequestPolicy {
+            is_at_most_once: false,
+            deliveries_max: None,
+            reply_cache: None,
+            cancellations: Some(Cancellations::default()),
+            forwards_declined: false,
+            dead_letters: false,
+        };
+        Self::new(name, halves, window, policy)
     }
 }
 

@@ -148,6 +148,16 @@ impl Sender {
     }
 
     /// Sends a message, and may take over the function that `then` returns; see
+    /// [`Outbound::send_then`].
+    pub(crate) fn send_then<'a>(
+        &'a self,
+        message: Box<Message>,
+        then: GetOnSent<'_>,
+    ) -> Sending<'a> {
+        self.0.send_then(message, then)
+    }
+
+    /// Sends a message, and may take over the function that `then` returns; see
     /// [`Outbound::send_then`] and [`send_at_once`](Self::send_at_once).
     pub(crate) fn send_then_at_once<'a>(
         &'a self,

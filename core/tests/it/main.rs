@@ -15,6 +15,7 @@ mod health;
 mod live_router;
 mod log;
 mod memory;
+mod multi_publisher;
 mod one_way;
 mod options;
 mod panics;

@@ -101,7 +101,7 @@ pub(crate) const MEMORY_ONLY: [Example; 7] = [
 ];
 
 /// Examples that run over each transport, unchanged.
-pub(crate) const EVERYWHERE: [Example; 9] = [
+pub(crate) const EVERYWHERE: [Example; 10] = [
     Example {
         name: "bank",
         lines: &[
@@ -120,6 +120,16 @@ pub(crate) const EVERYWHERE: [Example; 9] = [
             all("shop.order → bank.pay → vault.open *Some(\"ada & sons\")"),
             all("4.*s are left of five seconds"),
             all("one trace: true"),
+        ],
+    },
+    Example {
+        name: "gather",
+        lines: &[
+            all("ending: gone"),
+            all("north: 700 cents"),
+            all("south: 500 cents"),
+            all("west: Application: sold out"),
+            all("ended as Deadline, without slow"),
         ],
     },
     Example {

@@ -17,6 +17,8 @@ caught! {
         "pubsub.nothing_published_after_bind_is_missed", "an event arrives in time";
     refused_without_subscribers: NeedsReceivers::loudly(),
         "pubsub.publishing_needs_no_subscriber", "publishing without subscribers: Unroutable";
+    lost_destinations: LosesEvery::new(2),
+        "pubsub.each_destination_has_its_outcome", "an event arrives in time";
     fixed_filters: FixedFilters, "pubsub.filters_change_while_running", "an event arrives in time";
     ascii_topics: AsciiTopics, "pubsub.topics_may_be_bytes", "an event arrives in time";
     lost_events: LosesEvery::new(100), "pubsub.many_publishers_reach_many_subscribers", "was due";
