@@ -30,7 +30,7 @@ pub async fn sender_is_known_to_handlers(context: &TestContext) -> Verdict {
     let client =
         in_time(Client::connect(&transport, SERVICE, MessagePack).timeout(PATIENCE)).await?;
     let seen: Option<String> = client.call("who", &()).await.or_fail("a call is answered")?;
-    expect(seen.and_then(|text| text.parse().ok()), &shop, "a call")?;
+    expect(seen.and_then(|text| text.parse().ok()).as_ref(), &shop, "a call")?;
     let anonymous = context.client().await?;
     let seen: Option<String> = anonymous.call("who", &()).await.or_fail("a call is answered")?;
     ensure!(seen.is_none(), "a component without a description came as {seen:?}");
@@ -41,7 +41,7 @@ pub async fn sender_is_known_to_handlers(context: &TestContext) -> Verdict {
         let pusher = in_time(Pusher::connect(&transport, QUEUE, MessagePack)).await?;
         pusher.push(&1_u32).await.or_fail("a push")?;
         let job = next_job(&mut jobs).await?;
-        expect(job.context().sender(), &shop, "a job")?;
+        expect(job.context().sender().as_ref(), &shop, "a job")?;
         job.ack();
     }
     if can.pubsub {
@@ -50,12 +50,12 @@ pub async fn sender_is_known_to_handlers(context: &TestContext) -> Verdict {
         let publisher = in_time(Publisher::connect(&transport, CHANNEL, MessagePack)).await?;
         publisher.publish("a", &1_u32).await.or_fail("an event")?;
         let event = next_event(&mut events).await?;
-        expect(event.context().sender(), &shop, "an event")?;
+        expect(event.context().sender().as_ref(), &shop, "an event")?;
     }
     Ok(())
 }
 
-fn expect(seen: Option<Instance>, due: &Instance, what: &str) -> Verdict {
-    ensure!(seen.as_ref() == Some(due), "the sender of {what} came as {seen:?}");
+fn expect(seen: Option<&Instance>, due: &Instance, what: &str) -> Verdict {
+    ensure!(seen == Some(due), "the sender of {what} came as {seen:?}");
     Ok(())
 }

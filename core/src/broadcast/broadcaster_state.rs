@@ -124,7 +124,7 @@ impl BroadcasterState {
         let (mut state, now) = (self.lock(), Instant::now());
         let mut wakers = Vec::new();
         for instance in state.members.remove_gone(now) {
-            state.report(InstanceChange::Left(instance.clone()));
+            state.report(&InstanceChange::Left(instance.clone()));
             wakers.extend(state.gone(&instance));
         }
         if !state.is_settled && state.settles_at <= now {
@@ -209,7 +209,7 @@ impl State {
             _ => Vec::new(),
         };
         if let Some(change) = change {
-            self.report(change);
+            self.report(&change);
         }
         wakers
     }
@@ -222,7 +222,7 @@ impl State {
         waiting.collect()
     }
 
-    fn report(&self, change: InstanceChange) {
+    fn report(&self, change: &InstanceChange) {
         // Without a reader of changes, nothing is to be done.
         self.changes.iter().for_each(|changes| drop(changes.send(change.clone())));
     }

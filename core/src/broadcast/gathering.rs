@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::broadcaster::BroadcasterShared;
 use super::gather_options::GatherOptions;
-use super::gather_progress::Arrived;
+use super::gather_progress::{Arrived, GatherProgress};
 use super::instance_outcome::{Gathered, InstanceOutcome};
 use crate::dialect::Dialect;
 use crate::error::{Code, Error};
@@ -109,7 +109,7 @@ impl<T, D> Gathering<T, D> {
     /// deadline has passed.
     fn finish(&mut self, reason: GatherReason) {
         let progress = self.shared.state.end(self.call);
-        let silent = progress.map(|progress| progress.into_silent()).unwrap_or_default();
+        let silent = progress.map(GatherProgress::into_silent).unwrap_or_default();
         if !silent.is_empty() && reason != GatherReason::Deadline {
             self.shared.cancel(self.call);
         }
