@@ -8,7 +8,7 @@ use polywire_core::message::CallId;
 use polywire_core::{Address, Capabilities, Code, Error, ErrorKind, Fault, Message, Result};
 
 use super::format::{Format, malformed};
-use super::reply_address::ReplyAddress;
+use super::reply_address::{ReplyAddress, RequestId, next_number};
 use super::settings::Nameko;
 use super::{arguments, context_headers, outcome, topology};
 
@@ -52,7 +52,11 @@ impl AmqpLayout for Nameko {
             Some(id) => properties
                 .with_reply_to(unique.into())
                 .with_correlation_id(ShortString::from(format!("{unique}-{id}"))),
-            None => properties.with_reply_to(ShortString::from(format!("{unique}-none"))),
+            // The last part is no number, so that no reply can be that of a call. The number keeps
+            // a server that deduplicates from taking the next call for the same one.
+            None => properties
+                .with_reply_to(ShortString::from(format!("{unique}-none")))
+                .with_correlation_id(ShortString::from(format!("{unique}-{}-none", next_number()))),
         };
         let request = AmqpMessage::new(format!("{service}.{method}"))?.mandatory();
         Ok(request.with_properties(properties).with_body(message.body.into_bytes()))
@@ -64,13 +68,12 @@ impl AmqpLayout for Nameko {
         let format = content_type.map_or(Some(self.format), Format::of);
         let mut message = Message::new(body);
         message.reply_to = properties.reply_to().as_ref().map(|key| {
-            let correlation_id = properties.correlation_id().as_ref();
-            let address = ReplyAddress {
-                format: format.unwrap_or(self.format),
-                key: key.as_str().to_owned(),
-                correlation_id: correlation_id.map(|id| id.as_str().to_owned()),
+            let id = match properties.correlation_id() {
+                Some(id) => RequestId::Correlation(id.as_str().to_owned()),
+                None => RequestId::Numbered(next_number()),
             };
-            address.write()
+            let format = format.unwrap_or(self.format);
+            ReplyAddress { format, key: key.as_str().to_owned(), id }.write()
         });
         if let Some(headers) = properties.headers() {
             message.headers = context_headers::decode(headers);
@@ -122,7 +125,7 @@ impl AmqpLayout for Nameko {
         };
         let headers = FieldTable::default();
         let mut properties = properties(address.format).with_headers(headers);
-        if let Some(id) = address.correlation_id {
+        if let RequestId::Correlation(id) = address.id {
             properties = properties.with_correlation_id(ShortString::from(id));
         }
         Ok(AmqpMessage::new(address.key)?.with_properties(properties).with_body(body))

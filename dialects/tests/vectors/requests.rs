@@ -117,6 +117,30 @@ fn request_that_ends_a_nameko_server_is_never_sent() {
 }
 
 #[test]
+fn one_way_calls_are_no_duplicates() {
+    let nameko = Nameko::new();
+    let sent = || {
+        let mut message = Message::default().with_method(address("add"));
+        nameko.encode_call(&(2, 3), &mut message).unwrap();
+        nameko.encode_request(&address("peer_math"), message, REPLY_KEY).unwrap()
+    };
+    let (first, second) = (sent(), sent());
+    assert_ne!(first.properties.correlation_id(), second.properties.correlation_id());
+    // The reply of a server is that of no call.
+    let reply = polywire_amqp::AmqpMessage::new("key").unwrap().with_properties(first.properties);
+    let reply = reply.with_body(&br#"{"result": 5, "error": null}"#[..]);
+    assert_eq!(nameko.decode_reply(reply).unwrap_err().call(), None);
+    // Another client has no correlation id, and one key for all calls.
+    let properties = json_properties().with_reply_to(REPLY_KEY.into());
+    let body = br#"{"args": [2, 3], "kwargs": {}}"#;
+    let received = || received("peer_math.add", properties.clone(), body);
+    assert_ne!(received().reply_to, received().reply_to);
+    let properties = properties.clone().with_correlation_id(CORRELATION.into());
+    let received = || crate::received("peer_math.add", properties.clone(), body);
+    assert_eq!(received().reply_to, received().reply_to);
+}
+
+#[test]
 fn odd_requests_are_answered() {
     let reply_to = || json_properties().with_reply_to(REPLY_KEY.into());
     let body = br#"{"args": [2, 3], "kwargs": {}}"#;
