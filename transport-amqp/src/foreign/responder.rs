@@ -117,6 +117,10 @@ impl ConsumedQueue for ForeignRequestQueue {
         RequeueMode::Broker
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     async fn close(&self, _: &AmqpShared) {}
 }
 

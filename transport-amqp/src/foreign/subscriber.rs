@@ -87,6 +87,10 @@ impl ConsumedQueue for ForeignEventQueue {
         RequeueMode::Broker
     }
 
+    fn is_shared(&self) -> bool {
+        !self.is_private
+    }
+
     async fn close(&self, shared: &AmqpShared) {
         if self.is_private {
             shared.delete_private_queue(&self.queue).await;
