@@ -24,7 +24,8 @@ use crate::shared::AmqpShared;
 ///   there is one. A request in the queue expires at the deadline of its caller.
 /// - A declined request is answered with the fault. Jobs, dead letters, delayed retries and
 ///   priorities are [`Unsupported`](polywire_core::ErrorKind::Unsupported).
-/// - The mark of a call that runs at most once has no effect: the layout cannot express it.
+/// - A call that runs at most once is refused as
+///   [`Unsupported`](polywire_core::ErrorKind::Unsupported), unsent: the layout cannot express it.
 /// - A handle has no canaries.
 /// - Attempts at an event are not counted: a listener runs a failing event twice at most.
 /// - Each requester has a reply queue of its own. Replies wait there while the connection is lost.
