@@ -7,7 +7,7 @@ use polywire_core::health::EndpointRole;
 use polywire_core::transport::{Outbound, Receiver, Sender, Sending};
 use polywire_core::{Address, Error, ErrorKind, Limits, Message, Result, Window};
 
-use super::exchange_publisher::ExchangePublisher;
+use super::exchange_publisher::{ExchangePublisher, Repetition};
 use super::layout::AmqpLayout;
 use super::responder::{foreign_message, queue_spec};
 use crate::connection::supervised_connection::SupervisedConnection;
@@ -31,7 +31,9 @@ pub(super) async fn open(
     service: &Address,
 ) -> Result<(Sender, Receiver)> {
     let unique = unique_text();
-    let publisher = ExchangePublisher::open(shared, layout.request_exchange(service)?).await?;
+    let publisher =
+        ExchangePublisher::open(shared, layout.request_exchange(service)?, Repetition::Unsent)
+            .await?;
     let queue = queue_spec(shared, layout.reply_queue(service, &unique)?)?;
     let (name, of_queue) = (service.clone(), layout.clone());
     let consumed = Arc::new(ForeignReplyQueue { name, queue, layout: of_queue });

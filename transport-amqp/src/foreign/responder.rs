@@ -9,7 +9,7 @@ use polywire_core::message::{Body, Headers};
 use polywire_core::transport::{Outbound, Receiver, Sender, Sending};
 use polywire_core::{Address, Code, Error, Fault, Limits, Message, Result, Window};
 
-use super::exchange_publisher::ExchangePublisher;
+use super::exchange_publisher::{ExchangePublisher, Repetition};
 use super::layout::AmqpLayout;
 use super::message::AmqpMessage;
 use super::topology::LayoutQueue;
@@ -33,7 +33,9 @@ pub(super) async fn open(
     service: &Address,
     window: Window,
 ) -> Result<(Sender, Receiver)> {
-    let publisher = ExchangePublisher::open(shared, layout.reply_exchange(service)?).await?;
+    let publisher =
+        ExchangePublisher::open(shared, layout.reply_exchange(service)?, Repetition::Always)
+            .await?;
     let queue = queue_spec(shared, layout.request_queue(service)?)?;
     let (name, of_queue) = (service.clone(), layout.clone());
     let consumed = Arc::new(ForeignRequestQueue { name, queue, layout: of_queue });
