@@ -67,7 +67,10 @@ impl AmqpLayout for Nameko {
         let content_type = properties.content_type().as_ref().map(ShortString::as_str);
         let format = content_type.map_or(Some(self.format), Format::of);
         let mut message = Message::new(body);
-        message.reply_to = properties.reply_to().as_ref().map(|key| {
+        // The key of a queue for replies has no dot. That of a service's queue has one, and a
+        // reply there would end a server of nameko.
+        let reply_key = properties.reply_to().as_ref().filter(|key| !key.as_str().contains('.'));
+        message.reply_to = reply_key.map(|key| {
             let id = match properties.correlation_id() {
                 Some(id) => RequestId::Correlation(id.as_str().to_owned()),
                 None => RequestId::Numbered(next_number()),

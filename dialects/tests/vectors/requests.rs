@@ -178,4 +178,10 @@ fn request_without_a_way_back_runs_or_is_rejected() {
     let request = request.with_properties(json_properties()).with_body(&b"{}"[..]);
     let error = Nameko::new().decode_request(&address("peer_math"), request).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Codec);
+    // The key of a service's queue is no way back: our reply would end its server.
+    let properties = json_properties().with_reply_to("peer_math.add".into());
+    assert!(received("peer_math.note", properties.clone(), body).reply_to.is_none());
+    let request = polywire_amqp::AmqpMessage::new("peer_math.note").unwrap();
+    let request = request.with_properties(properties).with_body(&b"{}"[..]);
+    assert!(Nameko::new().decode_request(&address("peer_math"), request).is_err());
 }
