@@ -47,7 +47,13 @@ impl AmqpLayout for Nameko {
             return Err(Error::new(ErrorKind::Config, text).with("method", method).unsent());
         }
         let headers = context_headers::encode(&message.headers)?;
-        let mut properties = properties(written_format(&message)?).with_headers(headers);
+        let format = written_format(&message)?;
+        let body = message.body.into_bytes();
+        arguments::check(format, &body).map_err(|cause| {
+            let text = "cannot send the call: its dialect is not Nameko";
+            Error::new(ErrorKind::Config, text).with("because", cause).unsent()
+        })?;
+        let mut properties = properties(format).with_headers(headers);
         properties = match message.id {
             Some(id) => properties
                 .with_reply_to(unique.into())
@@ -59,7 +65,7 @@ impl AmqpLayout for Nameko {
                 .with_correlation_id(ShortString::from(format!("{unique}-{}-none", next_number()))),
         };
         let request = AmqpMessage::new(format!("{service}.{method}"))?.mandatory();
-        Ok(request.with_properties(properties).with_body(message.body.into_bytes()))
+        Ok(request.with_properties(properties).with_body(body))
     }
 
     fn decode_request(&self, service: &Address, request: AmqpMessage) -> Result<Message> {
@@ -119,7 +125,14 @@ impl AmqpLayout for Nameko {
             Error::new(ErrorKind::Unroutable, text).unsent()
         })?;
         let body = match (&message.fault, message.body.is_empty()) {
-            (_, false) => message.body.into_bytes(),
+            (_, false) => {
+                let body = message.body.into_bytes();
+                if let Err(error) = outcome::decode(address.format, &self.exceptions, &body) {
+                    let text = "cannot send the reply: its dialect is not Nameko";
+                    return Err(Error::new(ErrorKind::Config, text).with_source(error).unsent());
+                }
+                body
+            }
             (Some(fault), true) => {
                 outcome::encode_fault(address.format, &self.exceptions, fault)?.freeze()
             }

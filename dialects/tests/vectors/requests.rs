@@ -110,6 +110,13 @@ fn request_that_ends_a_nameko_server_is_never_sent() {
         let sent = nameko.encode_request(&address("peer_math"), message, REPLY_KEY);
         assert_eq!(sent.unwrap_err().kind(), ErrorKind::Config, "{content_type:?}");
     }
+    // The body of another codec with the same media type.
+    for body in ["[2, 3]", "{}", "{\"args\": []}", "five"] {
+        let message = Message::new(body).with_method(address("add")).with_id(CallId(1));
+        let message = message.with_content_type(Some("application/json".into()));
+        let error = nameko.encode_request(&address("peer_math"), message, REPLY_KEY).unwrap_err();
+        assert_eq!((error.kind(), error.is_unsent()), (ErrorKind::Config, true), "{body}");
+    }
     let mut message = Message::default().with_method(address("math.add"));
     nameko.encode_call(&(), &mut message).unwrap();
     let sent = nameko.encode_request(&address("peer_math"), message, REPLY_KEY);
