@@ -140,11 +140,11 @@ fn one_way_calls_are_no_duplicates() {
     // Another client has no correlation id, and one key for all calls.
     let properties = json_properties().with_reply_to(REPLY_KEY.into());
     let body = br#"{"args": [2, 3], "kwargs": {}}"#;
-    let received = || received("peer_math.add", properties.clone(), body);
-    assert_ne!(received().reply_to, received().reply_to);
+    let arrived = || received("peer_math.add", properties.clone(), body);
+    assert_ne!(arrived().reply_to, arrived().reply_to);
     let properties = properties.clone().with_correlation_id(CORRELATION.into());
-    let received = || crate::received("peer_math.add", properties.clone(), body);
-    assert_eq!(received().reply_to, received().reply_to);
+    let arrived = || received("peer_math.add", properties.clone(), body);
+    assert_eq!(arrived().reply_to, arrived().reply_to);
 }
 
 #[test]
