@@ -1,8 +1,11 @@
 //! `polywire call`: one call, whose outcome is printed.
 
-use polywire::{Address, AnyTransport, CallError, Client, Codec, Dialect, Fault, Transport};
-use polywire::{Json, MessagePack};
+use std::io::Write;
+
+use polywire::{Address, AnyTransport, CallError, Client, Codec, Deadline, Dialect, Fault};
+use polywire::{Json, MessagePack, Transport};
 use serde_json::{Value, json};
+use tokio::time::timeout_at;
 
 use crate::arguments::arguments;
 use crate::command::{CallOptions, CodecName};
@@ -20,16 +23,37 @@ pub(crate) async fn run(options: &CallOptions) -> Result<(), Failure> {
     let service = Address::new(options.service.clone()).map_err(usage)?;
     let method = Address::new(options.method.clone()).map_err(usage)?;
     let arguments = arguments(&options.arguments, options.named.as_deref())?;
-    let (transport, wire) = open(&options.wire).await?;
-    let call = Call { service, method, arguments };
+    let deadline = Deadline::after(options.timeout);
+    let opening = timeout_at(deadline.instant(), open(&options.wire));
+    let (transport, wire) = opening.await.map_err(|_| too_late())??;
+    let call = Call { service, method, arguments, deadline };
     let called = match wire {
         Wire::Json => call.send(&transport, Json, options).await,
         Wire::MessagePack => call.send(&transport, MessagePack, options).await,
         Wire::Nameko(nameko) => call.send(&transport, nameko, options).await,
     };
     let closed = transport.close().await;
-    println!("{}", called?);
-    Ok(closed?)
+    print(&called?)?;
+    if let Err(error) = closed {
+        // The call is done, so its exit status stays. Standard error may be closed.
+        let _ = writeln!(std::io::stderr(), "polywire: {error}");
+    }
+    Ok(())
+}
+
+/// Prints the result.
+///
+/// # Errors
+///
+/// Nothing, if standard output is closed.
+fn print(result: &Value) -> Result<(), Failure> {
+    writeln!(std::io::stdout(), "{result}")
+        .map_err(|error| Failure::Nothing(format!("cannot write the result: {error}")))
+}
+
+/// Returns the failure of a connection that was not there in time.
+fn too_late() -> Failure {
+    Failure::Nothing("cannot connect: the time of --timeout has passed".to_owned())
 }
 
 /// A call that was checked.
@@ -37,6 +61,7 @@ struct Call {
     service: Address,
     method: Address,
     arguments: Value,
+    deadline: Deadline,
 }
 
 impl Call {
@@ -46,10 +71,13 @@ impl Call {
         dialect: D,
         options: &CallOptions,
     ) -> Result<Value, Failure> {
-        let client = Client::connect(transport, self.service, dialect).await?;
-        let calling = client.request(self.method).timeout(options.timeout);
+        let connecting = Client::connect(transport, self.service, dialect);
+        let connected = timeout_at(self.deadline.instant(), connecting).await;
+        let client = connected.map_err(|_| too_late())??;
+        let calling = client.request(self.method).deadline(self.deadline);
         calling.call(&self.arguments).await.map_err(|error| match error {
             CallError::Fault(fault) => Failure::Fault(described(&fault, options.wire.codec)),
+            CallError::Failed(error) => error.into(),
             other => Failure::Nothing(other.to_string()),
         })
     }

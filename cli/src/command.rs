@@ -80,7 +80,7 @@ pub(crate) struct CallOptions {
     /// Named arguments, as a JSON object
     #[arg(long, value_name = "JSON")]
     pub(crate) named: Option<String>,
-    /// Longest time until the reply: a number with ms, s or m
+    /// Longest time to connect and until the reply: a number with ms, s or m
     #[arg(long, default_value = "30s", value_parser = duration)]
     pub(crate) timeout: Duration,
 }

@@ -1,5 +1,6 @@
 //! `polywire demo`: a service with one method for each kind of outcome.
 
+use std::io::Write;
 use std::time::Duration;
 
 use polywire::app::shutdown_signal;
@@ -81,7 +82,8 @@ async fn serve<D: Dialect>(
     stopping: tokio::task::JoinHandle<()>,
 ) -> Result<(), Failure> {
     let server = Server::bind(transport, service).await?;
-    println!("ready");
+    // Without a reader the service runs all the same.
+    let _ = writeln!(std::io::stdout(), "ready");
     let serving = server.serve(DemoServer::new(Methods, dialect));
     let stopped = async {
         // The task neither panics nor is aborted.

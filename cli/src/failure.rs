@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use polywire::Error;
+use polywire::{Error, ErrorKind};
 use serde_json::Value;
 
 /// Failure of a command.
@@ -27,9 +27,13 @@ impl Failure {
     }
 }
 
+/// A name or an argument that the wire cannot express is wrong usage.
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self::Nothing(error.to_string())
+        match error.kind() {
+            ErrorKind::Config if error.is_unsent() => Self::Usage(error.to_string()),
+            _ => Self::Nothing(error.to_string()),
+        }
     }
 }
 
@@ -39,6 +43,24 @@ impl fmt::Display for Failure {
         match self {
             Self::Fault(fault) => fault.fmt(f),
             Self::Usage(cause) | Self::Nothing(cause) => write!(f, "polywire: {cause}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_that_the_wire_cannot_express_is_wrong_usage() {
+        for (kind, is_unsent, code) in [
+            (ErrorKind::Config, true, 2),
+            (ErrorKind::Config, false, 3),
+            (ErrorKind::Unroutable, true, 3),
+        ] {
+            let error = Error::new(kind, "cannot send the call");
+            let error = if is_unsent { error.unsent() } else { error };
+            assert_eq!(Failure::from(error).code(), code, "{kind:?}");
         }
     }
 }

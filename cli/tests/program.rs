@@ -78,6 +78,18 @@ fn call_each_method(url: &str, wire: &[&str]) {
     assert_eq!(called(&["demo", "a..b"]).0, 2);
 }
 
+/// Calls the demo with a closed pipe in place of standard output.
+fn result_without_a_reader_is_a_failure_in_words(url: &str, codec: &str) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = program();
+    command.args(["call", "--url", url, "--codec", codec, "demo", "whoami"]).stdout(writer);
+    let output = command.output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{errors}");
+    assert!(errors.contains("polywire: cannot write the result"), "{errors}");
+}
+
 #[test]
 fn native_service_is_called_over_zeromq() {
     // A port that was free a moment ago.
@@ -86,6 +98,7 @@ fn native_service_is_called_over_zeromq() {
     for codec in ["json", "msgpack"] {
         let demo = Demo::start(&url, &["--codec", codec]);
         call_each_method(&url, &["--codec", codec]);
+        result_without_a_reader_is_a_failure_in_words(&url, codec);
         assert_eq!(demo.stop("-TERM").code(), Some(0));
     }
     let (code, output, errors) = call(&url, &["--timeout", "100ms", "demo", "whoami"]);
@@ -105,6 +118,8 @@ fn nameko_service_is_called_over_rabbitmq() {
         let wire = ["--dialect", "nameko", "--codec", codec, "--set", &exchange];
         let demo = Demo::start(&url, &wire);
         call_each_method(&url, &wire);
+        let (code, _, errors) = call(&url, &[&wire[..], &["demo", "a.b"]].concat());
+        assert_eq!(code, 2, "{errors}");
         assert_eq!(demo.stop("-INT").code(), Some(0));
         let (code, _, errors) = call(&url, &[&wire[..], &["nobody", "add"]].concat());
         assert_eq!(code, 3, "{errors}");

@@ -54,7 +54,7 @@ mod outcome_slot;
 mod publish_buffer;
 mod publish_queue;
 mod publish_request;
-mod refused_message;
+pub(crate) mod refused_message;
 mod return_matcher;
 mod size_limits;
 mod unconfirmed_limit;

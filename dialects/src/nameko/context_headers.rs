@@ -12,14 +12,21 @@ use polywire_core::{Error, ErrorKind, Headers, Result};
 
 /// Prefix of the context data.
 const PREFIX: &str = "nameko.";
-/// Key of the call-id stack.
+/// Header of the call-id stack, and its key.
 const CALL_ID_STACK: &str = "nameko.call_id_stack";
+const STACK_KEY: &str = "call_id_stack";
 /// Calls of a stack that nameko keeps: ten parents, and the call itself.
 const STACK_MAX: usize = 11;
 /// Longest name of a header.
 const NAME_MAX: usize = 255;
+/// Longest key of a pair of the baggage.
+const KEY_MAX: usize = NAME_MAX - PREFIX.len();
 
 /// Writes the headers of a message.
+///
+/// A pair of the baggage whose key exceeds 248 bytes is left out: it may come from a caller of
+/// this program, whose calls have to go on. So is any text in the place of the call-id stack, which
+/// has to be a list.
 ///
 /// # Errors
 ///
@@ -37,11 +44,13 @@ pub(super) fn encode(headers: &Headers) -> Result<FieldTable> {
     for (name, value) in headers.iter() {
         match &**name {
             CallStack::HEADER => set(CALL_ID_STACK, stack(value))?,
-            Baggage::HEADER => {}
+            Baggage::HEADER | CALL_ID_STACK => {}
             other => set(other, text(value))?,
         }
     }
-    for (key, value) in Baggage::of(headers).iter() {
+    let baggage = Baggage::of(headers);
+    let is_writable = |key: &str| key != STACK_KEY && key.len() <= KEY_MAX;
+    for (key, value) in baggage.iter().filter(|(key, _)| is_writable(key)) {
         set(&format!("{PREFIX}{key}"), text(value))?;
     }
     Ok(table)
@@ -61,6 +70,8 @@ pub(super) fn decode(table: &FieldTable) -> Headers {
                     headers.insert(CallStack::HEADER, calls.join(","));
                 }
             }
+            // No list, so no stack either.
+            (Some(STACK_KEY), _) => {}
             (Some(key), value) => {
                 if let Some(value) = to_text(value) {
                     Baggage::add(&mut headers, key, &value);
@@ -162,8 +173,27 @@ mod tests {
 
     #[test]
     fn name_that_is_too_long_is_an_error() {
-        let mut headers = Headers::new();
-        Baggage::add(&mut headers, &"k".repeat(250), "value");
+        let headers = Headers::from_iter([("k".repeat(256), "value")]);
         assert_eq!(encode(&headers).unwrap_err().kind(), ErrorKind::TooLarge);
+    }
+
+    #[test]
+    fn pair_that_cannot_be_written_is_left_out() {
+        let (longest, too_long) = ("k".repeat(248), "k".repeat(249));
+        let mut headers = Headers::new();
+        for key in [&*longest, &*too_long, "call_id_stack"] {
+            Baggage::add(&mut headers, key, "value");
+        }
+        headers.insert(CALL_ID_STACK, "text");
+        let table = encode(&headers).unwrap();
+        let names: Vec<_> = table.inner().keys().map(|name| name.as_str().to_owned()).collect();
+        assert_eq!(names, [format!("nameko.{longest}")]);
+    }
+
+    #[test]
+    fn text_in_place_of_the_call_id_stack_is_left_out() {
+        let mut table = FieldTable::default();
+        table.insert(CALL_ID_STACK.into(), long("text"));
+        assert!(decode(&table).is_empty());
     }
 }

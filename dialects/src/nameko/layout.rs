@@ -8,7 +8,7 @@ use polywire_core::message::CallId;
 use polywire_core::{Address, Capabilities, Code, Error, ErrorKind, Fault, Message, Result};
 
 use super::format::{Format, malformed};
-use super::reply_address::ReplyAddress;
+use super::reply_address::{ReplyAddress, RequestId, next_number};
 use super::settings::Nameko;
 use super::{arguments, context_headers, outcome, topology};
 
@@ -47,15 +47,25 @@ impl AmqpLayout for Nameko {
             return Err(Error::new(ErrorKind::Config, text).with("method", method).unsent());
         }
         let headers = context_headers::encode(&message.headers)?;
-        let mut properties = properties(written_format(&message)?).with_headers(headers);
+        let format = written_format(&message)?;
+        let body = message.body.into_bytes();
+        arguments::check(format, &body).map_err(|cause| {
+            let text = "cannot send the call: its dialect is not Nameko";
+            Error::new(ErrorKind::Config, text).with("because", cause).unsent()
+        })?;
+        let mut properties = properties(format).with_headers(headers);
         properties = match message.id {
             Some(id) => properties
                 .with_reply_to(unique.into())
                 .with_correlation_id(ShortString::from(format!("{unique}-{id}"))),
-            None => properties.with_reply_to(ShortString::from(format!("{unique}-none"))),
+            // The last part is no number, so that no reply can be that of a call. The number keeps
+            // a server that deduplicates from taking the next call for the same one.
+            None => properties
+                .with_reply_to(ShortString::from(format!("{unique}-none")))
+                .with_correlation_id(ShortString::from(format!("{unique}-{}-none", next_number()))),
         };
         let request = AmqpMessage::new(format!("{service}.{method}"))?.mandatory();
-        Ok(request.with_properties(properties).with_body(message.body.into_bytes()))
+        Ok(request.with_properties(properties).with_body(body))
     }
 
     fn decode_request(&self, service: &Address, request: AmqpMessage) -> Result<Message> {
@@ -63,14 +73,16 @@ impl AmqpLayout for Nameko {
         let content_type = properties.content_type().as_ref().map(ShortString::as_str);
         let format = content_type.map_or(Some(self.format), Format::of);
         let mut message = Message::new(body);
-        message.reply_to = properties.reply_to().as_ref().map(|key| {
-            let correlation_id = properties.correlation_id().as_ref();
-            let address = ReplyAddress {
-                format: format.unwrap_or(self.format),
-                key: key.as_str().to_owned(),
-                correlation_id: correlation_id.map(|id| id.as_str().to_owned()),
+        // The key of a queue for replies has no dot. That of a service's queue has one, and a
+        // reply there would end a server of nameko.
+        let reply_key = properties.reply_to().as_ref().filter(|key| !key.as_str().contains('.'));
+        message.reply_to = reply_key.map(|key| {
+            let id = match properties.correlation_id() {
+                Some(id) => RequestId::Correlation(id.as_str().to_owned()),
+                None => RequestId::Numbered(next_number()),
             };
-            address.write()
+            let format = format.unwrap_or(self.format);
+            ReplyAddress { format, key: key.as_str().to_owned(), id }.write()
         });
         if let Some(headers) = properties.headers() {
             message.headers = context_headers::decode(headers);
@@ -113,7 +125,14 @@ impl AmqpLayout for Nameko {
             Error::new(ErrorKind::Unroutable, text).unsent()
         })?;
         let body = match (&message.fault, message.body.is_empty()) {
-            (_, false) => message.body.into_bytes(),
+            (_, false) => {
+                let body = message.body.into_bytes();
+                if let Err(error) = outcome::decode(address.format, &self.exceptions, &body) {
+                    let text = "cannot send the reply: its dialect is not Nameko";
+                    return Err(Error::new(ErrorKind::Config, text).with_source(error).unsent());
+                }
+                body
+            }
             (Some(fault), true) => {
                 outcome::encode_fault(address.format, &self.exceptions, fault)?.freeze()
             }
@@ -122,7 +141,7 @@ impl AmqpLayout for Nameko {
         };
         let headers = FieldTable::default();
         let mut properties = properties(address.format).with_headers(headers);
-        if let Some(id) = address.correlation_id {
+        if let RequestId::Correlation(id) = address.id {
             properties = properties.with_correlation_id(ShortString::from(id));
         }
         Ok(AmqpMessage::new(address.key)?.with_properties(properties).with_body(body))

@@ -1,5 +1,7 @@
 //! The way back of a reply, in the reply address of a request.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytes::{BufMut, BytesMut};
 use polywire_core::message::ReplyTo;
 
@@ -12,20 +14,40 @@ pub(super) struct ReplyAddress {
     pub(super) format: Format,
     /// Routing key of the reply.
     pub(super) key: String,
-    /// Correlation id of the request, if it has one.
-    pub(super) correlation_id: Option<String>,
+    /// What tells the request from others of its caller.
+    pub(super) id: RequestId,
+}
+
+/// Identity of a request among those with the same key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum RequestId {
+    /// Correlation id of the request, which its reply has as well.
+    Correlation(String),
+    /// Number of this process for a request without a correlation id. No reply has it: it keeps a
+    /// server that deduplicates from taking the next request for the same one.
+    Numbered(u64),
+}
+
+/// Returns a number that this process returns once.
+pub(super) fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl ReplyAddress {
     /// Writes the address: the format, whether there is a correlation id, the length of the key,
-    /// the key, the correlation id. Both texts are short strings, of at most 255 bytes.
+    /// the key, the correlation id or the number. Both texts are short strings, of at most 255
+    /// bytes.
     pub(super) fn write(&self) -> ReplyTo {
         let mut bytes = BytesMut::new();
         bytes.put_u8(u8::from(self.format == Format::MessagePack));
-        bytes.put_u8(u8::from(self.correlation_id.is_some()));
+        bytes.put_u8(u8::from(matches!(self.id, RequestId::Correlation(_))));
         bytes.put_u8(u8::try_from(self.key.len()).unwrap_or(u8::MAX));
         bytes.extend_from_slice(self.key.as_bytes());
-        bytes.extend_from_slice(self.correlation_id.as_deref().unwrap_or_default().as_bytes());
+        match &self.id {
+            RequestId::Correlation(id) => bytes.extend_from_slice(id.as_bytes()),
+            RequestId::Numbered(number) => bytes.put_u64(*number),
+        }
         ReplyTo::new(bytes)
     }
 
@@ -35,8 +57,11 @@ impl ReplyAddress {
         let (key, id) = texts.split_at_checked(usize::from(*length))?;
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
         let format = if *format == 0 { Format::Json } else { Format::MessagePack };
-        let correlation_id = if *has_id == 0 { None } else { Some(text(id)?) };
-        Some(Self { format, key: text(key)?, correlation_id })
+        let id = match has_id {
+            0 => RequestId::Numbered(u64::from_be_bytes(id.try_into().ok()?)),
+            _ => RequestId::Correlation(text(id)?),
+        };
+        Some(Self { format, key: text(key)?, id })
     }
 }
 
@@ -47,13 +72,17 @@ mod tests {
     #[test]
     fn address_is_read_as_it_was_written() {
         for format in [Format::Json, Format::MessagePack] {
-            for id in [None, Some(String::new()), Some("7efc".to_owned())] {
+            for id in [
+                RequestId::Numbered(7),
+                RequestId::Correlation(String::new()),
+                RequestId::Correlation("7efc".to_owned()),
+            ] {
                 let key = "k".repeat(255);
-                let address = ReplyAddress { format, key, correlation_id: id };
+                let address = ReplyAddress { format, key, id };
                 assert_eq!(ReplyAddress::read(&address.write()), Some(address));
             }
         }
-        for bytes in [&b""[..], b"\0\0", b"\0\0\x05abc", b"\0\x01\x01a\xff"] {
+        for bytes in [&b""[..], b"\0\0", b"\0\0\x05abc", b"\0\x01\x01a\xff", b"\0\0\x01abc"] {
             assert_eq!(ReplyAddress::read(&ReplyTo::new(bytes)), None, "{bytes:?}");
         }
     }

@@ -127,6 +127,17 @@ fn faults_of_the_server_itself_are_written_by_the_layout() {
 }
 
 #[test]
+fn reply_of_another_dialect_is_never_sent() {
+    let properties = json_properties().with_reply_to("reply-key".into());
+    let request = received("peer_math.add", properties, br#"{"args": [], "kwargs": {}}"#);
+    for body in ["5", "{}", "[1]", "five", "{\"error\": \"text\"}"] {
+        let reply = Message::new(body).with_reply_to(request.reply_to.clone());
+        let error = Nameko::new().encode_reply(reply).unwrap_err();
+        assert_eq!((error.kind(), error.is_unsent()), (ErrorKind::Config, true), "{body}");
+    }
+}
+
+#[test]
 fn malformed_reply_fails_its_call_alone() {
     let pickled = json_properties().with_content_type("application/x-python-serialize".into());
     for (properties, body) in [

@@ -110,10 +110,41 @@ fn request_that_ends_a_nameko_server_is_never_sent() {
         let sent = nameko.encode_request(&address("peer_math"), message, REPLY_KEY);
         assert_eq!(sent.unwrap_err().kind(), ErrorKind::Config, "{content_type:?}");
     }
+    // The body of another codec with the same media type.
+    for body in ["[2, 3]", "{}", "{\"args\": []}", "five"] {
+        let message = Message::new(body).with_method(address("add")).with_id(CallId(1));
+        let message = message.with_content_type(Some("application/json".into()));
+        let error = nameko.encode_request(&address("peer_math"), message, REPLY_KEY).unwrap_err();
+        assert_eq!((error.kind(), error.is_unsent()), (ErrorKind::Config, true), "{body}");
+    }
     let mut message = Message::default().with_method(address("math.add"));
     nameko.encode_call(&(), &mut message).unwrap();
     let sent = nameko.encode_request(&address("peer_math"), message, REPLY_KEY);
     assert_eq!(sent.unwrap_err().kind(), ErrorKind::Config);
+}
+
+#[test]
+fn one_way_calls_are_no_duplicates() {
+    let nameko = Nameko::new();
+    let sent = || {
+        let mut message = Message::default().with_method(address("add"));
+        nameko.encode_call(&(2, 3), &mut message).unwrap();
+        nameko.encode_request(&address("peer_math"), message, REPLY_KEY).unwrap()
+    };
+    let (first, second) = (sent(), sent());
+    assert_ne!(first.properties.correlation_id(), second.properties.correlation_id());
+    // The reply of a server is that of no call.
+    let reply = polywire_amqp::AmqpMessage::new("key").unwrap().with_properties(first.properties);
+    let reply = reply.with_body(&br#"{"result": 5, "error": null}"#[..]);
+    assert_eq!(nameko.decode_reply(reply).unwrap_err().call(), None);
+    // Another client has no correlation id, and one key for all calls.
+    let properties = json_properties().with_reply_to(REPLY_KEY.into());
+    let body = br#"{"args": [2, 3], "kwargs": {}}"#;
+    let arrived = || received("peer_math.add", properties.clone(), body);
+    assert_ne!(arrived().reply_to, arrived().reply_to);
+    let properties = properties.clone().with_correlation_id(CORRELATION.into());
+    let arrived = || received("peer_math.add", properties.clone(), body);
+    assert_eq!(arrived().reply_to, arrived().reply_to);
 }
 
 #[test]
@@ -154,4 +185,10 @@ fn request_without_a_way_back_runs_or_is_rejected() {
     let request = request.with_properties(json_properties()).with_body(&b"{}"[..]);
     let error = Nameko::new().decode_request(&address("peer_math"), request).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Codec);
+    // The key of a service's queue is no way back: our reply would end its server.
+    let properties = json_properties().with_reply_to("peer_math.add".into());
+    assert!(received("peer_math.note", properties.clone(), body).reply_to.is_none());
+    let request = polywire_amqp::AmqpMessage::new("peer_math.note").unwrap();
+    let request = request.with_properties(properties).with_body(&b"{}"[..]);
+    assert!(Nameko::new().decode_request(&address("peer_math"), request).is_err());
 }

@@ -86,6 +86,12 @@ pub(crate) trait ConsumedQueue: Send + Sync + 'static {
     /// Returns how deliveries return to the queue.
     fn requeue_mode(&self) -> RequeueMode;
 
+    /// Returns whether other consumers may share the queue. If the broker cancels the consumer of a
+    /// shared queue, the deliveries that wait in its buffer are lost to it, since others get them.
+    fn is_shared(&self) -> bool {
+        self.requeue_mode() != RequeueMode::Broker
+    }
+
     /// Cleans up at the broker after the receiver is dropped, or after opening has failed. Runs on
     /// a task of the transport, so closing the transport may abort the cleanup.
     fn close(&self, shared: &AmqpShared) -> impl Future<Output = ()> + Send;

@@ -22,7 +22,6 @@ use crate::consuming::buffered_delivery::{BufferedDelivery, FetchedReceiver};
 use crate::consuming::consume_log::ConsumeLog;
 use crate::consuming::consumed_queue::ConsumedQueue;
 use crate::consuming::republisher::Republisher;
-use crate::consuming::requeue_mode::RequeueMode;
 use crate::engine_error::is_refusal;
 use crate::shared::AmqpShared;
 use crate::topology::declare_queue::declare;
@@ -254,8 +253,7 @@ impl<S: ConsumedQueue> ConsumerTask<S> {
                 // of one that has held a delivery too long, and leaves its channel open. The queue
                 // of one subscriber is the exception, since the broker cancels its consumer only
                 // when it deletes the queue.
-                let is_shared = self.consumed.requeue_mode() != RequeueMode::Broker;
-                if is_shared || !active.channel.status().connected() {
+                if self.consumed.is_shared() || !active.channel.status().connected() {
                     self.acker.mark_lost(active.generation);
                 }
                 return End::Lost;

@@ -12,8 +12,8 @@ use super::topology::{EventConsumer, LayoutExchange, LayoutQueue};
 /// layout of a call in the body, is a [`Dialect`](polywire_core::Dialect); usually, one type
 /// implements both. [`Amqp::with_layout`](crate::Amqp::with_layout) makes a transport of a layout.
 ///
-/// All functions are pure: the transport declares, publishes and consumes. No function may panic,
-/// since arriving messages come from other programs.
+/// All functions are pure, but for numbers that tell requests apart: the transport declares,
+/// publishes and consumes. No function may panic, since arriving messages come from other programs.
 ///
 /// # Calls
 ///
@@ -104,7 +104,8 @@ pub trait AmqpLayout: Send + Sync + 'static {
     /// Changes the capabilities of a transport with this layout.
     ///
     /// The given ones are those of a layout that settles requests after their replies, without
-    /// events. The default returns them.
+    /// events. They have [`unroutable_at_once`](Capabilities::unroutable_at_once), which a layout
+    /// unsets whose requests are not [mandatory](AmqpMessage::mandatory). The default returns them.
     fn capabilities(&self, given: Capabilities) -> Capabilities {
         given
     }
@@ -159,6 +160,9 @@ pub trait AmqpLayout: Send + Sync + 'static {
     /// The message has a [reply address](Message::reply_to) if its caller waits; the layout writes
     /// into it all that [`encode_reply`](Self::encode_reply) needs. A request that cannot be read,
     /// and whose caller waits, is a message with a [fault](Message::fault).
+    ///
+    /// If the properties were malformed, the request has no headers, and may lack other parts. Only
+    /// the reply address of the message counts then: the transport sets the fault.
     ///
     /// # Errors
     ///

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use polywire_core::transport::{Outbound, Sender, Sending};
 use polywire_core::{Address, Error, ErrorKind, Message, Result};
 
-use super::exchange_publisher::ExchangePublisher;
+use super::exchange_publisher::{ExchangePublisher, Repetition};
 use super::layout::AmqpLayout;
 use crate::shared::AmqpShared;
 
@@ -19,7 +19,9 @@ pub(super) async fn open(
     layout: Arc<dyn AmqpLayout>,
     channel: &Address,
 ) -> Result<Sender> {
-    let publisher = ExchangePublisher::open(shared, layout.event_exchange(channel)?).await?;
+    let publisher =
+        ExchangePublisher::open(shared, layout.event_exchange(channel)?, Repetition::Always)
+            .await?;
     Ok(Sender::new(ForeignEventSender { channel: channel.clone(), publisher, layout }))
 }
 

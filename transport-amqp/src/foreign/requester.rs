@@ -5,9 +5,9 @@ use std::sync::Arc;
 use lapin::message::Delivery as Raw;
 use polywire_core::health::EndpointRole;
 use polywire_core::transport::{Outbound, Receiver, Sender, Sending};
-use polywire_core::{Address, Limits, Message, Result, Window};
+use polywire_core::{Address, Error, ErrorKind, Limits, Message, Result, Window};
 
-use super::exchange_publisher::ExchangePublisher;
+use super::exchange_publisher::{ExchangePublisher, Repetition};
 use super::layout::AmqpLayout;
 use super::responder::{foreign_message, queue_spec};
 use crate::connection::supervised_connection::SupervisedConnection;
@@ -31,7 +31,9 @@ pub(super) async fn open(
     service: &Address,
 ) -> Result<(Sender, Receiver)> {
     let unique = unique_text();
-    let publisher = ExchangePublisher::open(shared, layout.request_exchange(service)?).await?;
+    let publisher =
+        ExchangePublisher::open(shared, layout.request_exchange(service)?, Repetition::Unsent)
+            .await?;
     let queue = queue_spec(shared, layout.reply_queue(service, &unique)?)?;
     let (name, of_queue) = (service.clone(), layout.clone());
     let consumed = Arc::new(ForeignReplyQueue { name, queue, layout: of_queue });
@@ -65,12 +67,29 @@ impl Outbound for ForeignRequestSender {
     fn send(&self, message: Message) -> Sending<'_> {
         let deadline = message.deadline;
         let checked = self.publisher.shared.check_message(&message);
+        let checked = checked.and_then(|()| check_expressible(&message));
         let request =
             checked.and_then(|()| self.layout.encode_request(&self.service, message, &self.unique));
         match request {
             Ok(request) => self.publisher.publish(request, deadline),
             Err(error) => Sending::ready(Err(error)),
         }
+    }
+}
+
+/// Checks that a layout can express the request. The questions of a server that runs a call at most
+/// once are messages of the native wire.
+///
+/// # Errors
+///
+/// [`ErrorKind::Unsupported`], unsent, for a call that runs at most once.
+fn check_expressible(message: &Message) -> Result<()> {
+    match message.at_most_once {
+        true => {
+            let text = "cannot send a call that runs at most once: the layout cannot express it";
+            Err(Error::new(ErrorKind::Unsupported, text).with("option", "at_most_once").unsent())
+        }
+        false => Ok(()),
     }
 }
 
@@ -120,6 +139,15 @@ impl ConsumedQueue for ForeignReplyQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn call_that_runs_at_most_once_is_refused_unsent() {
+        let message = Message::default().with_at_most_once(true);
+        let error = check_expressible(&message).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert_eq!((error.is_unsent(), error.detail("option")), (true, Some("at_most_once")));
+        check_expressible(&message.with_at_most_once(false)).unwrap();
+    }
 
     #[test]
     fn unique_text_is_a_uuid_of_version_4() {

@@ -87,6 +87,10 @@ impl ConsumedQueue for ForeignEventQueue {
         RequeueMode::Broker
     }
 
+    fn is_shared(&self) -> bool {
+        !self.is_private
+    }
+
     async fn close(&self, shared: &AmqpShared) {
         if self.is_private {
             shared.delete_private_queue(&self.queue).await;
@@ -114,4 +118,66 @@ impl FilterControl for FixedFilters {
 fn fixed(filter: &Filter) -> Error {
     let text = "cannot change the filters of the subscriber: the layout names its queue by them";
     Error::new(ErrorKind::Unsupported, text).with("filter", filter).unsent()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::AmqpMessage;
+    use super::super::topology::{LayoutExchange, LayoutQueue};
+    use super::*;
+    use crate::topology::custom_topology::Topology;
+
+    /// A layout of nothing: each function fails.
+    struct NoLayout;
+
+    fn nothing<T>() -> Result<T> {
+        Err(Error::unsupported("rpc"))
+    }
+
+    impl AmqpLayout for NoLayout {
+        fn request_exchange(&self, _: &Address) -> Result<LayoutExchange> {
+            nothing()
+        }
+
+        fn request_queue(&self, _: &Address) -> Result<LayoutQueue> {
+            nothing()
+        }
+
+        fn reply_exchange(&self, _: &Address) -> Result<LayoutExchange> {
+            nothing()
+        }
+
+        fn reply_queue(&self, _: &Address, _: &str) -> Result<LayoutQueue> {
+            nothing()
+        }
+
+        fn encode_request(&self, _: &Address, _: Message, _: &str) -> Result<AmqpMessage> {
+            nothing()
+        }
+
+        fn decode_request(&self, _: &Address, _: AmqpMessage) -> Result<Message> {
+            nothing()
+        }
+
+        fn encode_reply(&self, _: Message) -> Result<AmqpMessage> {
+            nothing()
+        }
+
+        fn decode_reply(&self, _: AmqpMessage) -> Result<Message> {
+            nothing()
+        }
+    }
+
+    #[test]
+    fn queue_of_a_group_is_shared() {
+        for is_private in [true, false] {
+            let queue = ForeignEventQueue {
+                name: Address::new("math").unwrap(),
+                queue: QueueSpec::declared_by("events".into(), Topology::new()),
+                is_private,
+                layout: Arc::new(NoLayout),
+            };
+            assert_eq!(queue.is_shared(), !is_private);
+        }
+    }
 }

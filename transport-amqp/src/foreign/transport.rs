@@ -24,9 +24,21 @@ use crate::shared::AmqpShared;
 ///   there is one. A request in the queue expires at the deadline of its caller.
 /// - A declined request is answered with the fault. Jobs, dead letters, delayed retries and
 ///   priorities are [`Unsupported`](polywire_core::ErrorKind::Unsupported).
-/// - The mark of a call that runs at most once has no effect: the layout cannot express it.
+/// - A call that runs at most once is refused as
+///   [`Unsupported`](polywire_core::ErrorKind::Unsupported), unsent: the layout cannot express it.
 /// - A handle has no canaries.
-/// - Attempts at an event are not counted: a listener runs a failing event twice at most.
+/// - Deliveries of a request are not counted, and suspects are not isolated: a request that ends
+///   its server process comes back forever, and ends the next one. With
+///   [`ServerBind::at_most_once`](polywire_core::rpc::ServerBind::at_most_once), a server settles
+///   each request before it begins, so that none comes back; its caller then waits until its own
+///   deadline.
+/// - Attempts at an event are not counted: a listener runs a failing event twice at most. A failing
+///   event is not retried if it was redelivered for any reason, such as a lost connection.
+/// - A request that is malformed or exceeds the [`Limits`](polywire_core::Limits) is answered with
+///   a fault if its caller waits.
+/// - An exchange that was deleted is declared again by the next message, without the bindings of
+///   the queues. A queue is bound again when its handle opens or gets a new channel. Until then,
+///   requests are unroutable, and replies and events get lost.
 /// - Each requester has a reply queue of its own. Replies wait there while the connection is lost.
 #[derive(Clone)]
 pub struct ForeignAmqp {
@@ -43,7 +55,8 @@ impl ForeignAmqp {
 
 impl Transport for ForeignAmqp {
     /// Returns the capabilities of the layout: requests are settled after their replies, and are
-    /// durable. A call to an unknown service fails at once.
+    /// durable. A call to an unknown service fails at once if the layout makes its requests
+    /// [mandatory](crate::AmqpMessage::mandatory).
     fn capabilities(&self) -> Capabilities {
         let least = Capabilities::least(self.shared.config.limits.body_max);
         let given = least.with_settlement(true).with_durable(true).with_unroutable_at_once(true);

@@ -221,7 +221,7 @@ impl EventPublisher {
 /// Channels of an exchange: one for its events, and one for those that may be too large.
 const CHANNELS: u32 = 2;
 /// The most times that an event is published again.
-const AGAIN_MAX: u32 = 10;
+pub(crate) const AGAIN_MAX: u32 = 10;
 /// Pause between two looks for the exchange.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// The time in which a subscriber with a notice binds its queue, before a new publisher declares

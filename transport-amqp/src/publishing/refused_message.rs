@@ -11,10 +11,10 @@ use crate::engine_cause::EngineCause;
 use crate::engine_error::{channel_error, reply_text, too_large};
 
 /// A message that failed with its channel.
-pub(super) struct Refused<'a> {
-    pub(super) exchange: &'a str,
-    pub(super) routing_key: &'a str,
-    pub(super) body_len: usize,
+pub(crate) struct Refused<'a> {
+    pub(crate) exchange: &'a str,
+    pub(crate) routing_key: &'a str,
+    pub(crate) body_len: usize,
 }
 
 impl Refused<'_> {
@@ -24,7 +24,7 @@ impl Refused<'_> {
     /// - `TooLarge`, unsent: the broker's size limit, with the size of this body.
     /// - `Disconnected`, unsent: the channel was closed before the engine wrote the message.
     /// - `Disconnected`: any other reason, so that the message may have arrived.
-    pub(super) fn error(&self, error: &lapin::Error) -> Error {
+    pub(crate) fn error(&self, error: &lapin::Error) -> Error {
         let with_exchange = |error: Error| match self.exchange {
             "" => error,
             exchange => error.with("exchange", exchange),
@@ -85,7 +85,7 @@ fn is_unwritten(error: &lapin::Error) -> bool {
 /// Returns whether a message failed because of another one on its channel.
 ///
 /// Publishing it again is of use.
-pub(super) fn is_neighbor(error: &Error) -> bool {
+pub(crate) fn is_neighbor(error: &Error) -> bool {
     error.detail("because") == Some(NEIGHBOR)
 }
 
