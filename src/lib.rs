@@ -9,13 +9,13 @@ pub use self::connect::connect;
 pub use polywire_core::{
     Address, AnyTransport, Body, CallError, CallHandle, Capabilities, Client, Code, Codec, Context,
     DeadLetters, Deadline, Declared, Dialect, Error, ErrorKind, Event, Fault, Filter, Group,
-    Handler, Headers, Identity, Instance, Job, Limits, Listener, Memory, Message, Overflow, Publisher,
-    Puller, Pusher, Replier, Reply, Request, Result, Retries, Router, Server, Service, State,
-    Subscriber, Transport, Valid, Validate, Window, Worker, at_most_once, service_fn,
+    Handler, Headers, Identity, Instance, Job, Limits, Listener, Memory, Message, Overflow,
+    Publisher, Puller, Pusher, Replier, Reply, Request, Result, Retries, Router, Server, Service,
+    State, Subscriber, Transport, Valid, Validate, Window, Worker, at_most_once, service_fn,
 };
 pub use polywire_core::{
-    broadcast, context, error, health, message, middleware, pipeline, pubsub, rpc, secret, service, transport,
-    worker,
+    broadcast, context, error, health, message, middleware, pipeline, pubsub, rpc, secret, service,
+    transport, worker,
 };
 
 #[cfg(feature = "amqp")]

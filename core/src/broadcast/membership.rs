@@ -68,6 +68,11 @@ impl Membership {
         self.members.values().map(|member| member.gone_at).min()
     }
 
+    /// Returns whether no instance is known.
+    pub(super) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
     /// Iterates over the instances that receive broadcasts.
     pub(super) fn receiving(&self) -> impl Iterator<Item = &Instance> {
         let receiving = self.members.values().filter(|member| !member.is_draining);
