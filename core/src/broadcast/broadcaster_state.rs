@@ -12,7 +12,7 @@ use super::envelope::{InstanceEvent, PresenceState};
 use super::gather_progress::GatherProgress;
 use super::instance_changes::{InstanceChange, InstanceChanges};
 use super::membership::Membership;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, ErrorKind, Result};
 use crate::message::{Deadline, Instance, Message};
 
 /// The state of a broadcaster, shared by its clones, its gatherings and its reader.
@@ -231,7 +231,11 @@ impl State {
             self.late_outcomes += 1;
             return Vec::new();
         };
-        if !progress.replied(instance, reply) {
+        // A call goes to an instance that drains as well, and nobody waits for it there.
+        let is_refusal = reply.fault.as_ref().is_some_and(|it| it.code == Code::Unavailable)
+            && self.members.is_draining(&instance)
+            && !progress.is_waiting_for(&instance);
+        if is_refusal || !progress.replied(instance, reply) {
             self.late_outcomes += 1;
         }
         progress.waker.take().into_iter().collect()

@@ -73,6 +73,11 @@ impl Membership {
         self.members.is_empty()
     }
 
+    /// Returns whether an instance is known as draining.
+    pub(super) fn is_draining(&self, instance: &Instance) -> bool {
+        self.members.get(instance.id()).is_some_and(|member| member.is_draining)
+    }
+
     /// Iterates over the instances that receive broadcasts.
     pub(super) fn receiving(&self) -> impl Iterator<Item = &Instance> {
         let receiving = self.members.values().filter(|member| !member.is_draining);
