@@ -85,7 +85,11 @@ impl BroadcasterState {
                 .unsent());
         }
         let progress = match expected {
-            Some(expected) => GatherProgress::new(expected, false),
+            Some(expected) => {
+                let known =
+                    |named: Instance| state.members.get(named.id()).cloned().unwrap_or(named);
+                GatherProgress::new(expected.into_iter().map(known), false)
+            }
             None => {
                 let may_grow = state.discovery != Discovery::Settled;
                 GatherProgress::new(state.members.receiving().cloned(), may_grow)
@@ -246,17 +250,16 @@ impl State {
         instance: &Instance,
         (presence, heartbeat): (PresenceState, Duration),
     ) -> Vec<Waker> {
-        let change = self.members.announced(instance, (presence, heartbeat), Instant::now());
-        let wakers = match (&change, presence) {
-            (Some(InstanceChange::Left(_)), _) => self.gone(instance),
-            // One that has just joined may not have got the calls that were sent before.
-            (Some(InstanceChange::Joined(_)), PresenceState::Present) => {
-                self.gatherings.values_mut().for_each(|progress| progress.known(instance));
-                Vec::new()
+        let mut wakers = Vec::new();
+        for change in self.members.announced(instance, (presence, heartbeat), Instant::now()) {
+            match (&change, presence) {
+                (InstanceChange::Left(left), _) => wakers.extend(self.gone(left)),
+                // One that has just joined may not have got the calls that were sent before.
+                (InstanceChange::Joined(joined), PresenceState::Present) => {
+                    self.gatherings.values_mut().for_each(|progress| progress.known(joined));
+                }
+                _ => {}
             }
-            _ => Vec::new(),
-        };
-        if let Some(change) = change {
             self.report(change);
         }
         wakers

@@ -47,7 +47,8 @@ pub struct GatherEnd {
     /// The reason of the end.
     pub reason: GatherReason,
     /// The instances that were waited for and have no outcome, in the order of their names and
-    /// ids. One that the caller [named](super::BroadcastBuilder::expect) has its id as its name.
+    /// ids. One that the caller [named](super::BroadcastBuilder::expect), and that was not there,
+    /// has its id as its name, and no more.
     pub silent: Vec<Instance>,
 }
 
