@@ -31,6 +31,7 @@ impl<D: Dialect> Broadcaster<D> {
             count: None,
             quorum: None,
             expected: None,
+            is_set_named: false,
         };
         BroadcastBuilder {
             broadcaster: self,
@@ -92,10 +93,12 @@ impl<D: Dialect> BroadcastBuilder<'_, D> {
     /// the instances that are there when the call is sent.
     ///
     /// The call goes to all instances in any case, and an outcome of another one is yielded as
-    /// well. An expected instance that is not there is silent. An invalid id, which is empty or
+    /// well; when the gathering ends, the others stop. An expected instance that is not there is
+    /// silent. An invalid id, which is empty or
     /// longer than an [`Instance`] can have, fails the call later, not here.
     pub fn expect<I: Into<String>>(mut self, ids: impl IntoIterator<Item = I>) -> Self {
         self.options.expected = Some(ids.into_iter().map(Into::into).collect());
+        self.options.is_set_named = true;
         self
     }
 
