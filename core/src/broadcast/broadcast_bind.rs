@@ -30,8 +30,8 @@ impl Server {
     ///
     /// - A handler that [declines](crate::Fault::declined) is reported as declined; one that fails
     ///   with [`Fault::silent`](crate::Fault::silent) is not reported.
-    /// - A call that is broadcast is lost with the instance. A broker may deliver it once more after
-    ///   a reconnect: the instance drops a repeat of its last 1,024 broadcasts.
+    /// - A call that is broadcast is lost with the instance. After a reconnect, a broker may
+    ///   deliver it once more: the instance drops a repeat of its last 1,024 broadcasts.
     /// - Beyond the window, 1,000 calls of at most 16 MiB wait. Further ones are refused as
     ///   [`Code::Unavailable`](crate::Code::Unavailable), and one-way broadcasts dropped.
     /// - [`ServerHandle::drain`](crate::rpc::ServerHandle::drain) announces the drain to callers
