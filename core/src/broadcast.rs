@@ -10,9 +10,9 @@
 //!
 //! All messages are events on the channel `SERVICE.broadcast`, so that every transport with
 //! [`pubsub`](crate::Capabilities::pubsub) carries them, and others refuse as
-//! [`Unsupported`](crate::ErrorKind::Unsupported). A call goes to each instance at most once, and
-//! is not kept for one that is away. Calls and cancels have the topic `call`, outcomes the topic
-//! `outcome.INBOX` of their caller.
+//! [`Unsupported`](crate::ErrorKind::Unsupported). A call is not kept for an instance that is away,
+//! and an instance drops a call that a broker delivers once more. Calls and cancels have the topic
+//! `call`, outcomes the topic `outcome.INBOX` of their caller.
 //!
 //! Under the topic `presence`, each instance announces that it is there: when it is bound, at each
 //! heartbeat, when a caller asks, when it drains, and when it leaves. A caller that misses an
@@ -34,6 +34,8 @@ mod instance_outcome;
 mod membership;
 mod outcome_sender;
 mod presence;
+mod recent_calls;
+mod refusals;
 mod request_receiver;
 
 pub use self::broadcast_bind::BroadcastBind;

@@ -10,6 +10,7 @@ mod filter;
 mod first_and_rest;
 mod headers;
 mod instance;
+mod instance_text;
 mod limits;
 #[expect(clippy::module_inception, reason = "the file is named after its type")]
 mod message;

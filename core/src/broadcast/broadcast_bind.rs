@@ -11,6 +11,7 @@ use tokio::task::coop::consume_budget;
 use super::envelope::{CALL_TOPIC, channel};
 use super::outcome_sender::OutcomeSender;
 use super::presence::{Announcer, Presence};
+use super::refusals::Refusals;
 use super::request_receiver::RequestReceiver;
 use crate::error::{Error, Result};
 use crate::message::{Address, Filter, Instance};
@@ -29,9 +30,13 @@ impl Server {
     ///
     /// - A handler that [declines](crate::Fault::declined) is reported as declined; one that fails
     ///   with [`Fault::silent`](crate::Fault::silent) is not reported.
-    /// - A call that is broadcast runs at most once in an instance. It is lost with the instance.
+    /// - A call that is broadcast is lost with the instance. After a reconnect, a broker may
+    ///   deliver it once more: the instance drops a repeat of its last 1,024 broadcasts.
+    /// - Beyond the window, 1,000 calls of at most 16 MiB wait. Further ones are refused as
+    ///   [`Code::Unavailable`](crate::Code::Unavailable), and one-way broadcasts dropped.
     /// - [`ServerHandle::drain`](crate::rpc::ServerHandle::drain) announces the drain to callers
-    ///   first; they still wait for what the server runs by then.
+    ///   first; they still wait for what the server runs by then. Calls that arrive later are
+    ///   refused as [`Code::Unavailable`](crate::Code::Unavailable).
     ///
     /// Set options on the returned builder, then await it. Dropping the future closes what was
     /// opened so far.
@@ -169,7 +174,8 @@ impl<'t, T: Transport> IntoFuture for BroadcastBind<'t, T> {
                 instance: instance.clone(),
                 heartbeat,
             };
-            let receiver = RequestReceiver::new(events.receiver, presence.clone());
+            let refusals = Refusals::start(sender.clone(), instance.clone());
+            let receiver = RequestReceiver::new(events.receiver, presence.clone(), refusals);
             let outcomes = OutcomeSender { sender, instance, presence };
             // The task ends when the sender of outcomes is dropped.
             drop(tokio::spawn(announcer.run()));

@@ -31,6 +31,7 @@ impl<D: Dialect> Broadcaster<D> {
             count: None,
             quorum: None,
             expected: None,
+            is_set_named: false,
         };
         BroadcastBuilder {
             broadcaster: self,
@@ -92,10 +93,12 @@ impl<D: Dialect> BroadcastBuilder<'_, D> {
     /// the instances that are there when the call is sent.
     ///
     /// The call goes to all instances in any case, and an outcome of another one is yielded as
-    /// well. An expected instance that is not there is silent. An invalid id, which is empty or
-    /// long, fails the call later, not here.
+    /// well; when the gathering ends, the others stop. An expected instance that is not there is
+    /// silent. An invalid id, which is empty or
+    /// longer than an [`Instance`] can have, fails the call later, not here.
     pub fn expect<I: Into<String>>(mut self, ids: impl IntoIterator<Item = I>) -> Self {
         self.options.expected = Some(ids.into_iter().map(Into::into).collect());
+        self.options.is_set_named = true;
         self
     }
 
@@ -141,7 +144,8 @@ impl<D: Dialect> BroadcastBuilder<'_, D> {
         consume_budget().await;
         let Self { broadcaster, mut options, .. } = self;
         limit_deadline(&mut options.deadline);
-        let expected = options.expected.take().map(|ids| ids.into_iter().map(named).collect());
+        let expected =
+            options.expected.take().map(|ids| ids.into_iter().map(Instance::of_id).collect());
         let expected: Option<Vec<_>> = expected.transpose()?;
         let mut message = Self::encode(broadcaster, self.method?, self.message, args)?;
         let shared = &broadcaster.shared;
@@ -186,11 +190,6 @@ impl<D: Dialect> BroadcastBuilder<'_, D> {
         propagate(&mut message);
         Ok(message)
     }
-}
-
-/// Returns the description of an instance of which the caller knows the id alone.
-fn named(id: String) -> Result<Instance> {
-    Instance::new(id.clone())?.with_id(id)
 }
 
 impl<D> fmt::Debug for BroadcastBuilder<'_, D> {

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use tokio::task::coop::consume_budget;
-use tokio::time::Instant;
 
 use super::broadcast_reader::read;
 use super::broadcaster::{Broadcaster, BroadcasterShared};
@@ -15,7 +14,7 @@ use super::broadcaster_state::BroadcasterState;
 use super::envelope::{CallerEvent, PRESENCE_TOPIC, channel, outcome_topic};
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
-use crate::message::{Address, Filter, Message, MessageId};
+use crate::message::{Address, Filter, MessageId};
 use crate::pubsub::{EventStream, Overflow};
 use crate::transport::{
     AnyTransport, DEFAULT_TIMEOUT, Subscription, Transport, WireKind, log_sent,
@@ -69,7 +68,8 @@ impl<T, D> BroadcasterConnect<'_, T, D> {
     }
 
     /// Sets the time, counted from the connecting, within which the instances that are there
-    /// answer. The default is 500 ms.
+    /// answer. The default is 500 ms, and the longest time [`Deadline::MAX`](crate::Deadline::MAX).
+    /// It applies once more after all instances have been silent for two heartbeats.
     ///
     /// A gathering does not end as complete before, unless the caller named the instances.
     /// Connecting and sending do not wait for it.
@@ -111,14 +111,11 @@ impl<'t, T: Transport, D: Dialect> IntoFuture for BroadcasterConnect<'t, T, D> {
                 None => transport.publisher(&channel).await?,
             };
             let sender = log_sent(sender, WireKind::Event, &channel);
-            let mut query = Message::default();
-            CallerEvent::Query.write(&mut query)?;
-            query.transient = true;
-            sender.send_within(query, timeout).await?;
-            let settles_at = Instant::now() + discovery_time;
-            let state = Arc::new(BroadcasterState::new(settles_at));
+            sender.send_within(CallerEvent::query()?, timeout).await?;
+            let state = Arc::new(BroadcasterState::new(discovery_time));
+            let reading = read(events.receiver, state.clone(), sender.clone());
             // The task is aborted with the last clone.
-            let reader = tokio::spawn(read(events.receiver, state.clone())).abort_handle();
+            let reader = tokio::spawn(reading).abort_handle();
             let shared = BroadcasterShared { service, sender, inbox, state, reader };
             Ok(Broadcaster { shared: Arc::new(shared), dialect, timeout, trace: None })
         })

@@ -12,8 +12,8 @@ use super::envelope::{InstanceEvent, PresenceState};
 use super::gather_progress::GatherProgress;
 use super::instance_changes::{InstanceChange, InstanceChanges};
 use super::membership::Membership;
-use crate::error::{Error, ErrorKind, Result};
-use crate::message::{Instance, Message};
+use crate::error::{Code, Error, ErrorKind, Result};
+use crate::message::{Deadline, Instance, Message};
 
 /// The state of a broadcaster, shared by its clones, its gatherings and its reader.
 pub(super) struct BroadcasterState(Mutex<State>);
@@ -24,25 +24,43 @@ struct State {
     gatherings: FxHashMap<u64, GatherProgress>,
     /// The number of the latest call.
     last: u64,
-    /// The time at which all instances are known that were there when the broadcaster connected.
-    settles_at: Instant,
-    is_settled: bool,
+    discovery: Discovery,
+    /// The time within which the instances answer a query.
+    discovery_time: Duration,
     late_outcomes: u64,
     /// `None` after the reader has ended.
     changes: Option<broadcast::Sender<InstanceChange>>,
     closed: Option<Error>,
 }
 
+/// The progress of finding the instances.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Discovery {
+    /// The query which instances are there has yet to be sent.
+    Asking,
+    /// The instances that are there answer until then.
+    Until(Instant),
+    /// All instances are known that were there.
+    Settled,
+}
+
+impl Discovery {
+    fn begun(time: Duration) -> Self {
+        // No time overflows the clock.
+        Self::Until(Deadline::after(time).instant())
+    }
+}
+
 impl BroadcasterState {
-    /// Creates the state of a broadcaster that knows no instance, and knows all of them at
-    /// `settles_at`.
-    pub(super) fn new(settles_at: Instant) -> Self {
+    /// Creates the state of a broadcaster that knows no instance, has sent a query, and knows all
+    /// instances after `discovery_time`.
+    pub(super) fn new(discovery_time: Duration) -> Self {
         Self(Mutex::new(State {
             members: Membership::default(),
             gatherings: FxHashMap::default(),
             last: 0,
-            settles_at,
-            is_settled: false,
+            discovery: Discovery::begun(discovery_time),
+            discovery_time,
             late_outcomes: 0,
             changes: Some(broadcast::Sender::new(InstanceChanges::HELD_MAX)),
             closed: None,
@@ -67,8 +85,15 @@ impl BroadcasterState {
                 .unsent());
         }
         let progress = match expected {
-            Some(expected) => GatherProgress::new(expected, false),
-            None => GatherProgress::new(state.members.receiving().cloned(), !state.is_settled),
+            Some(expected) => {
+                let known =
+                    |named: Instance| state.members.get(named.id()).cloned().unwrap_or(named);
+                GatherProgress::new(expected.into_iter().map(known), false)
+            }
+            None => {
+                let may_grow = state.discovery != Discovery::Settled;
+                GatherProgress::new(state.members.receiving().cloned(), may_grow)
+            }
         };
         state.last += 1;
         let call = state.last;
@@ -115,27 +140,50 @@ impl BroadcasterState {
     /// Returns the time at which [`tick`](Self::tick) is due.
     pub(super) fn next_tick(&self) -> Option<Instant> {
         let state = self.lock();
-        let settles_at = (!state.is_settled).then_some(state.settles_at);
+        let settles_at = match state.discovery {
+            Discovery::Until(settles_at) => Some(settles_at),
+            Discovery::Asking | Discovery::Settled => None,
+        };
         settles_at.into_iter().chain(state.members.next_gone()).min()
     }
 
-    /// Removes the instances that are gone by now, and settles the set of instances.
-    pub(super) fn tick(&self) {
+    /// Removes the instances that are gone by now, and settles the set of instances. Returns
+    /// whether a query has to be sent, and then noted by [`asked`](Self::asked).
+    ///
+    /// If none is left, the caller itself may have been cut off, so the set is not settled any
+    /// more.
+    pub(super) fn tick(&self) -> bool {
         let (mut state, now) = (self.lock(), Instant::now());
         let mut wakers = Vec::new();
-        for instance in state.members.remove_gone(now) {
-            state.report(&InstanceChange::Left(instance.clone()));
+        let gone = state.members.remove_gone(now);
+        let must_ask = !gone.is_empty() && state.members.is_empty();
+        for instance in gone {
             wakers.extend(state.gone(&instance));
+            state.report(&InstanceChange::Left(instance));
         }
-        if !state.is_settled && state.settles_at <= now {
-            state.is_settled = true;
-            for progress in state.gatherings.values_mut() {
-                progress.settled();
-                wakers.extend(progress.waker.take());
+        let discovery = state.discovery;
+        match discovery {
+            _ if must_ask => state.discovery = Discovery::Asking,
+            Discovery::Until(settles_at) if settles_at <= now => {
+                state.discovery = Discovery::Settled;
+                for progress in state.gatherings.values_mut() {
+                    progress.settled();
+                    wakers.extend(progress.waker.take());
+                }
             }
+            _ => {}
         }
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
+        must_ask
+    }
+
+    /// Notes that the query of a [`tick`](Self::tick) is sent: the instances answer from now on.
+    pub(super) fn asked(&self) {
+        let mut state = self.lock();
+        if state.discovery == Discovery::Asking {
+            state.discovery = Discovery::begun(state.discovery_time);
+        }
     }
 
     /// Ends all gatherings with an error.
@@ -187,7 +235,11 @@ impl State {
             self.late_outcomes += 1;
             return Vec::new();
         };
-        if !progress.replied(instance, reply) {
+        // A call goes to an instance that drains as well, and nobody waits for it there.
+        let is_refusal = reply.fault.as_ref().is_some_and(|it| it.code == Code::Unavailable)
+            && self.members.is_draining(&instance)
+            && !progress.is_waiting_for(&instance);
+        if is_refusal || !progress.replied(instance, reply) {
             self.late_outcomes += 1;
         }
         progress.waker.take().into_iter().collect()
@@ -198,17 +250,16 @@ impl State {
         instance: &Instance,
         (presence, heartbeat): (PresenceState, Duration),
     ) -> Vec<Waker> {
-        let change = self.members.announced(instance, (presence, heartbeat), Instant::now());
-        let wakers = match (&change, presence) {
-            (Some(InstanceChange::Left(_)), _) => self.gone(instance),
-            // One that has just joined may not have got the calls that were sent before.
-            (Some(InstanceChange::Joined(_)), PresenceState::Present) => {
-                self.gatherings.values_mut().for_each(|progress| progress.known(instance));
-                Vec::new()
+        let mut wakers = Vec::new();
+        for change in self.members.announced(instance, (presence, heartbeat), Instant::now()) {
+            match (&change, presence) {
+                (InstanceChange::Left(left), _) => wakers.extend(self.gone(left)),
+                // One that has just joined may not have got the calls that were sent before.
+                (InstanceChange::Joined(joined), PresenceState::Present) => {
+                    self.gatherings.values_mut().for_each(|progress| progress.known(joined));
+                }
+                _ => {}
             }
-            _ => Vec::new(),
-        };
-        if let Some(change) = change {
             self.report(&change);
         }
         wakers
@@ -225,5 +276,68 @@ impl State {
     fn report(&self, change: &InstanceChange) {
         // Without a reader of changes, nothing is to be done.
         self.changes.iter().for_each(|changes| drop(changes.send(change.clone())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEARTBEAT: Duration = Duration::from_secs(2);
+    const DISCOVERY_TIME: Duration = Duration::from_millis(500);
+
+    fn announce(state: &BroadcasterState, id: &str, presence: PresenceState) {
+        let heartbeat_ms = u64::try_from(HEARTBEAT.as_millis()).unwrap();
+        let event = InstanceEvent::Presence { state: presence, heartbeat_ms };
+        state.received((event, instance(id)), Box::default());
+    }
+
+    fn instance(id: &str) -> Instance {
+        format!("n=shop;i={id}").parse().unwrap()
+    }
+
+    fn is_complete(state: &BroadcasterState, call: u64) -> bool {
+        state.with(call, |progress, _| progress.is_complete()).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn set_of_instances_is_open_again_after_the_last_has_expired() {
+        let state = BroadcasterState::new(DISCOVERY_TIME);
+        announce(&state, "a", PresenceState::Present);
+        announce(&state, "b", PresenceState::Present);
+        tokio::time::advance(DISCOVERY_TIME).await;
+        assert!(!state.tick());
+        tokio::time::advance(2 * HEARTBEAT).await;
+        assert!(state.tick(), "all have expired");
+        let call = state.begin(None).unwrap();
+        tokio::time::advance(2 * DISCOVERY_TIME).await;
+        assert!(!state.tick() && !is_complete(&state, call), "nobody was asked");
+        state.asked();
+        announce(&state, "a", PresenceState::Present);
+        tokio::time::advance(DISCOVERY_TIME).await;
+        assert!(!state.tick());
+        let progress = state.end(call).unwrap();
+        assert!(!progress.is_complete());
+        assert_eq!(progress.into_silent(), [instance("a")]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn set_of_instances_stays_settled_while_one_is_there_or_all_have_left() {
+        let state = BroadcasterState::new(Duration::ZERO);
+        announce(&state, "a", PresenceState::Present);
+        assert!(!state.tick());
+        tokio::time::advance(2 * HEARTBEAT).await;
+        announce(&state, "b", PresenceState::Present);
+        tokio::time::advance(HEARTBEAT).await;
+        assert!(!state.tick(), "one of two has expired");
+        announce(&state, "b", PresenceState::Left);
+        let call = state.begin(None).unwrap();
+        assert!(is_complete(&state, call), "nobody is there");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn longest_time_of_discovery_is_bounded() {
+        let state = BroadcasterState::new(Duration::MAX);
+        assert_eq!(state.next_tick(), Some(Instant::now() + Deadline::MAX));
     }
 }

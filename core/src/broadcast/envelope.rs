@@ -61,6 +61,14 @@ impl CallerEvent {
         Ok(())
     }
 
+    /// Returns the event of a query.
+    pub(super) fn query() -> Result<Message> {
+        let mut query = Message::default();
+        Self::Query.write(&mut query)?;
+        query.transient = true;
+        Ok(query)
+    }
+
     /// Takes the kind out of an event. The event becomes a request.
     pub(super) fn take(message: &mut Message) -> Result<Self> {
         let kind = take_kind(message)?;

@@ -16,4 +16,6 @@ pub(super) struct GatherOptions {
     pub(super) quorum: Option<usize>,
     /// The ids of the instances that are waited for, in place of those that are there.
     pub(super) expected: Option<Vec<String>>,
+    /// Set if the caller named them: others may run the call as well.
+    pub(super) is_set_named: bool,
 }

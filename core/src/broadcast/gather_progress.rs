@@ -70,6 +70,11 @@ impl GatherProgress {
         true
     }
 
+    /// Returns whether the outcome of an instance is waited for.
+    pub(super) fn is_waiting_for(&self, instance: &Instance) -> bool {
+        self.waiting.contains_key(instance.id())
+    }
+
     /// Notes that an instance is gone. Returns `false` if its outcome is not waited for.
     pub(super) fn gone(&mut self, instance: &Instance) -> bool {
         let Some(instance) = self.waiting.remove(instance.id()) else { return false };

@@ -24,7 +24,8 @@ use crate::message::Instance;
 ///
 /// The stream always ends, at the latest by its timeout, and [`end`](Self::end) says why. Outcomes
 /// that have arrived by then are yielded first. When it ends before all instances have replied, or
-/// is dropped, the call is cancelled at the others.
+/// is dropped, the call is cancelled at the others. So it is at instances that were not waited for,
+/// if the caller [named](super::BroadcastBuilder::expect) the set, or nobody was there.
 #[must_use = "outcomes are lost unless the stream is read"]
 pub struct Gathering<T, D> {
     shared: Arc<BroadcasterShared>,
@@ -47,7 +48,8 @@ pub struct GatherEnd {
     /// The reason of the end.
     pub reason: GatherReason,
     /// The instances that were waited for and have no outcome, in the order of their names and
-    /// ids. One that the caller [named](super::BroadcastBuilder::expect) has its id as its name.
+    /// ids. One that the caller [named](super::BroadcastBuilder::expect), and that was not there,
+    /// has its id as its name, and no more.
     pub silent: Vec<Instance>,
 }
 
@@ -110,7 +112,9 @@ impl<T, D> Gathering<T, D> {
     fn finish(&mut self, reason: GatherReason) {
         let progress = self.shared.state.end(self.call);
         let silent = progress.map(GatherProgress::into_silent).unwrap_or_default();
-        if !silent.is_empty() && reason != GatherReason::Deadline {
+        // Instances without a waiting caller may run the call as well.
+        let has_others = self.options.is_set_named || reason == GatherReason::NobodyThere;
+        if (has_others || !silent.is_empty()) && reason != GatherReason::Deadline {
             self.shared.cancel(self.call);
         }
         self.end = Some(GatherEnd { reason, silent });

@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use super::envelope::{InstanceEvent, PresenceState};
 use crate::error::{Error, ErrorKind, Result};
+use crate::message::Deadline;
 use crate::transport::{LogThrottle, Sender};
 
 /// The state of an instance, shared by its two halves and its task.
@@ -61,7 +62,8 @@ pub(super) struct Announcer {
 
 impl Announcer {
     /// Announces the state of the instance at each change, each query and each heartbeat, until
-    /// the instance has left, or the publisher is closed.
+    /// the instance has left, or the publisher is closed. An announcement that answers queries
+    /// comes at least [`ANSWER_PAUSE`] after the one before, so that queries cannot multiply.
     ///
     /// A failed announcement is logged, and repeated at the next heartbeat. Callers take the
     /// instance for gone meanwhile.
@@ -82,10 +84,15 @@ impl Announcer {
             if state == PresenceState::Left {
                 return;
             }
+            let pause = ANSWER_PAUSE.min(self.heartbeat);
+            let query = async {
+                sleep(pause).await;
+                self.presence.query.notified().await;
+            };
             tokio::select! {
                 biased;
                 _ = states.changed() => {}
-                () = self.presence.query.notified() => {}
+                () = query => {}
                 () = sleep(self.heartbeat) => {}
             }
         }
@@ -93,7 +100,10 @@ impl Announcer {
 
     async fn announce(&self, state: PresenceState) -> Result<()> {
         let heartbeat_ms = u64::try_from(self.heartbeat.as_millis()).unwrap_or(u64::MAX);
-        let event = InstanceEvent::presence(state, heartbeat_ms, &self.instance)?;
+        let mut event = InstanceEvent::presence(state, heartbeat_ms, &self.instance)?;
+        // A later one says it again, and callers that have not got it by then know better.
+        event.transient = true;
+        event.deadline = Some(Deadline::after(2 * self.heartbeat));
         self.sender.send_within(event, ANNOUNCE_MAX).await
     }
 }
@@ -106,3 +116,63 @@ fn note(failures: &mut LogThrottle, error: &Error) {
 
 /// The longest time that an announcement takes.
 const ANNOUNCE_MAX: Duration = Duration::from_secs(5);
+/// The shortest time before an announcement that answers queries.
+const ANSWER_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::message::Message;
+    use crate::transport::{Outbound, Sending};
+
+    const HEARTBEAT: Duration = Duration::from_secs(2);
+
+    struct Sent(mpsc::UnboundedSender<Message>);
+
+    impl Outbound for Sent {
+        fn send(&self, message: Message) -> Sending<'_> {
+            self.0.send(message).unwrap();
+            Sending::ready(Ok(()))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn queries_are_answered_together_and_changes_at_once() {
+        let (sending, mut sent) = mpsc::unbounded_channel();
+        let presence = Arc::new(Presence::new());
+        let announcer = Announcer {
+            presence: presence.clone(),
+            sender: Sender::new(Sent(sending)),
+            instance: "n=shop;i=1".into(),
+            heartbeat: HEARTBEAT,
+        };
+        let running = tokio::spawn(announcer.run());
+        let mut last = Instant::now();
+        let mut next = async || {
+            let mut event = sent.recv().await.unwrap();
+            assert!(event.transient);
+            assert_eq!(event.deadline.unwrap().remaining(), 2 * HEARTBEAT);
+            let (event, _) = InstanceEvent::take(&mut event).unwrap();
+            let InstanceEvent::Presence { state, .. } = event else { panic!("{event:?}") };
+            let pause = last.elapsed();
+            last = Instant::now();
+            (state, pause)
+        };
+        assert_eq!(next().await, (PresenceState::Joined, Duration::ZERO));
+        presence.answer();
+        assert_eq!(next().await, (PresenceState::Present, ANSWER_PAUSE));
+        for _ in 0..3 {
+            presence.answer();
+        }
+        assert_eq!(next().await, (PresenceState::Present, ANSWER_PAUSE));
+        assert_eq!(next().await, (PresenceState::Present, HEARTBEAT));
+        presence.drain();
+        assert_eq!(next().await, (PresenceState::Draining, Duration::ZERO));
+        presence.leave();
+        assert_eq!(next().await, (PresenceState::Left, Duration::ZERO));
+        running.await.unwrap();
+    }
+}

@@ -1,11 +1,10 @@
 //! Instances: the descriptions of running components, which messages carry.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytestring::ByteString;
-use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use super::{Headers, MessageId};
 use crate::error::{Error, ErrorKind, Result};
@@ -30,20 +29,21 @@ use crate::error::{Error, ErrorKind, Result};
 /// # Ok::<(), polywire_core::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
-pub struct Instance(Arc<Parts>);
+pub struct Instance(pub(super) Arc<Parts>);
 
+/// The fields of an instance.
 #[derive(Clone, Default, PartialEq, Eq)]
-struct Parts {
-    name: String,
-    id: String,
-    version: Option<String>,
-    component_type: Option<String>,
-    pid: Option<u32>,
-    host: Option<String>,
-    user: Option<String>,
+pub(super) struct Parts {
+    pub(super) name: String,
+    pub(super) id: String,
+    pub(super) version: Option<String>,
+    pub(super) component_type: Option<String>,
+    pub(super) pid: Option<u32>,
+    pub(super) host: Option<String>,
+    pub(super) user: Option<String>,
     /// Milliseconds since 1970.
-    since_ms: Option<u64>,
-    fields: Vec<(String, String)>,
+    pub(super) since_ms: Option<u64>,
+    pub(super) fields: Vec<(String, String)>,
 }
 
 impl Instance {
@@ -55,7 +55,8 @@ impl Instance {
     /// Describes this process as a component with this name.
     ///
     /// The description has a new id, the id of the process, the names of the host and of the user
-    /// as far as the process can read them, and the present time as its start.
+    /// as far as the process can read them, and the present time as its start. If the text would be
+    /// too long, it has neither host nor user.
     ///
     /// # Errors
     ///
@@ -63,7 +64,7 @@ impl Instance {
     /// [`TEXT_MAX`](Self::TEXT_MAX).
     pub fn new(name: impl Into<String>) -> Result<Self> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let parts = Parts {
+        let mut parts = Parts {
             name: name.into(),
             id: MessageId::unique().to_string(),
             pid: Some(std::process::id()),
@@ -72,7 +73,23 @@ impl Instance {
             since_ms: u64::try_from(since.as_millis()).ok(),
             ..Parts::default()
         };
+        // They are as long as the machine has them.
+        if Self(Arc::new(parts.clone())).to_string().len() > Self::TEXT_MAX {
+            (parts.host, parts.user) = (None, None);
+        }
         Self::checked(parts)
+    }
+
+    /// Describes an instance of which no more than the id is known. The id is its name as well.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if no instance can have this id: it is empty, or too long.
+    pub(crate) fn of_id(id: String) -> Result<Self> {
+        let shortest = Self::checked(Parts { name: "n".to_owned(), id, ..Parts::default() })?;
+        let mut parts = Arc::unwrap_or_clone(shortest.0);
+        parts.name.clone_from(&parts.id);
+        Ok(Self(Arc::new(parts)))
     }
 
     /// Sets the version of the component.
@@ -140,18 +157,26 @@ impl Instance {
     }
 
     fn checked(parts: Parts) -> Result<Self> {
-        let instance = Self(Arc::new(parts));
-        let cause = if instance.name().is_empty() {
-            "the name is empty"
-        } else if instance.id().is_empty() {
-            "the id is empty"
-        } else if instance.to_string().len() > Self::TEXT_MAX {
-            "its text is longer than 1024 bytes"
-        } else {
-            return Ok(instance);
-        };
-        Err(Error::new(ErrorKind::Config, format!("cannot describe the instance: {cause}")))
+        Self::valid(parts).map_err(|cause| {
+            Error::new(ErrorKind::Config, format!("cannot describe the instance: {cause}"))
+        })
     }
+
+    /// Returns the instance with these fields, or the reason why there can be none.
+    pub(super) fn valid(parts: Parts) -> std::result::Result<Self, &'static str> {
+        let instance = Self(Arc::new(parts));
+        if instance.name().is_empty() {
+            Err("the name is empty")
+        } else if instance.id().is_empty() {
+            Err("the id is empty")
+        } else if instance.to_string().len() > Self::TEXT_MAX {
+            Err(Self::TOO_LONG)
+        } else {
+            Ok(instance)
+        }
+    }
+
+    pub(super) const TOO_LONG: &'static str = "its text is longer than 1024 bytes";
 
     /// Reads the description of the sender from the headers of a message; `None` if the headers
     /// have none, or one that cannot be read.
@@ -225,79 +250,11 @@ impl Instance {
     }
 }
 
-/// Writes the text that the header carries: `key=value`, separated by semicolons, with
-/// percent-encoded values.
-impl fmt::Display for Instance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Parts { name, id, version, component_type, pid, host, user, since_ms, fields } =
-            &*self.0;
-        write!(f, "n={};i={}", encoded(name), encoded(id))?;
-        for (key, value) in [('v', version), ('t', component_type), ('h', host), ('u', user)] {
-            if let Some(value) = value {
-                write!(f, ";{key}={}", encoded(value))?;
-            }
-        }
-        for (key, value) in [('p', pid.map(u64::from)), ('s', *since_ms)] {
-            if let Some(value) = value {
-                write!(f, ";{key}={value}")?;
-            }
-        }
-        for (key, value) in fields {
-            f.write_char(';')?;
-            write!(f, "x.{}={}", encoded(key), encoded(value))?;
-        }
-        Ok(())
-    }
-}
-
-impl std::str::FromStr for Instance {
-    type Err = Error;
-
-    /// Reads the text that [`Display`](fmt::Display) writes. Keys that this version does not know
-    /// are skipped.
-    fn from_str(text: &str) -> Result<Self> {
-        if text.len() > Self::TEXT_MAX {
-            return Self::checked(Parts::default());
-        }
-        let mut parts = Parts::default();
-        for (key, value) in text.split(';').filter_map(|pair| pair.split_once('=')) {
-            let value = decoded(value);
-            match key {
-                "n" => parts.name = value,
-                "i" => parts.id = value,
-                "v" => parts.version = Some(value),
-                "t" => parts.component_type = Some(value),
-                "h" => parts.host = Some(value),
-                "u" => parts.user = Some(value),
-                "p" => parts.pid = value.parse().ok(),
-                "s" => parts.since_ms = value.parse().ok(),
-                _ => {
-                    if let Some(key) = key.strip_prefix("x.") {
-                        parts.fields.push((decoded(key), value));
-                    }
-                }
-            }
-        }
-        Self::checked(parts)
-    }
-}
-
 /// Writes the fields that are set.
 impl fmt::Debug for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Instance({self})")
     }
-}
-
-/// The characters that separate pairs, keys and values, and the escape character itself.
-const SEPARATORS: &AsciiSet = &CONTROLS.add(b';').add(b'=').add(b'%');
-
-fn encoded(text: &str) -> impl fmt::Display + '_ {
-    utf8_percent_encode(text, SEPARATORS)
-}
-
-fn decoded(text: &str) -> String {
-    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 /// Returns the name of the host, if the operating system or the environment has it.
@@ -317,33 +274,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_read_back_whatever_it_holds() {
-        let instance = Instance::new("zürich; a=b %").unwrap();
-        let instance = instance.with_version("1;2").unwrap().with_type("worker").unwrap();
-        let instance = instance.with_field("k=;%", "v\n=;").unwrap().with_field("", "").unwrap();
-        let text = instance.to_string();
-        assert!(!text.contains(char::is_control), "{text}");
-        assert_eq!(text.parse::<Instance>().unwrap(), instance);
-        assert!(instance.pid().is_some() && instance.since().is_some());
-        assert_ne!(Instance::new("shop").unwrap().id(), Instance::new("shop").unwrap().id());
+    fn longest_name_has_room_beside_the_machine() {
+        let short = Arc::unwrap_or_clone(Instance::new("n").unwrap().0);
+        let rest = Instance::checked(Parts { host: None, user: None, ..short }).unwrap();
+        let long = "x".repeat(Instance::TEXT_MAX - rest.to_string().len());
+        let instance = Instance::new(long.as_str()).unwrap();
+        assert_eq!((instance.name(), instance.host(), instance.user()), (&*long, None, None));
+        let error = Instance::new("x".repeat(Instance::TEXT_MAX)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
     }
 
     #[test]
-    fn unknown_keys_are_skipped_and_malformed_numbers_are_absent() {
-        let instance: Instance = "n=shop;i=7;z=new;p=seven;;s=;x.a=1".parse().unwrap();
-        assert_eq!((instance.name(), instance.id()), ("shop", "7"));
-        assert_eq!((instance.pid(), instance.since()), (None, None));
-        assert_eq!(instance.fields().collect::<Vec<_>>(), [("a", "1")]);
-    }
-
-    #[test]
-    fn descriptions_are_bounded() {
-        let shop = Instance::new("shop").unwrap();
-        let long = shop.with_field("long", "x".repeat(Instance::TEXT_MAX)).unwrap_err();
-        assert_eq!(long.kind(), ErrorKind::Config);
-        let text = format!("n=shop;i=7;x.a={}", "x".repeat(Instance::TEXT_MAX));
-        for text in ["", "n=shop", "i=7", "n=;i=7", &text] {
-            assert!(text.parse::<Instance>().is_err(), "{text}");
+    fn instance_is_known_by_the_longest_id() {
+        let longest = "x".repeat(Instance::TEXT_MAX - "n=n;i=".len());
+        let instance = Instance::of_id(longest.clone()).unwrap();
+        assert_eq!((instance.name(), instance.id()), (&*longest, &*longest));
+        assert_eq!((instance.pid(), instance.host(), instance.since()), (None, None, None));
+        for id in [longest + "x", String::new()] {
+            assert_eq!(Instance::of_id(id).unwrap_err().kind(), ErrorKind::Config);
         }
     }
 }

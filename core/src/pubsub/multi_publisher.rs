@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::IntoFuture;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_core::future::BoxFuture;
@@ -11,6 +11,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 use tokio::sync::OnceCell;
 use tokio::task::coop::consume_budget;
+use tokio::time::timeout;
 
 use super::publisher::Publisher;
 use crate::dialect::Dialect;
@@ -60,7 +61,8 @@ pub struct Published {
 /// destinations are those of the handle, or others [of one send](Self::publish_to).
 ///
 /// The handle has one publisher for each channel, and opens that of a further channel when an event
-/// first goes there: at most [`CHANNELS_MAX`](Self::CHANNELS_MAX).
+/// first goes there: at most [`CHANNELS_MAX`](Self::CHANNELS_MAX). One that cannot be opened does
+/// not count.
 ///
 /// ```
 /// # use polywire_codec::MessagePack;
@@ -92,9 +94,11 @@ pub struct MultiPublisher<D> {
     destinations: Vec<Destination>,
     dialect: D,
     timeout: Duration,
-    /// By channel. A cell is empty until its publisher is open.
-    publishers: Mutex<FxHashMap<Address, Arc<OnceCell<Publisher<D>>>>>,
+    publishers: Mutex<Publishers<D>>,
 }
+
+/// Publishers by channel. A cell is empty until its publisher is open.
+type Publishers<D> = FxHashMap<Address, Arc<OnceCell<Publisher<D>>>>;
 
 impl<D: Dialect> MultiPublisher<D> {
     /// The largest number of channels of one handle.
@@ -169,27 +173,65 @@ impl<D: Dialect> MultiPublisher<D> {
 
     /// Returns the publisher of a channel, and opens it before its first event.
     async fn publisher(&self, channel: &Address) -> Result<Publisher<D>> {
-        let cell = self.cell(channel)?;
+        let place = self.place(channel)?;
         let open = || {
             let connect = Publisher::connect(&self.transport, channel, self.dialect.clone());
             connect.timeout(self.timeout).into_future()
         };
-        cell.get_or_try_init(open).await.cloned()
+        let opened = timeout(self.timeout, place.cell.get_or_try_init(open)).await;
+        match opened {
+            Ok(opened) => opened.cloned(),
+            Err(_) => Err(self.timed_out(channel)),
+        }
     }
 
-    /// Returns the cell of a channel. That of a channel which could not be opened stays, too.
-    fn cell(&self, channel: &Address) -> Result<Arc<OnceCell<Publisher<D>>>> {
-        let mut publishers = self.publishers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(cell) = publishers.get(channel) {
-            return Ok(cell.clone());
-        }
-        if publishers.len() >= Self::CHANNELS_MAX {
+    fn timed_out(&self, channel: &Address) -> Error {
+        let error = Error::new(ErrorKind::DeadlineExceeded, "cannot open the channel: timed out");
+        let error = error.with("milliseconds", self.timeout.as_millis());
+        error.with("channel", channel).unsent()
+    }
+
+    /// Returns the place of a channel, for the time of one use.
+    fn place<'p>(&'p self, channel: &'p Address) -> Result<Place<'p, D>> {
+        let mut publishers = lock(&self.publishers);
+        if !publishers.contains_key(channel) && publishers.len() >= Self::CHANNELS_MAX {
             let text = "cannot open the channel: the publisher has too many channels";
             let error = Error::new(ErrorKind::Config, text).with("limit", Self::CHANNELS_MAX);
             return Err(error.with("channel", channel).unsent());
         }
-        Ok(publishers.entry(channel.clone()).or_default().clone())
+        let cell = publishers.entry(channel.clone()).or_default().clone();
+        Ok(Place { publishers: &self.publishers, channel, cell })
     }
+}
+
+/// The place of a channel while it is used. If the channel is not open after its last use, the
+/// place is free again.
+struct Place<'p, D> {
+    publishers: &'p Mutex<Publishers<D>>,
+    channel: &'p Address,
+    cell: Arc<OnceCell<Publisher<D>>>,
+}
+
+impl<D> Drop for Place<'_, D> {
+    fn drop(&mut self) {
+        if self.cell.initialized() {
+            return;
+        }
+        let mut publishers = lock(self.publishers);
+        // Under the lock, so that the last of several uses finds that it is the last.
+        drop(std::mem::take(&mut self.cell));
+        let is_free = publishers
+            .get(self.channel)
+            .is_some_and(|cell| Arc::strong_count(cell) == 1 && !cell.initialized());
+        if is_free {
+            publishers.remove(self.channel);
+        }
+    }
+}
+
+// No code panics while it holds the lock.
+fn lock<D>(publishers: &Mutex<Publishers<D>>) -> MutexGuard<'_, Publishers<D>> {
+    publishers.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<D> fmt::Debug for MultiPublisher<D> {
@@ -210,7 +252,8 @@ pub struct MultiPublisherConnect<D> {
 }
 
 impl<D> MultiPublisherConnect<D> {
-    /// Sets the longest time of publishing an event. The default is 30 seconds.
+    /// Sets the longest time of publishing an event, and that of opening a channel before its first
+    /// event. The default is 30 seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.publisher.timeout = timeout;
         self
