@@ -65,7 +65,7 @@ pub(super) async fn read(mut receiver: Receiver, state: Arc<BroadcasterState>, s
     }
 }
 
-/// Waits until the time; for ever without one.
+/// Waits until the time; never ends without one.
 async fn due(tick: Option<Instant>) {
     match tick {
         Some(tick) => sleep_until(tick).await,
@@ -73,7 +73,7 @@ async fn due(tick: Option<Instant>) {
     }
 }
 
-/// Waits until the query is sent; for ever without one.
+/// Waits until the query is sent; never ends without one.
 async fn sent(query: &mut Option<BoxFuture<'static, ()>>) {
     match query {
         Some(query) => query.await,

@@ -235,7 +235,7 @@ impl State {
             self.late_outcomes += 1;
             return Vec::new();
         };
-        // A call goes to an instance that drains as well, and nobody waits for it there.
+        // A call goes to an instance that drains as well, and no gathering waits for it there.
         let is_refusal = reply.fault.as_ref().is_some_and(|it| it.code == Code::Unavailable)
             && self.members.is_draining(&instance)
             && !progress.is_waiting_for(&instance);

@@ -25,7 +25,7 @@ use crate::message::Instance;
 /// The stream always ends, at the latest by its timeout, and [`end`](Self::end) says why. Outcomes
 /// that have arrived by then are yielded first. When it ends before all instances have replied, or
 /// is dropped, the call is cancelled at the others. So it is at instances that were not waited for,
-/// if the caller [named](super::BroadcastBuilder::expect) the set, or nobody was there.
+/// if the caller [named](super::BroadcastBuilder::expect) the set, or no instance was there.
 #[must_use = "outcomes are lost unless the stream is read"]
 pub struct Gathering<T, D> {
     shared: Arc<BroadcasterShared>,

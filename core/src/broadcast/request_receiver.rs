@@ -155,8 +155,8 @@ impl Stream for RequestReceiver {
 }
 
 impl Inbound for RequestReceiver {
-    /// Announces the drain. Reads on, so that core refuses the calls of callers that have not
-    /// heard of it, and learns of cancels.
+    /// Announces the drain. Reads on, so that core refuses the calls of callers that do
+    /// not know of it yet, and learns of cancels.
     fn stop(self: Pin<&mut Self>) {
         self.presence.drain();
     }

@@ -14,7 +14,7 @@ pub(super) struct ReplyAddress {
     pub(super) format: Format,
     /// Routing key of the reply.
     pub(super) key: String,
-    /// What tells the request from others of its caller.
+    /// The mark of the request among those of its caller.
     pub(super) id: RequestId,
 }
 

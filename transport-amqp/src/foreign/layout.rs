@@ -12,7 +12,7 @@ use super::topology::{EventConsumer, LayoutExchange, LayoutQueue};
 /// layout of a call in the body, is a [`Dialect`](polywire_core::Dialect); usually, one type
 /// implements both. [`Amqp::with_layout`](crate::Amqp::with_layout) makes a transport of a layout.
 ///
-/// All functions are pure, but for numbers that tell requests apart: the transport declares,
+/// All functions are pure, but for numbers that distinguish requests: the transport declares,
 /// publishes and consumes. No function may panic, since arriving messages come from other programs.
 ///
 /// # Calls
