@@ -22,12 +22,13 @@ use crate::suite::Suite;
 /// after the other, unless `--test-threads` says otherwise. Exits the process with code 101 if a
 /// case failed.
 ///
-/// Two variables of the environment add to a run:
+/// Three variables of the environment add to a run:
 ///
 /// - `POLYWIRE_CONFORMANCE_REPORTS` names a folder. A [`Report`](crate::Report) of each backend is
 ///   written into it.
 /// - `POLYWIRE_CONFORMANCE_STRESS` is a number. The whole suite runs that many times at once, on
 ///   one runtime.
+/// - `POLYWIRE_CONFORMANCE_LONG=1` runs cases with a long form in that form, which takes minutes.
 ///
 /// Rounds of `POLYWIRE_CONFORMANCE_STRESS` write no reports, and failures are printed with their
 /// sentences.

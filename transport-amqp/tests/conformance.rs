@@ -219,29 +219,40 @@ struct Prefixed {
     prefix: Address,
 }
 
+impl Prefixed {
+    /// Returns the name with the prefix. A name that has no room for it loses its first letters, so
+    /// that it keeps its length.
+    fn named(&self, name: &Address) -> Result<Address> {
+        let text = name.as_str();
+        let surplus = (text.len() + self.prefix.as_str().len() + 1).saturating_sub(Address::MAX);
+        let rest = (surplus..).find_map(|at| text.get(at..)).unwrap_or_default();
+        self.prefix.join(&Address::new(rest)?)
+    }
+}
+
 impl Transport for Prefixed {
     fn capabilities(&self) -> Capabilities {
         self.amqp.capabilities()
     }
 
     async fn requester(&self, service: &Address) -> Result<(Sender, Receiver)> {
-        self.amqp.requester(&self.prefix.join(service)?).await
+        self.amqp.requester(&self.named(service)?).await
     }
 
     async fn responder(&self, service: &Address, window: Window) -> Result<(Sender, Receiver)> {
-        self.amqp.responder(&self.prefix.join(service)?, window).await
+        self.amqp.responder(&self.named(service)?, window).await
     }
 
     async fn pusher(&self, queue: &Address) -> Result<Sender> {
-        self.amqp.pusher(&self.prefix.join(queue)?).await
+        self.amqp.pusher(&self.named(queue)?).await
     }
 
     async fn puller(&self, queue: &Address, window: Window) -> Result<Receiver> {
-        self.amqp.puller(&self.prefix.join(queue)?, window).await
+        self.amqp.puller(&self.named(queue)?, window).await
     }
 
     async fn publisher(&self, channel: &Address) -> Result<Sender> {
-        self.amqp.publisher(&self.prefix.join(channel)?).await
+        self.amqp.publisher(&self.named(channel)?).await
     }
 
     async fn subscriber(
@@ -249,11 +260,11 @@ impl Transport for Prefixed {
         channel: &Address,
         subscription: Subscription,
     ) -> Result<(Receiver, Filters)> {
-        self.amqp.subscriber(&self.prefix.join(channel)?, subscription).await
+        self.amqp.subscriber(&self.named(channel)?, subscription).await
     }
 
     async fn dead_letters(&self, origin: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
-        let prefixed = |name: &Address| self.prefix.join(name);
+        let prefixed = |name: &Address| self.named(name);
         let origin = match origin {
             DeadLetterSource::Queue(queue) => DeadLetterSource::Queue(prefixed(queue)?),
             DeadLetterSource::Service(service) => DeadLetterSource::Service(prefixed(service)?),

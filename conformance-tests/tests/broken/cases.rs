@@ -4,9 +4,11 @@ mod at_most_once;
 mod bodies;
 mod calls;
 mod disturbances;
+mod endings;
 mod health;
 mod lifecycle;
 mod message_ids;
+mod names;
 mod pipeline;
 mod pubsub;
 mod redelivery;
@@ -24,9 +26,11 @@ pub(crate) fn caught() -> impl Iterator<Item = &'static str> {
         bodies::CAUGHT,
         calls::CAUGHT,
         disturbances::CAUGHT,
+        endings::CAUGHT,
         health::CAUGHT,
         lifecycle::CAUGHT,
         message_ids::CAUGHT,
+        names::CAUGHT,
         pipeline::CAUGHT,
         pubsub::CAUGHT,
         redelivery::CAUGHT,

@@ -1,4 +1,4 @@
-//! The contract of codecs, the proxy, the TCP example beyond the suite, the guide, and the cases
+//! The approved list of cases, the contract of codecs, the proxy, the TCP example beyond the suite, the guide, and the cases
 //! that documents cite.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
@@ -6,5 +6,7 @@
 mod cited;
 mod codecs;
 mod guide;
+mod list;
 mod proxy;
 mod tcp_backend;
+mod template;

@@ -36,7 +36,10 @@ pub(super) async fn cut_again_and_again(context: &TestContext, log: &OperationLo
 ///
 /// [`Failure::Failed`](crate::Failure::Failed), with the counts, if an acknowledged operation has
 /// no effect, or an operation that failed as unsent has one.
-pub(super) async fn nothing_is_lost(context: &TestContext, log: &OperationLog) -> Verdict {
+pub(in crate::cases) async fn nothing_is_lost(
+    context: &TestContext,
+    log: &OperationLog,
+) -> Verdict {
     let acknowledged = log.summary().acknowledged;
     let seen = || acknowledged - log.summary().lost;
     let all = reaches("every acknowledged operation has its effect", acknowledged, seen).await;
@@ -50,7 +53,7 @@ pub(super) async fn nothing_is_lost(context: &TestContext, log: &OperationLog) -
 }
 
 /// The outcome of a push or a publish.
-pub(super) fn outcome_of(outcome: &Result<(), Error>) -> OperationOutcome {
+pub(in crate::cases) fn outcome_of(outcome: &Result<(), Error>) -> OperationOutcome {
     match outcome {
         Ok(()) => OperationOutcome::Acknowledged,
         Err(error) if error.is_unsent() => OperationOutcome::Failed,
