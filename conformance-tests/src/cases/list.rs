@@ -2,8 +2,8 @@
 
 use super::{
     answers, at_most_once, bodies, brokers, calls, chains, codecs, deadlines, endings, faults,
-    handlers, health, lifecycle, links, message_ids, names, one_way, outages, pipeline, pubsub,
-    redelivery, retries, send_options, servers,
+    handlers, health, lifecycle, links, long_names, message_ids, one_way, outages, pipeline,
+    pubsub, redelivery, retries, send_options, servers,
 };
 use crate::case::Case;
 
@@ -98,10 +98,10 @@ macro_rules! each_case {
                 minimum headers_and_names_survive "Headers arrive unchanged, and names and values need not be ASCII";
                 minimum too_many_headers_are_refused "Headers over the limit fail at their sender, and the next request succeeds";
             }
-            names {
-                minimum services_and_methods_may_have_long_names "Services and methods may have names of 200 bytes that are not ASCII";
-                optional queues_may_have_long_names "Queues of jobs may have names of 200 bytes that are not ASCII";
-                optional channels_topics_and_groups_may_have_long_names "Channels, topics, filters and groups may have names of 200 bytes that are not ASCII";
+            long_names {
+                minimum services_and_methods_are_distinct "Services and methods may have names of 200 bytes that are not ASCII";
+                optional queues_are_distinct "Queues of jobs may have names of 200 bytes that are not ASCII";
+                optional channels_topics_and_groups_are_distinct "Channels, topics, filters and groups may have names of 200 bytes that are not ASCII";
             }
             codecs {
                 minimum calls_cross_in_each_codec "A call in JSON and a call in MessagePack come back unchanged";

@@ -22,7 +22,7 @@ use crate::wait::{PATIENCE, in_time};
 /// call reaches the service of its name.
 ///
 /// Catches encodings of names that have no room, and names that are cut.
-pub async fn services_and_methods_may_have_long_names(context: &TestContext) -> Verdict {
+pub async fn services_and_methods_are_distinct(context: &TestContext) -> Verdict {
     let method = long_name('ö');
     let serving = context.serving().await?;
     let mut running = Vec::new();
@@ -51,10 +51,10 @@ pub async fn services_and_methods_may_have_long_names(context: &TestContext) -> 
 /// Two jobs are pushed to each of two queues whose names differ in the last letter. They arrive
 /// at the puller of their queue, again after they were dropped where the backend has `settlement`.
 ///
-/// Catches the same as [`services_and_methods_may_have_long_names`].
+/// Catches the same as [`services_and_methods_are_distinct`].
 ///
 /// Needs the capability `pipeline`.
-pub async fn queues_may_have_long_names(context: &TestContext) -> Verdict {
+pub async fn queues_are_distinct(context: &TestContext) -> Verdict {
     context.require("pipeline", |can| can.pipeline).await?;
     let serving = context.serving().await?;
     let mut pullers: Vec<(u32, Puller<u32>)> = Vec::new();
@@ -91,10 +91,10 @@ pub async fn queues_may_have_long_names(context: &TestContext) -> Verdict {
 /// Where the backend has `groups`, a group with such a name gets the events of a channel with a
 /// short one: carriers that join both to one name may refuse them if they are too long together.
 ///
-/// Catches the same as [`services_and_methods_may_have_long_names`].
+/// Catches the same as [`services_and_methods_are_distinct`].
 ///
 /// Needs the capability `pubsub`.
-pub async fn channels_topics_and_groups_may_have_long_names(context: &TestContext) -> Verdict {
+pub async fn channels_topics_and_groups_are_distinct(context: &TestContext) -> Verdict {
     context.require("pubsub", |can| can.pubsub).await?;
     let topic = long_name('ö');
     let serving = context.serving().await?;
