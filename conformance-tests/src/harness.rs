@@ -33,14 +33,14 @@ use crate::suite::Suite;
 /// Rounds of `POLYWIRE_CONFORMANCE_STRESS` write no reports, and failures are printed with their
 /// sentences.
 pub fn main(suites: impl FnOnce() -> Vec<Suite>) {
-    if !passes(&suites()) {
+    if !passes(suites) {
         std::process::exit(FAILED.into());
     }
 }
 
 /// Runs the suites as [`main`] does, but returns the exit code, for a caller that has to clean up.
 pub fn run(suites: impl FnOnce() -> Vec<Suite>) -> ExitCode {
-    if passes(&suites()) { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+    if passes(suites) { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
 }
 
 /// The time that the tasks of a case have to end after it.
@@ -53,8 +53,11 @@ const FAILED: u8 = 101;
 
 /// Runs the suites with the arguments of the command line. Returns true if no case failed and all
 /// reports were written.
-fn passes(suites: &[Suite]) -> bool {
+///
+/// The suites are made after the arguments were read: wrong arguments start no broker.
+fn passes(suites: impl FnOnce() -> Vec<Suite>) -> bool {
     let mut arguments = Arguments::from_args();
+    let suites = &*suites();
     if let Some(rounds) = stress::rounds() {
         return stress::passes(suites, rounds, &arguments);
     }

@@ -26,28 +26,36 @@ fn main() -> ExitCode {
         );
         return polywire_conformance::run(Vec::new);
     }
-    // The node checks the age of unsettled deliveries twice a second, instead of once a minute.
-    let node = Node::start_with_advanced("", "[{rabbit, [{channel_tick_interval, 500}]}].");
-    let broker = match node.and_then(Broker::new) {
-        Ok(broker) => Arc::new(broker),
+    // The node starts when the arguments have been read.
+    polywire_conformance::run(|| match start_broker() {
+        Ok(broker) => suites(&Arc::new(broker)),
         Err(error) => {
             println!("cannot start a broker: {error}");
-            return ExitCode::FAILURE;
+            std::process::exit(1);
         }
-    };
+    })
+}
+
+/// Starts the broker of this run.
+fn start_broker() -> std::io::Result<Broker> {
+    // The node checks the age of unsettled deliveries twice a second, instead of once a minute.
+    let advanced = "[{rabbit, [{channel_tick_interval, 500}]}].";
+    Broker::new(Node::start_with_advanced("", advanced)?)
+}
+
+/// The suites that run on the broker.
+fn suites(broker: &Arc<Broker>) -> Vec<Suite> {
     let rabbit =
         |name, kind, batching| Suite::of(Rabbit { name, broker: broker.clone(), kind, batching });
-    polywire_conformance::run(|| {
-        let mut suites = vec![
-            rabbit("amqp", QueueKind::Classic, CallBatching::Off),
-            rabbit("amqp-quorum", QueueKind::Quorum, CallBatching::Off),
-        ];
-        // Not in the matrix, which has the defaults.
-        if std::env::var_os(BATCHED).is_some() {
-            suites.push(rabbit("amqp-batched", QueueKind::Classic, CallBatching::Auto));
-        }
-        suites
-    })
+    let mut suites = vec![
+        rabbit("amqp", QueueKind::Classic, CallBatching::Off),
+        rabbit("amqp-quorum", QueueKind::Quorum, CallBatching::Off),
+    ];
+    // Not in the matrix, which has the defaults.
+    if std::env::var_os(BATCHED).is_some() {
+        suites.push(rabbit("amqp-batched", QueueKind::Classic, CallBatching::Auto));
+    }
+    suites
 }
 
 /// The variable that adds the suite with batches of calls: `POLYWIRE_AMQP_BATCHED=1 cargo xtask
