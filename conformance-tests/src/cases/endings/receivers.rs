@@ -24,7 +24,7 @@ use crate::wait::{PATIENCE, in_time, within};
 /// Calls on their way to a server that drains or closes are answered by another server, or fail
 /// soon, and none is lost.
 ///
-/// 16 tasks call three servers without a pause. One server drains and the transport of another is
+/// 64 tasks call three servers without a pause, so that requests wait at each. One server drains and the transport of another is
 /// closed. Each call is answered, refused as unavailable, or fails as disconnected or unroutable:
 /// none waits for its deadline. Every acknowledged call ran, and no call that failed as unsent did.
 ///
@@ -47,7 +47,7 @@ pub async fn calls_to_servers_that_end_end_soon(context: &TestContext) -> Verdic
     };
     let (draining, closing, _staying) = (serve().await?, serve().await?, serve().await?);
     let (client, odd) = (context.client().await?, Mutex::new(None));
-    let load = join_all((0..16).map(|_| call_until_over(&shared, &client, &odd)));
+    let load = join_all((0..64).map(|_| call_until_over(&shared, &client, &odd)));
     let ((), ended) = join(async { drop(load.await) }, async {
         let ended = async {
             shared.goes_on_for(200).await?;
