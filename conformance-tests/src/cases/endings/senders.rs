@@ -16,11 +16,11 @@ use crate::verdict::{OrFail, Verdict};
 use crate::wait::in_time;
 
 /// The number of senders that are opened, used once and dropped.
-const SENDERS: u32 = 20;
+const SENDERS: u32 = 6;
 
 /// A one-way call that was sent runs, even if its client and its transport are dropped at once.
 ///
-/// 20 clients in processes of their own send a call each. Nothing closes their transports.
+/// Six clients in processes of their own send a call each. Nothing closes their transports.
 ///
 /// Catches sends that succeed when a message is in a buffer which ends with its handle.
 pub async fn one_way_call_of_a_dropped_client_runs(context: &TestContext) -> Verdict {

@@ -66,7 +66,7 @@ pub async fn no_acknowledged_job_is_lost_over_a_cut(context: &TestContext) -> Ve
     };
     let load = join_all((0..16).map(|_| push()));
     let ((), cut) = join(async { drop(load.await) }, async {
-        let cut = cut_again_and_again(context, &log).await;
+        let cut = cut_again_and_again(context, &log, 5).await;
         over.store(true, Ordering::Release);
         cut
     })

@@ -17,7 +17,7 @@ use crate::wait::{PATIENCE, in_time, within};
 /// A subscriber with the policy to wait gets each of very many events, although it read none while
 /// they were published.
 ///
-/// 20,000 events of 1 KiB meet a subscriber with a window of 4, or 200,000 in the long form of the
+/// 6,000 events of 1 KiB meet a subscriber with a window of 4, or 200,000 in the long form of the
 /// case. The subscriber begins to read when all are published, or publishing stands still for want
 /// of room. Then it pauses again and again. No event may be missing, and none counts as dropped.
 ///
@@ -26,7 +26,7 @@ use crate::wait::{PATIENCE, in_time, within};
 /// Needs the capability `pubsub`.
 pub async fn slow_subscriber_gets_each_of_many_events(context: &TestContext) -> Verdict {
     context.require("pubsub", |can| can.pubsub).await?;
-    let events = scale::messages(20_000, 200_000);
+    let events = scale::messages(6_000, 200_000);
     let serving = context.serving().await?;
     let slow = Subscriber::bind(&serving, CHANNEL, MessagePack).window(Window::new(4));
     let mut slow: Subscriber<(u32, String)> = in_time(slow).await?;

@@ -5,11 +5,11 @@ use crate::flaws::endings::{BuffersUntilDropped, DeniesWhenClosing, LosesWhatItF
 
 caught! {
     one_way_calls_in_a_lost_buffer: BuffersUntilDropped,
-        "endings.one_way_call_of_a_dropped_client_runs", "20 lost";
+        "endings.one_way_call_of_a_dropped_client_runs", "6 lost";
     jobs_in_a_lost_buffer: BuffersUntilDropped,
-        "endings.job_of_a_dropped_pusher_is_done", "20 lost";
+        "endings.job_of_a_dropped_pusher_is_done", "6 lost";
     events_in_a_lost_buffer: BuffersUntilDropped,
-        "endings.event_of_a_dropped_publisher_arrives", "20 lost";
+        "endings.event_of_a_dropped_publisher_arrives", "6 lost";
 
     @slow requests_that_were_fetched: LosesWhatItFetched,
         "endings.calls_to_servers_that_end_end_soon",
