@@ -1,7 +1,7 @@
 //! The progress of a running case, so that a wait that took too long can say what had happened.
 //!
-//! The suite runs each case within a [`Progress`]. The waits of the case note what has ended and
-//! what has arrived, and the context notes the transports that were opened. Tasks that a case
+//! The suite runs each case within a [`CaseProgress`]. The waits of the case note what has ended
+//! and what has arrived, and the context notes the transports that were opened. Tasks that a case
 //! spawns have no progress of their own: what they do is counted by the case.
 
 use std::collections::BTreeMap;
@@ -13,12 +13,12 @@ use polywire_core::health::{ConnectionState, HealthReader};
 use tokio::time::Instant;
 
 tokio::task_local! {
-    static PROGRESS: Progress;
+    static PROGRESS: CaseProgress;
 }
 
 /// What a case has done so far. Clones share it.
 #[derive(Clone, Default)]
-pub(crate) struct Progress(Arc<Mutex<State>>);
+pub(crate) struct CaseProgress(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -33,7 +33,7 @@ struct State {
 /// The age of the latest step from which a case counts as one that stands still.
 const STILL: Duration = Duration::from_secs(10);
 
-impl Progress {
+impl CaseProgress {
     /// Runs a case. Its waits and its context note here.
     pub(crate) async fn scope<F: Future>(&self, case: F) -> F::Output {
         PROGRESS.scope(self.clone(), case).await
@@ -106,10 +106,10 @@ pub(crate) fn opened(role: &'static str, health: HealthReader) {
     let _ = PROGRESS.try_with(|progress| progress.state().transports.push((role, health)));
 }
 
-/// Describes the progress of the running case; see [`Progress::explain`]. Empty outside of a case
-/// that the suite runs.
+/// Describes the progress of the running case; see [`CaseProgress::explain`]. Empty outside of a
+/// case that the suite runs.
 pub(crate) fn explain() -> String {
-    PROGRESS.try_with(Progress::explain).unwrap_or_default()
+    PROGRESS.try_with(CaseProgress::explain).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -120,7 +120,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn explanation_has_arrivals_pace_and_transports() {
-        let progress = Progress::default();
+        let progress = CaseProgress::default();
         let memory = Memory::new();
         progress
             .scope(async {

@@ -15,7 +15,7 @@ use crate::case::Case;
 use crate::cases;
 use crate::context::TestContext;
 use crate::context::any_space::AnySpace;
-use crate::progress::Progress;
+use crate::progress::CaseProgress;
 use crate::report::{Entry, Report};
 use crate::verdict::{Failure, Verdict};
 
@@ -112,7 +112,7 @@ impl Suite {
         let start = Instant::now();
         let making =
             async { (self.make_space)().await.map_err(|error| Failure::new(format!("{error:?}"))) };
-        let (verdict, notes) = match within_case_max(&Progress::default(), making).await {
+        let (verdict, notes) = match within_case_max(&CaseProgress::default(), making).await {
             Ok(space) => perform(case, TestContext::within(space)).await,
             Err(failure) => {
                 (Err(Failure::new(format!("cannot make a space: {failure}"))), Vec::new())
@@ -143,7 +143,7 @@ impl Suite {
 /// Healing decides only after a case that passed: a failure to heal does not hide the failure of a
 /// case. The notes are those of both.
 async fn perform(case: &Case, context: TestContext) -> (Verdict, Vec<String>) {
-    let progress = Progress::default();
+    let progress = CaseProgress::default();
     let running = AssertUnwindSafe(progress.scope((case.run)(context.clone()))).catch_unwind();
     // Cases do not panic; a backend may.
     let running = running.map(|ended| ended.unwrap_or_else(|_| Err(Failure::new("it panicked"))));
@@ -155,7 +155,7 @@ async fn perform(case: &Case, context: TestContext) -> (Verdict, Vec<String>) {
 /// Awaits a case, or the making or healing of its space, for up to [`CASE_MAX`]. The failure says
 /// how far it had come.
 async fn within_case_max<T>(
-    progress: &Progress,
+    progress: &CaseProgress,
     running: impl Future<Output = Verdict<T>>,
 ) -> Verdict<T> {
     let ended = tokio::time::timeout(CASE_MAX, running).await;

@@ -21,8 +21,8 @@ const BEFORE_CLOSE: usize = 50;
 
 /// A transport that is closed while it sends calls one as unsent only if no server got it.
 ///
-/// Four transports in turn are closed while 16 tasks call over each. A call that ends as unsent must
-/// not have run, and every acknowledged call must have.
+/// Four transports in turn are closed while 16 tasks call over each. A call that ends as unsent
+/// must not have run, and every acknowledged call must have.
 ///
 /// A later client and a drain make sure that every request has arrived by then.
 ///

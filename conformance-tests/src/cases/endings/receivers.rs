@@ -24,9 +24,10 @@ use crate::wait::{PATIENCE, in_time, within};
 /// Calls on their way to a server that drains or closes are answered by another server, or fail
 /// soon, and none is lost.
 ///
-/// 64 tasks call three servers without a pause, so that requests wait at each. One server drains and the transport of another is
-/// closed. Each call is answered, refused as unavailable, or fails as disconnected or unroutable:
-/// none waits for its deadline. Every acknowledged call ran, and no call that failed as unsent did.
+/// 64 tasks call three servers without a pause, so that requests wait at each. One server drains
+/// and the transport of another is closed. Each call is answered, refused as unavailable, or fails
+/// as disconnected or unroutable: none waits for its deadline. Every acknowledged call ran, and no
+/// call that failed as unsent did.
 ///
 /// Catches servers that end with unanswered requests in a buffer.
 pub async fn calls_to_servers_that_end_end_soon(context: &TestContext) -> Verdict {

@@ -105,7 +105,8 @@ impl FilterControl for ForgetsFilters {
     }
 }
 
-/// Requeues a delivery only 20 s after its receipt was dropped, as a broker that waits for a timeout.
+/// Requeues a delivery only 20 s after its receipt was dropped, as a broker that waits for a
+/// timeout.
 #[derive(Clone)]
 pub(crate) struct RequeuesLate;
 
