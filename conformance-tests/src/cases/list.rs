@@ -198,7 +198,6 @@ macro_rules! each_case {
                 minimum close_leaves_others_alone "Closing a transport leaves other transports open";
             }
             endings {
-                minimum calls_to_servers_that_end_end_soon "Calls on their way to a server that drains or closes are answered by another server, or fail soon, and none is lost";
                 optional jobs_of_workers_that_end_are_done "Jobs on their way to a worker that drains, closes or is dropped are done by another worker";
                 minimum one_way_call_of_a_dropped_client_runs "A one-way call that was sent runs, even if its client and its transport are dropped at once";
                 optional job_of_a_dropped_pusher_is_done "A job whose push succeeded is done, even if its pusher and its transport are dropped at once";

@@ -1,95 +1,22 @@
-//! Servers and workers that end while calls and jobs are on their way to them.
+//! Workers that end while jobs are on their way to them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::{join, join_all};
 use polywire_codec::MessagePack;
 use polywire_core::worker::WorkHandle;
-use polywire_core::{
-    AnyTransport, CallError, Client, Code, Pusher, Router, Transport, Window, Worker,
-};
+use polywire_core::{AnyTransport, Pusher, Transport, Window, Worker};
 use tokio::sync::Notify;
 
-use crate::cases::disturbed::is_cut_off;
 use crate::cases::outages::cuts::{nothing_is_lost, outcome_of};
 use crate::cases::receive::next_job;
 use crate::cases::task::AbortOnDrop;
 use crate::context::TestContext;
 use crate::names::QUEUE;
 use crate::operation_log::{OperationLog, OperationOutcome};
-use crate::verdict::{Failure, Verdict, ensure};
+use crate::verdict::Verdict;
 use crate::wait::{PATIENCE, in_time, within};
-
-/// Calls on their way to a server that drains or closes are answered by another server, or fail
-/// soon, and none is lost.
-///
-/// 64 tasks call three servers without a pause, so that requests wait at each. One server drains
-/// and the transport of another is closed. Each call is answered, refused as unavailable, or fails
-/// as disconnected or unroutable: none waits for its deadline. Every acknowledged call ran, and no
-/// call that failed as unsent did.
-///
-/// Catches servers that end with unanswered requests in a buffer.
-pub async fn calls_to_servers_that_end_end_soon(context: &TestContext) -> Verdict {
-    let shared = Load::default();
-    let serve = async || {
-        let runs = shared.log.clone();
-        let router = Router::new(MessagePack).method("run", move |id: u64| {
-            runs.effect(id);
-            async {
-                // Requests wait meanwhile.
-                for _ in 0..20 {
-                    tokio::task::yield_now().await;
-                }
-                Ok(())
-            }
-        });
-        context.serve_within(Window::new(4), router).await
-    };
-    let (draining, closing, _staying) = (serve().await?, serve().await?, serve().await?);
-    let (client, odd) = (context.client().await?, Mutex::new(None));
-    let load = join_all((0..64).map(|_| call_until_over(&shared, &client, &odd)));
-    let ((), ended) = join(async { drop(load.await) }, async {
-        let ended = async {
-            shared.goes_on_for(200).await?;
-            within(PATIENCE, "a server under load drains", draining.handle.drain()).await?;
-            shared.goes_on_for(200).await?;
-            in_time(closing.transport.close()).await?;
-            shared.goes_on_for(200).await
-        };
-        let ended = ended.await;
-        shared.is_over.store(true, Ordering::Release);
-        ended
-    })
-    .await;
-    let summary = shared.log.summary();
-    context.note(summary);
-    let odd = odd.into_inner().unwrap_or_else(PoisonError::into_inner);
-    odd.map_or(Ok(()), |odd| Err(Failure::new(format!("{odd}; {summary}"))))?;
-    ended?;
-    ensure!(
-        summary.lost + summary.unexpected == 0,
-        "the outcomes and the effects disagree: {summary}"
-    );
-    Ok(())
-}
-
-/// Calls until the load has ended. Notes an outcome that no call may have.
-async fn call_until_over(load: &Load, client: &Client<MessagePack>, odd: &Mutex<Option<String>>) {
-    while !load.is_over.load(Ordering::Acquire) {
-        let call = async |id: u64| {
-            let outcome = client.call::<()>("run", &id).await;
-            let is_refused =
-                matches!(&outcome, Err(CallError::Fault(fault)) if fault.code == Code::Unavailable);
-            if outcome.is_err() && !is_refused && !is_cut_off(&outcome) {
-                let text = format!("a call on its way when its server ended came to {outcome:?}");
-                odd.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
-            }
-            OperationOutcome::of(&outcome)
-        };
-        load.operate(call).await;
-    }
-}
 
 /// Jobs on their way to a worker that drains, closes or is dropped are done by another worker.
 ///
@@ -162,7 +89,7 @@ impl Load {
     ///
     /// # Errors
     ///
-    /// [`Failure::Failed`], if no operation ends within 30 s.
+    /// [`Failure::Failed`](crate::Failure::Failed), if no operation ends within 30 s.
     pub(super) async fn goes_on_for(&self, more: usize) -> Verdict {
         let target = self.log.summary().acknowledged + more;
         loop {
@@ -188,7 +115,7 @@ impl LoggingWorker {
     ///
     /// # Errors
     ///
-    /// [`Failure::Failed`], if it cannot be bound.
+    /// [`Failure::Failed`](crate::Failure::Failed), if it cannot be bound.
     pub(super) async fn start(context: &TestContext, log: &Arc<OperationLog>) -> Verdict<Self> {
         let transport = context.serving().await?;
         let worker = Worker::bind(&transport, QUEUE, MessagePack).window(Window::new(8));

@@ -11,9 +11,6 @@ caught! {
     events_in_a_lost_buffer: BuffersUntilDropped,
         "endings.event_of_a_dropped_publisher_arrives", "6 lost";
 
-    @slow requests_that_were_fetched: LosesWhatItFetched,
-        "endings.calls_to_servers_that_end_end_soon",
-        "a call on its way when its server ended came to Err(DeadlineExceeded";
     @slow jobs_that_were_fetched: LosesWhatItFetched,
         "endings.jobs_of_workers_that_end_are_done", "the outcomes and the effects disagree";
     @slow calls_denied_by_a_close: DeniesWhenClosing::default(),

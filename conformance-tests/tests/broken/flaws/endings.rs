@@ -25,10 +25,6 @@ impl Flaw for LosesWhatItFetched {
         Window::new(Window::MAX)
     }
 
-    fn serving(&self, (sender, receiver): Halves) -> Halves {
-        (sender, self.pulling(receiver))
-    }
-
     fn pulling(&self, receiver: Receiver) -> Receiver {
         Receiver::new(Fetching { receiver, fetched: VecDeque::new() })
     }
