@@ -3,6 +3,7 @@
 pub(crate) mod memory;
 
 use std::future::Future;
+use std::time::Duration;
 
 use polywire_core::{AnyTransport, Error, ErrorKind, Result};
 
@@ -52,6 +53,24 @@ pub trait Space: Send + Sync + 'static {
     /// Lists the disturbances that the space implements. The default is none.
     fn hooks(&self) -> Vec<Hook> {
         Vec::new()
+    }
+
+    /// Returns the number of requests that may wait at once for a server of the space, in all its
+    /// buffers together. The default is 10,000.
+    ///
+    /// The suite sends that many calls at once, and each must be answered. A number below 1,000 is
+    /// refused: the case fails.
+    fn waiting_max(&self) -> u32 {
+        10_000
+    }
+
+    /// Returns the longest time after which a delivery that a killed process held is delivered
+    /// again. It counts from the loss of the connection of that process. The default is 5 s.
+    ///
+    /// A carrier that learns of the loss by a timeout of its own names that time. More than 30 s
+    /// is refused: the case fails.
+    fn redelivery_max(&self) -> Duration {
+        Duration::from_secs(5)
     }
 
     /// Disturbs everything that is connected by now, and returns when the disturbance is in force.

@@ -18,6 +18,7 @@ pub mod chains;
 pub mod codecs;
 pub mod deadlines;
 mod disturbed;
+pub mod endings;
 pub mod faults;
 pub mod handlers;
 pub mod health;
@@ -25,6 +26,7 @@ pub mod instances;
 pub mod lifecycle;
 pub mod links;
 mod list;
+pub mod long_names;
 pub mod message_ids;
 pub mod one_way;
 pub mod outages;
@@ -41,3 +43,22 @@ mod services;
 mod task;
 
 pub use self::list::ALL;
+
+/// The version of the list of cases.
+///
+/// The first number grows when a backend that was conformant may no longer be: a case joins the
+/// minimum set, or asks for more. The second one grows with any other change of the list.
+pub const VERSION: &str = "1.0";
+
+/// Names the version of the list with the number of its cases, as in `conformance 1.0: 99 cases`.
+///
+/// ```
+/// use polywire_conformance::cases;
+///
+/// let expected = format!("conformance {}: {} cases", cases::VERSION, cases::ALL.len());
+/// assert_eq!(cases::edition(), expected);
+/// ```
+#[must_use]
+pub fn edition() -> String {
+    format!("conformance {VERSION}: {} cases", ALL.len())
+}

@@ -5,6 +5,7 @@ pub(crate) mod running_server;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use polywire_codec::MessagePack;
 use polywire_core::pubsub::SubscriberBind;
@@ -20,6 +21,7 @@ use self::running_server::RunningServer;
 use crate::backend::Space;
 use crate::hook::Hook;
 use crate::names::{CHANNEL, QUEUE, SERVICE};
+use crate::progress;
 use crate::verdict::{Failure, Missing, OrFail, Verdict};
 use crate::wait::{PATIENCE, in_time};
 
@@ -62,7 +64,9 @@ impl TestContext {
     ///
     /// [`Failure::Failed`], if it cannot be opened.
     pub async fn serving(&self) -> Verdict<AnyTransport> {
-        self.space.serving().await.or_fail("a serving transport opens")
+        let transport = self.space.serving().await.or_fail("a serving transport opens")?;
+        progress::opened("serving", transport.health());
+        Ok(transport)
     }
 
     /// Opens a transport for a calling process.
@@ -71,7 +75,9 @@ impl TestContext {
     ///
     /// [`Failure::Failed`], if it cannot be opened.
     pub async fn calling(&self) -> Verdict<AnyTransport> {
-        self.space.calling().await.or_fail("a calling transport opens")
+        let transport = self.space.calling().await.or_fail("a calling transport opens")?;
+        progress::opened("calling", transport.health());
+        Ok(transport)
     }
 
     /// Serves `service` in a process of its own, with the default window.
@@ -147,6 +153,14 @@ impl TestContext {
     ///
     /// [`Failure::Failed`], if it cannot be bound.
     pub async fn puller(&self, window: Window) -> Verdict<Puller<u32>> {
+        self.puller_of(window).await
+    }
+
+    /// Binds a puller of other jobs in a process of its own.
+    pub(crate) async fn puller_of<T: DeserializeOwned + 'static>(
+        &self,
+        window: Window,
+    ) -> Verdict<Puller<T>> {
         in_time(Puller::bind(&self.serving().await?, QUEUE, MessagePack).window(window)).await
     }
 
@@ -219,6 +233,19 @@ impl TestContext {
             return Ok(());
         }
         Err(Failure::NotRun(Missing::Hook(hook)))
+    }
+
+    /// Returns the number of requests that may wait at once; see [`Space::waiting_max`].
+    #[must_use]
+    pub fn waiting_max(&self) -> u32 {
+        self.space.waiting_max()
+    }
+
+    /// Returns the time within which a delivery of a killed process comes back; see
+    /// [`Space::redelivery_max`].
+    #[must_use]
+    pub fn redelivery_max(&self) -> Duration {
+        self.space.redelivery_max()
     }
 
     /// Disturbs the space.

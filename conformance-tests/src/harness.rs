@@ -22,24 +22,25 @@ use crate::suite::Suite;
 /// after the other, unless `--test-threads` says otherwise. Exits the process with code 101 if a
 /// case failed.
 ///
-/// Two variables of the environment add to a run:
+/// Three variables of the environment add to a run:
 ///
 /// - `POLYWIRE_CONFORMANCE_REPORTS` names a folder. A [`Report`](crate::Report) of each backend is
 ///   written into it.
 /// - `POLYWIRE_CONFORMANCE_STRESS` is a number. The whole suite runs that many times at once, on
 ///   one runtime.
+/// - `POLYWIRE_CONFORMANCE_LONG=1` runs cases with a long form in that form, which takes minutes.
 ///
 /// Rounds of `POLYWIRE_CONFORMANCE_STRESS` write no reports, and failures are printed with their
 /// sentences.
 pub fn main(suites: impl FnOnce() -> Vec<Suite>) {
-    if !passes(&suites()) {
+    if !passes(suites) {
         std::process::exit(FAILED.into());
     }
 }
 
 /// Runs the suites as [`main`] does, but returns the exit code, for a caller that has to clean up.
 pub fn run(suites: impl FnOnce() -> Vec<Suite>) -> ExitCode {
-    if passes(&suites()) { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+    if passes(suites) { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
 }
 
 /// The time that the tasks of a case have to end after it.
@@ -52,8 +53,11 @@ const FAILED: u8 = 101;
 
 /// Runs the suites with the arguments of the command line. Returns true if no case failed and all
 /// reports were written.
-fn passes(suites: &[Suite]) -> bool {
+///
+/// The suites are made after the arguments were read: wrong arguments start no broker.
+fn passes(suites: impl FnOnce() -> Vec<Suite>) -> bool {
     let mut arguments = Arguments::from_args();
+    let suites = &*suites();
     if let Some(rounds) = stress::rounds() {
         return stress::passes(suites, rounds, &arguments);
     }

@@ -124,6 +124,19 @@ mod tests {
     }
 
     #[test]
+    fn page_opens_with_totals_and_a_filter() {
+        let missing = Err(Failure::NotRun(Missing::Hook(Hook::Sever)));
+        let page = matrix([Ok(()), missing], "", Duration::from_secs(7)).to_html();
+        let (start, rest) = page.split_once("<fieldset>").unwrap();
+        assert!(start.contains(&cases::edition()), "{start}");
+        let one = "<td>1</td><td>0</td><td>0</td><td>1 of 1</td><td>7 s</td>";
+        let other = "<td>0</td><td>0</td><td>1</td><td>0 of 1</td><td>7 s</td>";
+        assert!(start.contains(one) && start.contains(other), "{start}");
+        assert!(rest.contains("id=\"show-missing\""));
+        assert!(rest.contains("<tr class=\"case is-missing is-minimum\">"), "{rest}");
+    }
+
+    #[test]
     fn matrix_can_be_read_back() {
         let matrix = matrix([Ok(()), Ok(())], "a note", Duration::from_millis(7));
         assert_eq!(serde_json::from_str::<Matrix>(&matrix.to_json().unwrap()).unwrap(), matrix);

@@ -15,6 +15,7 @@ use crate::case::Case;
 use crate::cases;
 use crate::context::TestContext;
 use crate::context::any_space::AnySpace;
+use crate::progress::CaseProgress;
 use crate::report::{Entry, Report};
 use crate::verdict::{Failure, Verdict};
 
@@ -111,7 +112,7 @@ impl Suite {
         let start = Instant::now();
         let making =
             async { (self.make_space)().await.map_err(|error| Failure::new(format!("{error:?}"))) };
-        let (verdict, notes) = match within_case_max(making).await {
+        let (verdict, notes) = match within_case_max(&CaseProgress::default(), making).await {
             Ok(space) => perform(case, TestContext::within(space)).await,
             Err(failure) => {
                 (Err(Failure::new(format!("cannot make a space: {failure}"))), Vec::new())
@@ -142,18 +143,26 @@ impl Suite {
 /// Healing decides only after a case that passed: a failure to heal does not hide the failure of a
 /// case. The notes are those of both.
 async fn perform(case: &Case, context: TestContext) -> (Verdict, Vec<String>) {
-    let running = AssertUnwindSafe((case.run)(context.clone())).catch_unwind();
+    let progress = CaseProgress::default();
+    let running = AssertUnwindSafe(progress.scope((case.run)(context.clone()))).catch_unwind();
     // Cases do not panic; a backend may.
     let running = running.map(|ended| ended.unwrap_or_else(|_| Err(Failure::new("it panicked"))));
-    let verdict = within_case_max(running).await;
-    let healed = within_case_max(context.heal()).await;
+    let verdict = within_case_max(&progress, running).await;
+    let healed = within_case_max(&progress, context.heal()).await;
     (verdict.and(healed), context.take_notes())
 }
 
-/// Awaits a case, or the making or healing of its space, for up to [`CASE_MAX`].
-async fn within_case_max<T>(running: impl Future<Output = Verdict<T>>) -> Verdict<T> {
+/// Awaits a case, or the making or healing of its space, for up to [`CASE_MAX`]. The failure says
+/// how far it had come.
+async fn within_case_max<T>(
+    progress: &CaseProgress,
+    running: impl Future<Output = Verdict<T>>,
+) -> Verdict<T> {
     let ended = tokio::time::timeout(CASE_MAX, running).await;
-    ended.unwrap_or_else(|_| Err(Failure::new(format!("did not end within {CASE_MAX:?}"))))
+    ended.unwrap_or_else(|_| {
+        let so_far = progress.explain();
+        Err(Failure::new(format!("did not end within {CASE_MAX:?}{so_far}")))
+    })
 }
 
 impl fmt::Debug for Suite {
@@ -186,7 +195,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn space_that_is_never_made_fails_its_case() {
         let entry = Suite::of(Hanging).run_case(&cases::ALL[0]).await;
-        let failure = "cannot make a space: did not end within 300s";
+        let failure = "cannot make a space: did not end within 300s; nothing had arrived";
         assert_eq!(entry.outcome, CaseOutcome::Failed(failure.to_owned()));
     }
 }

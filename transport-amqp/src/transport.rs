@@ -128,6 +128,7 @@ impl Transport for Amqp {
         (capabilities.durable, capabilities.holding) = (true, true);
         (capabilities.pipeline, capabilities.pubsub) = (true, true);
         (capabilities.groups, capabilities.durable_groups) = (true, true);
+        capabilities.loss_reports = true;
         (capabilities.delayed_retries, capabilities.dead_letters) = (true, true);
         (capabilities.priorities, capabilities.unroutable_at_once) = (true, true);
         capabilities.security = self.0.config.sends_user_id();

@@ -26,28 +26,36 @@ fn main() -> ExitCode {
         );
         return polywire_conformance::run(Vec::new);
     }
-    // The node checks the age of unsettled deliveries twice a second, instead of once a minute.
-    let node = Node::start_with_advanced("", "[{rabbit, [{channel_tick_interval, 500}]}].");
-    let broker = match node.and_then(Broker::new) {
-        Ok(broker) => Arc::new(broker),
+    // The node starts when the arguments have been read.
+    polywire_conformance::run(|| match start_broker() {
+        Ok(broker) => suites(&Arc::new(broker)),
         Err(error) => {
             println!("cannot start a broker: {error}");
-            return ExitCode::FAILURE;
+            std::process::exit(1);
         }
-    };
+    })
+}
+
+/// Starts the broker of this run.
+fn start_broker() -> std::io::Result<Broker> {
+    // The node checks the age of unsettled deliveries twice a second, instead of once a minute.
+    let advanced = "[{rabbit, [{channel_tick_interval, 500}]}].";
+    Broker::new(Node::start_with_advanced("", advanced)?)
+}
+
+/// The suites that run on the broker.
+fn suites(broker: &Arc<Broker>) -> Vec<Suite> {
     let rabbit =
         |name, kind, batching| Suite::of(Rabbit { name, broker: broker.clone(), kind, batching });
-    polywire_conformance::run(|| {
-        let mut suites = vec![
-            rabbit("amqp", QueueKind::Classic, CallBatching::Off),
-            rabbit("amqp-quorum", QueueKind::Quorum, CallBatching::Off),
-        ];
-        // Not in the matrix, which has the defaults.
-        if std::env::var_os(BATCHED).is_some() {
-            suites.push(rabbit("amqp-batched", QueueKind::Classic, CallBatching::Auto));
-        }
-        suites
-    })
+    let mut suites = vec![
+        rabbit("amqp", QueueKind::Classic, CallBatching::Off),
+        rabbit("amqp-quorum", QueueKind::Quorum, CallBatching::Off),
+    ];
+    // Not in the matrix, which has the defaults.
+    if std::env::var_os(BATCHED).is_some() {
+        suites.push(rabbit("amqp-batched", QueueKind::Classic, CallBatching::Auto));
+    }
+    suites
 }
 
 /// The variable that adds the suite with batches of calls: `POLYWIRE_AMQP_BATCHED=1 cargo xtask
@@ -219,29 +227,40 @@ struct Prefixed {
     prefix: Address,
 }
 
+impl Prefixed {
+    /// Returns the name with the prefix. A name that has no room for it loses its first letters, so
+    /// that it keeps its length.
+    fn named(&self, name: &Address) -> Result<Address> {
+        let text = name.as_str();
+        let surplus = (text.len() + self.prefix.as_str().len() + 1).saturating_sub(Address::MAX);
+        let rest = (surplus..).find_map(|at| text.get(at..)).unwrap_or_default();
+        self.prefix.join(&Address::new(rest)?)
+    }
+}
+
 impl Transport for Prefixed {
     fn capabilities(&self) -> Capabilities {
         self.amqp.capabilities()
     }
 
     async fn requester(&self, service: &Address) -> Result<(Sender, Receiver)> {
-        self.amqp.requester(&self.prefix.join(service)?).await
+        self.amqp.requester(&self.named(service)?).await
     }
 
     async fn responder(&self, service: &Address, window: Window) -> Result<(Sender, Receiver)> {
-        self.amqp.responder(&self.prefix.join(service)?, window).await
+        self.amqp.responder(&self.named(service)?, window).await
     }
 
     async fn pusher(&self, queue: &Address) -> Result<Sender> {
-        self.amqp.pusher(&self.prefix.join(queue)?).await
+        self.amqp.pusher(&self.named(queue)?).await
     }
 
     async fn puller(&self, queue: &Address, window: Window) -> Result<Receiver> {
-        self.amqp.puller(&self.prefix.join(queue)?, window).await
+        self.amqp.puller(&self.named(queue)?, window).await
     }
 
     async fn publisher(&self, channel: &Address) -> Result<Sender> {
-        self.amqp.publisher(&self.prefix.join(channel)?).await
+        self.amqp.publisher(&self.named(channel)?).await
     }
 
     async fn subscriber(
@@ -249,11 +268,11 @@ impl Transport for Prefixed {
         channel: &Address,
         subscription: Subscription,
     ) -> Result<(Receiver, Filters)> {
-        self.amqp.subscriber(&self.prefix.join(channel)?, subscription).await
+        self.amqp.subscriber(&self.named(channel)?, subscription).await
     }
 
     async fn dead_letters(&self, origin: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
-        let prefixed = |name: &Address| self.prefix.join(name);
+        let prefixed = |name: &Address| self.named(name);
         let origin = match origin {
             DeadLetterSource::Queue(queue) => DeadLetterSource::Queue(prefixed(queue)?),
             DeadLetterSource::Service(service) => DeadLetterSource::Service(prefixed(service)?),

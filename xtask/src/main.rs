@@ -13,6 +13,7 @@ mod costs;
 mod examples;
 mod faults;
 mod features;
+mod new_backend;
 mod programs;
 mod public_api;
 mod release;
@@ -36,6 +37,8 @@ enum Task {
     Test(test::TestOptions),
     /// Runs the conformance suite on every backend, and prints the results side by side.
     Conformance(conformance::ConformanceOptions),
+    /// Writes the crate of a new backend, which supports nothing yet, and its conformance suite.
+    NewBackend(new_backend::NewBackendOptions),
     /// Checks every set of features, and the dependencies that each brings along.
     Features,
     /// Runs the examples on each transport, and checks their output.
@@ -83,6 +86,7 @@ fn run(task: &Task) -> Result<()> {
     match task {
         Task::Test(options) => test::run(&shell, options),
         Task::Conformance(options) => conformance::run(&shell, options),
+        Task::NewBackend(options) => new_backend::run(&shell, options),
         Task::Features => features::run(&shell),
         Task::Examples(options) => examples::run(&shell, options),
         Task::Costs(options) => costs::run(&shell, options),

@@ -13,7 +13,7 @@ use polywire_codec::MessagePack;
 use polywire_core::transport::{Answer, Question};
 use polywire_core::{CallError, Code, Context, Fault, Router, Transport, Window, at_most_once};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::receive::next_request;
 use super::services::use_permit;
@@ -21,7 +21,7 @@ use crate::context::TestContext;
 use crate::context::running_server::RunningServer;
 use crate::names::SERVICE;
 use crate::verdict::{OrFail, Verdict, ensure};
-use crate::wait::{PATIENCE, eventually, in_time};
+use crate::wait::{PATIENCE, eventually, in_time, within};
 
 pub use self::client_is_gone::call_whose_client_is_gone_does_not_begin;
 
@@ -216,7 +216,7 @@ pub async fn redelivered_call_that_had_begun_is_interrupted(context: &TestContex
     let question = Question::new(reply_to, id, 1);
     ensure!(replies.ask(&question), "the caller cannot be asked");
     let answered = poll_fn(|cx| requests.poll_answer(cx));
-    let answer = timeout(PATIENCE, answered).await.or_fail("the caller answers")?;
+    let answer = within(PATIENCE, "the caller answers", answered).await?;
     ensure!(answer == Answer::new(question, true), "the caller answered {answer:?}");
     let begun = Begun::default();
     let other = context.serve(once(&begun, &Arc::new(Semaphore::new(9)))).await?;
@@ -283,7 +283,7 @@ pub async fn one_way_call_is_begun_once(context: &TestContext) -> Verdict {
     gate.add_permits(Semaphore::MAX_PERMITS);
     // The client may choose the server that has died, until it notices.
     let answered = async { while client.call::<bool>("wait", &CALLS_MAX).await.is_err() {} };
-    timeout(PATIENCE, answered).await.or_fail("the other server answers")?;
+    within(PATIENCE, "the other server answers", answered).await?;
     in_time(other.transport.close()).await?;
     let mut ran = begun_elsewhere.sorted();
     ran.retain(|n| *n != CALLS_MAX);
@@ -329,7 +329,7 @@ pub async fn begun_call_is_not_run_by_servers_without_the_mark(context: &TestCon
         // The dying server may still take a call, settle it, and end before the handler begins.
         let call = || client.request("wait").timeout(LEARNED_MAX).call::<String>(&n);
         let answered = async { while call().await.is_err() {} };
-        timeout(PATIENCE, answered).await.or_fail("the other server answers")?;
+        within(PATIENCE, "the other server answers", answered).await?;
     }
     drop(begun);
     in_time(other.transport.close()).await?;

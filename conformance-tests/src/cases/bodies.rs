@@ -15,17 +15,22 @@ use crate::context::running_server::RunningServer;
 use crate::verdict::{Failure, OrFail, Verdict, ensure};
 use crate::wait::in_time;
 
-/// Bodies of no byte, one byte and 8 MiB arrive unchanged, in both directions.
+/// Bodies of every size arrive unchanged, in both directions, up to 8 MiB or the limit.
 ///
-/// Sizes around the bounds of one, two and three bytes of length are checked as well. Every byte is
-/// compared.
+/// The limit is [`Capabilities::body_max`](polywire_core::Capabilities::body_max), which is 64 KiB
+/// at least. Sizes around the bounds of one, two and three bytes of length are checked as well, as
+/// far as the limit allows. Every byte is compared.
 ///
 /// Catches lengths that overflow, frames that are not reassembled, and bytes that are recoded as
 /// text.
 pub async fn every_size_arrives(context: &TestContext) -> Verdict {
+    let limit = context.calling().await?.capabilities().body_max;
+    ensure!(limit >= BODY_MAX_LEAST, "bodies have {limit} bytes at most, not {BODY_MAX_LEAST}");
     let _server = context.serve(echo()).await?;
     let requester = context.requester().await?;
-    for size in [0, 1, 255, 256, 65_535, 65_536, 131_072, 8 << 20] {
+    let largest = limit.min(8 << 20);
+    let sizes = [0, 1, 255, 256, 65_535, 65_536, 131_072].into_iter();
+    for size in sizes.filter(|size| *size < largest).chain([largest]) {
         let body = pattern(size);
         let mut request = raw_request("echo")?;
         request.message.body = body.clone().into();
@@ -37,6 +42,9 @@ pub async fn every_size_arrives(context: &TestContext) -> Verdict {
     }
     Ok(())
 }
+
+/// The least limit of bodies that a backend may have, in bytes.
+const BODY_MAX_LEAST: usize = 64 << 10;
 
 /// A request over the limit fails at its sender, and the next one succeeds.
 ///

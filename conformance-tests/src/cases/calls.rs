@@ -20,15 +20,17 @@ use crate::operation_log::{OperationLog, OperationOutcome};
 use crate::verdict::{Failure, OrFail, Verdict, ensure};
 use crate::wait::{PATIENCE, eventually, in_time};
 
-/// Each of 10,000 concurrent calls gets its own reply, in any order of finishing.
+/// Each of very many concurrent calls gets its own reply, in any order of finishing.
 ///
-/// Handlers yield between 0 and 15 times, so that they finish in a shuffled order. At the end no
-/// call is in flight, and no reply came twice.
+/// There are as many as the space [names](crate::Space::waiting_max): 10,000, if it names no other
+/// number, and 1,000 at least. Handlers yield between 0 and 15 times, so that they finish in a
+/// shuffled order. At the end no call is in flight, and no reply came twice.
 ///
 /// Catches lost and repeated replies, and replies that are matched by their order instead of their
 /// id.
 pub async fn replies_reach_their_calls(context: &TestContext) -> Verdict {
-    const CALLS: u64 = 10_000;
+    let calls = context.waiting_max();
+    ensure!(calls >= WAITING_LEAST, "{calls} requests may wait, and {WAITING_LEAST} are the least");
     let _server = context
         .serve(Router::new(MessagePack).method("square", |n: u64| async move {
             for _ in 0..shuffled(n) % 16 {
@@ -38,7 +40,7 @@ pub async fn replies_reach_their_calls(context: &TestContext) -> Verdict {
         }))
         .await?;
     let client = context.client().await?;
-    let numbers: Vec<u64> = (0..CALLS).collect();
+    let numbers: Vec<u64> = (0..u64::from(calls)).collect();
     let replies = join_all(numbers.iter().map(|n| client.call::<(u64, u64)>("square", n))).await;
     for (n, reply) in numbers.into_iter().zip(replies) {
         let (asked, square) = reply.or_fail(&format!("call {n} is answered"))?;
@@ -50,6 +52,9 @@ pub async fn replies_reach_their_calls(context: &TestContext) -> Verdict {
     ensure!(stats.late_replies == 0, "{} replies came twice", stats.late_replies);
     Ok(())
 }
+
+/// The least number of requests that must be able to wait.
+const WAITING_LEAST: u32 = 1_000;
 
 /// Replies go to the client that called, although the calls of each client have the same ids.
 ///

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use polywire_codec::MessagePack;
 use polywire_core::{Address, CallError, Context, Deadline, Router, Server, Transport, Window};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::receive::next_request;
 use super::services::gated;
@@ -21,7 +21,7 @@ use crate::context::TestContext;
 use crate::context::running_server::RunningServer;
 use crate::names::SERVICE;
 use crate::verdict::{OrFail, Verdict, ensure};
-use crate::wait::{PATIENCE, eventually, in_time};
+use crate::wait::{PATIENCE, eventually, in_time, within};
 
 /// The longest transit of a message, on a machine that is busy with something else.
 ///
@@ -253,8 +253,8 @@ pub async fn server_is_notified_when_a_deadline_passes(context: &TestContext) ->
             ready!(requests.poll_read_ahead(cx));
             requests.poll_abandoned(cx)
         });
-        let abandoned = timeout(PATIENCE, abandoned).await;
-        let abandoned = abandoned.or_fail("the server learns that the caller has gone")?;
+        let what = "the server learns that the caller has gone";
+        let abandoned = within(PATIENCE, what, abandoned).await?;
         ensure!(
             abandoned.is_expired == is_expired,
             "a call whose deadline passed: {is_expired}; the server learned {}",

@@ -5,13 +5,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use polywire_codec::MessagePack;
 use polywire_core::{CallError, Client, ErrorKind};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::services::echo;
 use crate::context::TestContext;
 use crate::hook::Hook;
 use crate::verdict::{OrFail, Verdict, ensure};
-use crate::wait::{LATE_MAX, PATIENCE};
+use crate::wait::{LATE_MAX, PATIENCE, within};
 
 /// Checks that calls under a disturbance that lasts end by their deadline, and that calls are
 /// answered once the space is healed.
@@ -67,7 +67,7 @@ pub(super) async fn answered_again(client: &Client<MessagePack>) -> Verdict {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(PATIENCE, trying).await.or_fail("after the disturbance, the server is reached again")
+    within(PATIENCE, "after the disturbance, the server is reached again", trying).await
 }
 
 /// Returns true if a call failed because its connection did.

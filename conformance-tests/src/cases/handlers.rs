@@ -8,12 +8,11 @@ use polywire_codec::MessagePack;
 use polywire_core::rpc::uncancelled;
 use polywire_core::{CallError, Code, Router, Transport};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
 use super::services::use_permit;
 use crate::context::TestContext;
 use crate::verdict::{Failure, OrFail, Verdict, ensure};
-use crate::wait::{PATIENCE, eventually};
+use crate::wait::{PATIENCE, eventually, within};
 
 /// The time after which the callers give up.
 const BRIEF: Duration = Duration::from_millis(300);
@@ -43,7 +42,7 @@ pub async fn uncancelled_handler_outlives_its_caller(context: &TestContext) -> V
     eventually("all handlers begin", || server.handle.stats().running == 4).await?;
     drop((dropped, ordinary_dropped));
     for call in [late, ordinary] {
-        let outcome = timeout(PATIENCE, call).await.or_fail("a call ends by its deadline")?;
+        let outcome = within(PATIENCE, "a call ends by its deadline", call).await?;
         let is_late = matches!(outcome, Err(CallError::DeadlineExceeded(_)));
         ensure!(is_late, "the call ended with {outcome:?}");
     }
@@ -92,14 +91,11 @@ pub async fn drain_waits_for_an_uncancelled_handler(context: &TestContext) -> Ve
     let another = context.client().await?;
     // Answered by the other server, or refused by the one that drains.
     let answered = async { while another.call::<()>("quick", &()).await.is_err() {} };
-    timeout(PATIENCE, answered).await.or_fail("the other server answers")?;
+    within(PATIENCE, "the other server answers", answered).await?;
     ensure!(!draining.is_finished(), "draining ended while a handler ran");
     ensure!(handlers.ended() == 0, "the handler has ended before its time");
     handlers.gate.add_permits(1);
-    timeout(PATIENCE, draining)
-        .await
-        .or_fail("draining ends")?
-        .or_fail("draining does not panic")?;
+    within(PATIENCE, "draining ends", draining).await?.or_fail("draining does not panic")?;
     ensure!(handlers.ended() == 1, "draining ended before the handler");
     let begun = handlers.begun() + others.begun();
     ensure!(begun == 1, "one request was begun {begun} times");

@@ -12,7 +12,6 @@ use polywire_core::{
     AnyTransport, ErrorKind, Puller, Router, Server, Subscriber, Transport, Worker,
 };
 use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
 
 use super::disturbed::answered_again;
 use super::services::echo;
@@ -20,7 +19,7 @@ use crate::context::TestContext;
 use crate::hook::Hook;
 use crate::names::{CHANNEL, QUEUE, SERVICE};
 use crate::verdict::{Failure, Missing, OrFail, Verdict, ensure};
-use crate::wait::{PATIENCE, in_time};
+use crate::wait::{PATIENCE, in_time, within};
 
 /// The limit of a canary that does not come back.
 const LOST: Duration = Duration::from_secs(2);
@@ -71,6 +70,7 @@ pub async fn bound_handles_consume(context: &TestContext) -> Verdict {
 ///
 /// Catches receivers that do not let core report drains, and readiness that follows the end.
 pub async fn drain_turns_readiness_off_first(context: &TestContext) -> Verdict {
+    known(&context.serving().await?)?;
     let (begun, mut running) = mpsc::channel(1);
     let (finish, finished) = watch::channel(false);
     let router = Router::new(MessagePack).method("hold", move |(): ()| {
@@ -86,7 +86,7 @@ pub async fn drain_turns_readiness_off_first(context: &TestContext) -> Verdict {
     expect(&health.current(), 1, "a server is bound")?;
     let client = context.client().await?;
     let call = tokio::spawn(async move { client.call::<u32>("hold", &()).await });
-    timeout(PATIENCE, running.recv()).await.or_fail("the request arrives")?;
+    within(PATIENCE, "the request arrives", running.recv()).await?;
     let mut draining = Box::pin(server.handle.drain());
     // A single poll requests the drain. Nothing else has run since.
     let polled = futures_util::poll!(&mut draining);
@@ -98,9 +98,9 @@ pub async fn drain_turns_readiness_off_first(context: &TestContext) -> Verdict {
     );
     ensure!(current.is_draining(), "a server that drains is not reported so: {current}");
     finish.send(true).or_fail("the handler waits")?;
-    let replied = timeout(PATIENCE, call).await.or_fail("the call ends")?;
+    let replied = within(PATIENCE, "the call ends", call).await?;
     replied.or_fail("the call does not panic")?.or_fail("the call is answered")?;
-    timeout(PATIENCE, draining).await.or_fail("the drain ends")?;
+    within(PATIENCE, "the drain ends", draining).await?;
     let drained = health.current();
     ensure!(!drained.is_ready(), "after the drain, the health is ready: {drained}");
     Ok(())
@@ -115,6 +115,7 @@ pub async fn drain_turns_readiness_off_first(context: &TestContext) -> Verdict {
 ///
 /// Catches canaries that are delivered, counted, lost, or answered without passing the receiver.
 pub async fn canary_comes_back_and_reaches_no_handler(context: &TestContext) -> Verdict {
+    known(&context.serving().await?)?;
     let runs = Arc::new(AtomicUsize::new(0));
     let count = {
         let runs = runs.clone();
@@ -271,6 +272,6 @@ async fn until(
         }
         Err(Failure::new("the changes of the health ended, though the transport is open"))
     };
-    let waited = timeout(PATIENCE, waiting).await;
-    waited.map_err(|_| Failure::new(format!("{what}: the health was {last:?} to the end")))?
+    let waited = within(PATIENCE, what, waiting).await;
+    waited.map_err(|late| Failure::new(format!("{late}; the last health was {last:?}")))?
 }

@@ -7,14 +7,13 @@ use std::time::Duration;
 use polywire_codec::MessagePack;
 use polywire_core::worker::Ended;
 use polywire_core::{CallError, Client, ErrorKind, Router, Server, Transport, Window};
-use tokio::time::timeout;
 
 use super::request::raw_message;
 use super::services;
 use crate::context::TestContext;
 use crate::names::SERVICE;
 use crate::verdict::{Failure, OrFail, Verdict, ensure};
-use crate::wait::{eventually, in_time};
+use crate::wait::{eventually, in_time, within};
 
 /// The bound for anything that is to end at once, on a machine that is busy with something else.
 ///
@@ -32,14 +31,12 @@ pub async fn close_twice_is_close_once(context: &TestContext) -> Verdict {
     let client = context.client_on(&transport).await?;
     client.call::<u32>("echo", &1).await.or_fail("an open transport works")?;
     for time in ["first", "second"] {
-        let closed = timeout(PROMPT, transport.close())
-            .await
-            .or_fail(&format!("the {time} close ends at once"))?;
+        let closed =
+            within(PROMPT, &format!("the {time} close ends at once"), transport.close()).await?;
         closed.or_fail(&format!("the {time} close succeeds"))?;
     }
-    let outcome = timeout(PROMPT, client.call::<u32>("echo", &1))
-        .await
-        .or_fail("a call after closing ends")?;
+    let outcome =
+        within(PROMPT, "a call after closing ends", client.call::<u32>("echo", &1)).await?;
     ensure!(
         kind_of(&outcome) == Some(ErrorKind::Closed),
         "a call after closing ended with {outcome:?}"
@@ -70,14 +67,10 @@ pub async fn close_wakes_pending_calls(context: &TestContext) -> Verdict {
     let client = context.client_on(&transport).await?;
     let calls: Vec<_> = (0..3).map(|_| client.request("hang").start::<u32>(&())).collect();
     eventually("the requests arrive", || server.handle.stats().running == 3).await?;
-    timeout(PROMPT, transport.close())
-        .await
-        .or_fail("closing ends at once")?
-        .or_fail("closing succeeds")?;
+    within(PROMPT, "closing ends at once", transport.close()).await?.or_fail("closing succeeds")?;
     for call in calls {
-        let outcome = timeout(PROMPT, call.or_fail("a call starts")?)
-            .await
-            .or_fail("a pending call ends at once")?;
+        let outcome =
+            within(PROMPT, "a pending call ends at once", call.or_fail("a call starts")?).await?;
         ensure!(
             kind_of(&outcome) == Some(ErrorKind::Closed),
             "a pending call ended with {outcome:?}"
@@ -102,11 +95,8 @@ pub async fn close_ends_serving(context: &TestContext) -> Verdict {
     let serving = tokio::spawn(server.serve(echo()));
     let client = context.client().await?;
     client.call::<u32>("echo", &1).await.or_fail("an open transport works")?;
-    timeout(PROMPT, transport.close())
-        .await
-        .or_fail("closing ends at once")?
-        .or_fail("closing succeeds")?;
-    let ended = timeout(PROMPT, serving).await.or_fail("serving ends at once")?;
+    within(PROMPT, "closing ends at once", transport.close()).await?.or_fail("closing succeeds")?;
+    let ended = within(PROMPT, "serving ends at once", serving).await?;
     ended.or_fail("serving does not panic")?.or_fail("serving ends well")?;
     Ok(())
 }
@@ -137,11 +127,10 @@ pub async fn serving_ends_with_its_reason(context: &TestContext) -> Verdict {
                 }
             }
         };
-        let ended = timeout(PROMPT, ending).await.or_fail("the end comes at once")?;
+        let ended = within(PROMPT, "the end comes at once", ending).await?;
         ended.or_fail("the end succeeds")?;
-        let ended = timeout(PROMPT, serving)
-            .await
-            .or_fail("serving ends at once")?
+        let ended = within(PROMPT, "serving ends at once", serving)
+            .await?
             .or_fail("serving does not panic")?;
         ensure!(
             ended.as_ref().is_ok_and(|ended| *ended == expected),
@@ -175,10 +164,8 @@ pub async fn handler_may_drain_its_server(context: &TestContext) -> Verdict {
     let reply: String =
         client.call("stop", &()).await.or_fail("a handler that drains its server answers")?;
     ensure!(reply == "stopping", "the handler that drains its server answered {reply:?}");
-    let ended = timeout(PROMPT, serving)
-        .await
-        .or_fail("serving ends at once")?
-        .or_fail("serving does not panic")?;
+    let ended =
+        within(PROMPT, "serving ends at once", serving).await?.or_fail("serving does not panic")?;
     ensure!(
         ended.as_ref().is_ok_and(|ended| *ended == Ended::Drained),
         "a server that its handler drains ended with {ended:?}"
@@ -201,8 +188,8 @@ pub async fn drained_service_is_served_again(context: &TestContext) -> Verdict {
         let reply: u32 =
             client.call("echo", &round).await.or_fail(&format!("serving {round} answers"))?;
         ensure!(reply == round, "serving {round} answered {reply}");
-        timeout(PROMPT, handle.drain()).await.or_fail("a drain without work ends at once")?;
-        let ended = timeout(PROMPT, serving).await.or_fail("serving ends at once")?;
+        within(PROMPT, "a drain without work ends at once", handle.drain()).await?;
+        let ended = within(PROMPT, "serving ends at once", serving).await?;
         let ended = ended.or_fail("serving does not panic")?.or_fail("serving ends well")?;
         ensure!(ended == Ended::Drained, "serving {round} ended as {ended:?}");
     }
@@ -224,16 +211,10 @@ pub async fn nothing_arrives_after_close(context: &TestContext) -> Verdict {
     for n in 0..3 {
         in_time(requests.send(raw_message(n)?)).await?;
     }
-    let first = timeout(PROMPT, requests_in.next()).await.or_fail("a request arrives at once")?;
+    let first = within(PROMPT, "a request arrives at once", requests_in.next()).await?;
     first.or_fail("a request arrives")?.or_fail("a request can be read")?.receipt.ack();
-    timeout(PROMPT, transport.close())
-        .await
-        .or_fail("closing ends at once")?
-        .or_fail("closing succeeds")?;
-    match timeout(PROMPT, requests_in.next())
-        .await
-        .or_fail("the end of a closed receiver comes at once")?
-    {
+    within(PROMPT, "closing ends at once", transport.close()).await?.or_fail("closing succeeds")?;
+    match within(PROMPT, "the end of a closed receiver comes at once", requests_in.next()).await? {
         None => Ok(()),
         Some(late) => Err(Failure::new(format!("a closed receiver yielded {late:?}"))),
     }
@@ -271,5 +252,5 @@ fn kind_of<T>(outcome: &Result<T, CallError>) -> Option<ErrorKind> {
 ///
 /// [`Failure::Failed`], if it does not end within [`PROMPT`].
 async fn opened_or_refused<F: IntoFuture>(opening: F) -> Verdict<F::Output> {
-    timeout(PROMPT, opening.into_future()).await.or_fail("opening ends at once")
+    within(PROMPT, "opening ends at once", opening.into_future()).await
 }

@@ -12,15 +12,14 @@ use polywire_codec::MessagePack;
 use polywire_core::rpc::Deduplication;
 use polywire_core::{Client, Router, Transport, Window};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
 use super::disturbed::{answered_again, calls_end_by_their_deadline_under, is_cut_off};
-use super::services::{echo, gated, use_permit};
+use super::services::{counting, echo, gated, use_permit};
 use crate::context::TestContext;
 use crate::hook::{Direction, Hook};
 use crate::operation_log::{OperationLog, OperationOutcome};
 use crate::verdict::{OrFail, Verdict, ensure};
-use crate::wait::{PATIENCE, eventually, reaches};
+use crate::wait::{PATIENCE, eventually, reaches, within};
 
 /// Calls in flight when the link is cut end well before their deadline, answered or as
 /// disconnected.
@@ -45,8 +44,8 @@ pub async fn calls_in_flight_end_when_the_link_is_cut(context: &TestContext) -> 
     // A backend that redelivers requests runs each twice, so each gets two permits.
     gate.add_permits(2 * CALLS as usize);
     for call in calls {
-        let ended = timeout(PATIENCE / 2, call).await;
-        let outcome = ended.or_fail("a call whose link was cut ends well before its deadline")?;
+        let what = "a call whose link was cut ends well before its deadline";
+        let outcome = within(PATIENCE / 2, what, call).await?;
         ensure!(
             outcome.is_ok() || is_cut_off(&outcome),
             "a call whose link was cut ended with {outcome:?}"
@@ -188,9 +187,8 @@ pub async fn a_frame_cut_in_the_middle_harms_no_other_client(context: &TestConte
         client.call::<()>("measure", &whole).await.or_fail("a call before the cut")?;
     }
     context.disturb(Hook::CutMidFrame).await?;
-    let outcome = timeout(PATIENCE / 2, victim.call::<()>("measure", &whole)).await;
-    let outcome =
-        outcome.or_fail("a call that was cut in the middle ends well before its deadline")?;
+    let what = "a call that was cut in the middle ends well before its deadline";
+    let outcome = within(PATIENCE / 2, what, victim.call::<()>("measure", &whole)).await?;
     ensure!(
         outcome.is_ok() || is_cut_off(&outcome),
         "a call that was cut in the middle ended with {outcome:?}"
@@ -261,15 +259,6 @@ fn measuring(mutilated: &Arc<AtomicUsize>) -> Router<MessagePack> {
     let mutilated = mutilated.clone();
     echo().method("measure", move |body: String| {
         mutilated.fetch_add(usize::from(body.len() != WHOLE), Ordering::SeqCst);
-        async { Ok(()) }
-    })
-}
-
-/// A service whose method `run` logs the effect of its operation.
-fn counting(log: &Arc<OperationLog>) -> Router<MessagePack> {
-    let runs = log.clone();
-    Router::new(MessagePack).method("run", move |id: u64| {
-        runs.effect(id);
         async { Ok(()) }
     })
 }

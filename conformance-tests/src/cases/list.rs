@@ -1,9 +1,9 @@
 //! The list of all cases.
 
 use super::{
-    answers, at_most_once, bodies, broadcasts, brokers, calls, chains, codecs, deadlines, faults,
-    handlers, health, instances, lifecycle, links, message_ids, one_way, outages, pipeline, pubsub,
-    redelivery, retries, send_options, servers,
+    answers, at_most_once, bodies, broadcasts, brokers, calls, chains, codecs, deadlines, endings,
+    faults, handlers, health, instances, lifecycle, links, long_names, message_ids, one_way,
+    outages, pipeline, pubsub, redelivery, retries, send_options, servers,
 };
 use crate::case::Case;
 
@@ -21,7 +21,7 @@ macro_rules! each_case {
         $crate::$then! {
             $($given)*
             calls {
-                minimum replies_reach_their_calls "Each of 10,000 concurrent calls gets its own reply, in any order of finishing";
+                minimum replies_reach_their_calls "Each of very many concurrent calls gets its own reply, in any order of finishing";
                 minimum replies_reach_their_callers "Replies go to the client that called, although the calls of each client have the same ids";
                 minimum each_request_runs_once "A request runs once if its server lives and its link holds";
                 minimum nested_methods_are_found "A method whose name has dots is found";
@@ -92,11 +92,16 @@ macro_rules! each_case {
                 minimum deadline_stops_the_whole_chain "When the deadline of a call passes, all handlers that were called to answer it stop";
             }
             bodies {
-                minimum every_size_arrives "Bodies of no byte, one byte and 8 MiB arrive unchanged, in both directions";
+                minimum every_size_arrives "Bodies of every size arrive unchanged, in both directions, up to 8 MiB or the limit of the backend";
                 minimum too_large_request_is_refused "A request over the limit fails at its sender, and the next one succeeds";
                 minimum too_large_reply_is_a_fault "A reply over the limit is a fault at its caller, and the server lives";
                 minimum headers_and_names_survive "Headers arrive unchanged, and names and values need not be ASCII";
                 minimum too_many_headers_are_refused "Headers over the limit fail at their sender, and the next request succeeds";
+            }
+            long_names {
+                minimum services_and_methods_are_distinct "Services and methods may have names of 200 bytes that are not ASCII";
+                optional queues_are_distinct "Queues of jobs may have names of 200 bytes that are not ASCII";
+                optional channels_topics_and_groups_are_distinct "Channels, topics, filters and groups may have names of 200 bytes that are not ASCII";
             }
             codecs {
                 minimum calls_cross_in_each_codec "A call in JSON and a call in MessagePack come back unchanged";
@@ -139,6 +144,7 @@ macro_rules! each_case {
                 optional settled_job_is_gone "A job that was acknowledged or discarded is never redelivered, even if its worker ends";
                 optional jobs_of_a_dead_worker_go_on "The jobs that a worker held when it died go to another worker";
                 optional window_bounds_the_jobs_taken "A worker holds no more jobs than its window; the rest goes to others";
+                optional window_leaves_many_jobs_to_others "A window is a bound for many jobs, too: the rest goes to others, or their pushes wait";
                 optional worker_that_does_not_read_loses_nothing "For a worker that does not read, each push waits or is kept: every job whose push succeeded arrives";
                 optional failing_job_is_tried_again_and_then_discarded "A job whose handler fails is retried as often as configured, and then discarded";
                 optional bad_jobs_leave_the_worker_at_work "A handler that panics and a job that cannot be decoded leave the worker at work";
@@ -166,12 +172,14 @@ macro_rules! each_case {
                 optional topics_may_be_bytes "Topics and filters may be given as bytes, of any text; bytes that are no text are refused";
                 optional many_publishers_reach_many_subscribers "Several publishers reach several subscribers, each event once";
                 optional group_shares_its_events "Each event goes to one member of a group, and to every subscriber outside of it";
+                optional members_with_different_filters_share_all "The members of a group with different filters share the events that any of them wants";
                 optional events_of_a_dead_member_go_on "An event that a member of a group held when it died goes to another member";
                 optional durable_group_collects_while_away "A durable group collects the events that are published while it has no member";
                 optional slow_subscriber_drops_the_oldest "A subscriber that drops the oldest ends up with the latest events, and counts the dropped ones";
                 optional slow_subscriber_drops_the_newest "A subscriber that drops the newest ends up with the first events, and counts the dropped ones";
                 optional slow_subscriber_is_disconnected "A subscriber with the policy to disconnect gets the events that it held, an error, and the end";
                 optional slow_subscriber_that_waits_misses_nothing "A subscriber with the policy to wait misses nothing, however slow it is";
+                optional slow_subscriber_gets_each_of_many_events "A subscriber with the policy to wait gets each of very many events that were published before it read";
                 optional listener_tries_again_within_its_group "A listener handles events; in a group, a failed event is retried";
                 optional every_handler_of_an_event_runs "Every handler whose filter matches runs once for an event, even if one of them fails";
                 optional event_is_retried_for_all_its_handlers "An event succeeds when all its handlers succeed; a retry runs all of them again";
@@ -209,6 +217,14 @@ macro_rules! each_case {
                 minimum nothing_arrives_after_close "A responder yields nothing after it was closed";
                 minimum close_leaves_others_alone "Closing a transport leaves other transports open";
             }
+            endings {
+                optional jobs_of_workers_that_end_are_done "Jobs on their way to a worker that drains, closes or is dropped are done by another worker";
+                minimum one_way_call_of_a_dropped_client_runs "A one-way call that was sent runs, even if its client and its transport are dropped at once";
+                optional job_of_a_dropped_pusher_is_done "A job whose push succeeded is done, even if its pusher and its transport are dropped at once";
+                optional event_of_a_dropped_publisher_arrives "An event that was published arrives, even if its publisher and its transport are dropped at once";
+                minimum close_denies_no_call_that_was_taken "A transport that is closed while it sends calls one as unsent only if no server got it";
+                optional close_denies_no_job_that_was_taken "A transport that is closed while it pushes calls a job unsent only if no worker gets it";
+            }
             health {
                 optional bound_handles_consume "An endpoint handle is reported as consuming once it is bound, and a closed transport is not ready";
                 optional drain_turns_readiness_off_first "Readiness is off as soon as a drain is requested, while handlers run, and after the drain";
@@ -233,10 +249,12 @@ macro_rules! each_case {
             outages {
                 optional worker_receives_again_after_a_cut "After a cut, jobs flow again between an open pusher and an open worker";
                 optional subscriber_receives_again_after_a_cut "After a cut, an open subscriber gets the events of its current filters again, and no others";
+                optional event_of_a_cut_arrives_or_is_reported "Over repeated cuts, every acknowledged event reaches a subscriber, or it learns that events may be missing";
                 optional a_black_hole_ends_pushes_in_time "Pushing and publishing into a link that swallows everything time out as configured, and work again when it is healed";
                 optional no_acknowledged_job_is_lost_over_a_cut "Under repeated cuts, each push ends, and every acknowledged job is done";
                 optional no_acknowledged_event_is_lost_over_a_cut "Under repeated cuts, each publish ends, and every acknowledged event reaches the durable group";
                 optional jobs_outlive_a_restart_of_the_broker "Jobs whose push succeeded outlive a broker that is killed";
+                optional job_of_a_killed_worker_comes_back_in_time "The job of a process that was killed comes back within the time that the space names";
                 optional worker_that_holds_a_job_too_long_receives_again "A worker whose delivery the broker took back is served again, with that job and with others";
             }
         }

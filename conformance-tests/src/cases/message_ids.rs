@@ -4,14 +4,13 @@ use polywire_codec::MessagePack;
 use polywire_core::message::MessageId;
 use polywire_core::{Context, DeadLetters, Job, Router, Window};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
-use tokio::time::timeout;
 
 use super::receive::{next_event, next_job};
 use super::retries::{dead_jobs, only, within_patience};
 use crate::context::TestContext;
 use crate::names::QUEUE;
 use crate::verdict::{OrFail, Verdict, ensure};
-use crate::wait::PATIENCE;
+use crate::wait::{PATIENCE, within};
 
 /// The id that a caller chose arrives at its handler, and a call without one has an id of its own.
 ///
@@ -142,7 +141,7 @@ pub async fn id_of_a_job_stays_through_its_attempts(context: &TestContext) -> Ve
 ///
 /// [`Failure::Failed`](crate::Failure::Failed), if no handler runs within 30 s.
 async fn handled(sees: &mut UnboundedReceiver<Option<MessageId>>) -> Verdict<Option<MessageId>> {
-    let seen = timeout(PATIENCE, sees.recv()).await.or_fail("the handler runs in time")?;
+    let seen = within(PATIENCE, "the handler runs in time", sees.recv()).await?;
     seen.or_fail("the handler runs")
 }
 

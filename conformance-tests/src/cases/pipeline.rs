@@ -6,6 +6,7 @@
 
 mod distribution;
 mod settlement;
+mod windows;
 mod workers;
 
 pub use self::distribution::{
@@ -16,6 +17,7 @@ pub use self::settlement::{
     dropped_job_is_requeued, jobs_of_a_dead_worker_go_on, requeued_job_counts_its_attempts,
     settled_job_is_gone, window_bounds_the_jobs_taken, worker_that_does_not_read_loses_nothing,
 };
+pub use self::windows::window_leaves_many_jobs_to_others;
 pub use self::workers::{
     bad_jobs_leave_the_worker_at_work, close_ends_pulling_and_pushing,
     draining_worker_finishes_what_runs, failing_job_is_tried_again_and_then_discarded,

@@ -8,6 +8,7 @@ mod destinations;
 mod groups;
 mod handlers;
 mod lacking;
+mod many_events;
 mod slow_subscribers;
 
 pub use self::delivery::{
@@ -18,13 +19,14 @@ pub use self::delivery::{
 pub use self::destinations::each_destination_has_its_outcome;
 pub use self::groups::{
     durable_group_collects_while_away, events_of_a_dead_member_go_on, group_shares_its_events,
-    listener_tries_again_within_its_group,
+    listener_tries_again_within_its_group, members_with_different_filters_share_all,
 };
 pub use self::handlers::{
     event_is_retried_for_all_its_handlers, every_handler_of_an_event_runs,
     published_call_runs_its_method,
 };
 pub use self::lacking::what_is_lacking_is_unsupported;
+pub use self::many_events::slow_subscriber_gets_each_of_many_events;
 pub use self::slow_subscribers::{
     slow_subscriber_drops_the_newest, slow_subscriber_drops_the_oldest,
     slow_subscriber_is_disconnected, slow_subscriber_that_waits_misses_nothing,

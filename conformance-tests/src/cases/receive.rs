@@ -2,10 +2,10 @@
 
 use polywire_core::transport::{Delivery, Receiver};
 use polywire_core::{Event, Job, Puller, Subscriber};
-use tokio::time::timeout;
 
+use crate::progress;
 use crate::verdict::{OrFail, Verdict, ensure};
-use crate::wait::PATIENCE;
+use crate::wait::{PATIENCE, within};
 
 /// Receives the next request.
 ///
@@ -14,8 +14,10 @@ use crate::wait::PATIENCE;
 /// [`Failure::Failed`](crate::Failure::Failed), if no request arrives within 30 s, or it cannot be
 /// decoded.
 pub(super) async fn next_request(receiver: &mut Receiver) -> Verdict<Delivery> {
-    let next = timeout(PATIENCE, receiver.next()).await.or_fail("a request arrives in time")?;
-    next.or_fail("a request arrives")?.or_fail("a request can be read")
+    let next = within(PATIENCE, "a request arrives in time", receiver.next()).await?;
+    next.or_fail("a request arrives")?
+        .or_fail("a request can be read")
+        .inspect(|_| progress::arrived("requests"))
 }
 
 /// Receives the next job.
@@ -25,8 +27,10 @@ pub(super) async fn next_request(receiver: &mut Receiver) -> Verdict<Delivery> {
 /// [`Failure::Failed`](crate::Failure::Failed), if no job arrives within 30 s, or it cannot be
 /// decoded.
 pub(super) async fn next_job<T>(jobs: &mut Puller<T>) -> Verdict<Job<T>> {
-    let next = timeout(PATIENCE, jobs.next()).await.or_fail("a job arrives in time")?;
-    next.or_fail("a job arrives")?.or_fail("a job can be read")
+    let next = within(PATIENCE, "a job arrives in time", jobs.next()).await?;
+    next.or_fail("a job arrives")?
+        .or_fail("a job can be read")
+        .inspect(|_| progress::arrived("jobs"))
 }
 
 /// Receives the next event.
@@ -36,8 +40,10 @@ pub(super) async fn next_job<T>(jobs: &mut Puller<T>) -> Verdict<Job<T>> {
 /// [`Failure::Failed`](crate::Failure::Failed), if no event arrives within 30 s, or it cannot be
 /// decoded.
 pub(super) async fn next_event<T>(events: &mut Subscriber<T>) -> Verdict<Event<T>> {
-    let next = timeout(PATIENCE, events.next()).await.or_fail("an event arrives in time")?;
-    next.or_fail("an event arrives")?.or_fail("an event can be read")
+    let next = within(PATIENCE, "an event arrives in time", events.next()).await?;
+    next.or_fail("an event arrives")?
+        .or_fail("an event can be read")
+        .inspect(|_| progress::arrived("events"))
 }
 
 /// Receives the next event, which must be `due`.

@@ -12,7 +12,7 @@ use polywire_codec::MessagePack;
 use polywire_core::transport::{Delivery, Receiver, Sender};
 use polywire_core::{AnyTransport, Context, Router, Transport, Window, at_most_once};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::at_most_once::{Begun, die};
 use super::disturbed::is_cut_off;
@@ -22,7 +22,7 @@ use crate::context::TestContext;
 use crate::context::running_server::RunningServer;
 use crate::names::SERVICE;
 use crate::verdict::{OrFail, Verdict, ensure};
-use crate::wait::{PATIENCE, eventually, in_time};
+use crate::wait::{PATIENCE, eventually, in_time, within};
 
 /// A server that holds requests and begins none. Dropping it ends the server, and the requests are
 /// redelivered.
@@ -218,8 +218,8 @@ pub async fn calls_of_a_dead_server_end_soon(context: &TestContext) -> Verdict {
     let died = Instant::now();
     gate.add_permits(Semaphore::MAX_PERMITS);
     for call in calls {
-        let ended = timeout(PATIENCE / 2, call).await;
-        let outcome = ended.or_fail("a call of a dead server ends well before its deadline")?;
+        let what = "a call of a dead server ends well before its deadline";
+        let outcome = within(PATIENCE / 2, what, call).await?;
         ensure!(
             is_cut_off(&outcome) || outcome.as_ref().is_ok_and(|name| name == "other"),
             "a call of a dead server ended with {outcome:?}"

@@ -8,7 +8,7 @@ use polywire_core::{
     CallError, Context, DeadLetters, Error, ErrorKind, Headers, Router, Transport, Window,
 };
 use tokio::sync::mpsc::{self, UnboundedReceiver};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::receive::{next_event, next_job};
 use super::retries::{dead_jobs, only};
@@ -16,7 +16,7 @@ use super::services::echo;
 use crate::context::TestContext;
 use crate::names::QUEUE;
 use crate::verdict::{OrFail, Verdict, ensure};
-use crate::wait::PATIENCE;
+use crate::wait::{PATIENCE, within};
 
 /// The headers of a call and of a one-way call arrive at the handler.
 ///
@@ -195,7 +195,7 @@ pub async fn expired_event_is_dropped(context: &TestContext) -> Verdict {
 ///
 /// [`Failure::Failed`](crate::Failure::Failed), if no handler runs within 30 s.
 async fn handled(sees: &mut UnboundedReceiver<Headers>) -> Verdict<Headers> {
-    let seen = timeout(PATIENCE, sees.recv()).await.or_fail("the handler runs in time")?;
+    let seen = within(PATIENCE, "the handler runs in time", sees.recv()).await?;
     seen.or_fail("the handler runs")
 }
 

@@ -6,6 +6,8 @@ use polywire_codec::MessagePack;
 use polywire_core::Router;
 use tokio::sync::Semaphore;
 
+use crate::operation_log::OperationLog;
+
 /// A service whose method `echo` returns its argument.
 ///
 /// It answers at once, so that a call measures the transport only.
@@ -38,6 +40,15 @@ pub(super) fn gated_with_name(gate: &Arc<Semaphore>, name: &'static str) -> Rout
             use_permit(&gate).await;
             Ok(name)
         }
+    })
+}
+
+/// A service whose method `run` logs the effect of its operation.
+pub(super) fn counting(log: &Arc<OperationLog>) -> Router<MessagePack> {
+    let runs = log.clone();
+    Router::new(MessagePack).method("run", move |id: u64| {
+        runs.effect(id);
+        async { Ok(()) }
     })
 }
 

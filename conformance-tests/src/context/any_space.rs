@@ -1,5 +1,7 @@
 //! The object-safe form of [`Space`].
 
+use std::time::Duration;
+
 use polywire_core::transport::async_trait;
 use polywire_core::{AnyTransport, Result};
 
@@ -15,6 +17,10 @@ pub(crate) trait AnySpace: Send + Sync {
     async fn calling(&self) -> Result<AnyTransport>;
     /// As [`Space::hooks`].
     fn hooks(&self) -> Vec<Hook>;
+    /// As [`Space::waiting_max`].
+    fn waiting_max(&self) -> u32;
+    /// As [`Space::redelivery_max`].
+    fn redelivery_max(&self) -> Duration;
     /// As [`Space::disturb`].
     async fn disturb(&self, hook: Hook) -> Result<()>;
     /// As [`Space::heal`].
@@ -33,6 +39,14 @@ impl<S: Space> AnySpace for S {
 
     fn hooks(&self) -> Vec<Hook> {
         Space::hooks(self)
+    }
+
+    fn waiting_max(&self) -> u32 {
+        Space::waiting_max(self)
+    }
+
+    fn redelivery_max(&self) -> Duration {
+        Space::redelivery_max(self)
     }
 
     async fn disturb(&self, hook: Hook) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The matrix as a table in Markdown.
 
 use super::row::{Row, rows};
+use crate::cases;
 use crate::report::{CaseOutcome, Entry, Report};
 
 /// The text below the table.
@@ -21,7 +22,7 @@ pub(super) fn table(reports: &[Report]) -> String {
     let mut table = line("case", backends) + &line("---", rule);
     table.extend(rows(reports).map(|row| case(&row)));
     table += &line("**conformant**", verdicts);
-    format!("{table}\n{LEGEND}\n")
+    format!("{table}\n{LEGEND} This is {}.\n", cases::edition())
 }
 
 /// The line of a case.

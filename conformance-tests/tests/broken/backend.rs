@@ -21,8 +21,8 @@ impl<F: Flaw> BrokenBackend<F> {
         Self { flaw, latency: None }
     }
 
-    /// A backend whose pushes and publishes take 1 ms, so that a paused clock advances under a
-    /// load.
+    /// A backend whose requests, pushes and publishes take 1 ms, so that a paused clock advances
+    /// under a load.
     pub(crate) fn slow(flaw: F) -> Self {
         Self { flaw, latency: Some(Duration::from_millis(1)) }
     }

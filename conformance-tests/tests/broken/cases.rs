@@ -5,9 +5,11 @@ mod bodies;
 mod broadcasts;
 mod calls;
 mod disturbances;
+mod endings;
 mod health;
 mod lifecycle;
 mod message_ids;
+mod names;
 mod pipeline;
 mod pubsub;
 mod redelivery;
@@ -26,9 +28,11 @@ pub(crate) fn caught() -> impl Iterator<Item = &'static str> {
         broadcasts::CAUGHT,
         calls::CAUGHT,
         disturbances::CAUGHT,
+        endings::CAUGHT,
         health::CAUGHT,
         lifecycle::CAUGHT,
         message_ids::CAUGHT,
+        names::CAUGHT,
         pipeline::CAUGHT,
         pubsub::CAUGHT,
         redelivery::CAUGHT,

@@ -2,7 +2,7 @@
 
 use polywire_conformance::Hook;
 use polywire_core::transport::{DeadLetterQueue, Filters, Receiver, Sender, Subscription};
-use polywire_core::{Capabilities, Error, Limits, Memory, Result, Transport, Window};
+use polywire_core::{Address, Capabilities, Error, Limits, Memory, Result, Transport, Window};
 
 /// A flaw of a backend. The defaults are those of memory, without any flaw.
 pub(crate) trait Flaw: Clone + Send + Sync + 'static {
@@ -22,6 +22,11 @@ pub(crate) trait Flaw: Clone + Send + Sync + 'static {
     fn refuses(&self, pattern: &'static str) -> Option<Error> {
         let _ = pattern;
         None
+    }
+
+    /// The name of a service, a queue or a channel, as it is used.
+    fn name(&self, name: &Address) -> Result<Address> {
+        Ok(name.clone())
     }
 
     /// The window of a receiving half.

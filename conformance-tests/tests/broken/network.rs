@@ -1,7 +1,7 @@
 //! A simulated network and broker, which carry out the hooks without a flaw.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use polywire_conformance::{Direction, Hook};
@@ -19,9 +19,11 @@ use crate::health::LinkHealth;
 #[derive(Clone)]
 pub(crate) struct Network {
     state: Arc<watch::Sender<State>>,
-    /// The time that a push or a publish takes.
+    /// The time that a request, a push or a publish takes.
     latency: Option<Duration>,
     health: LinkHealth,
+    /// The deliveries that pullers hold, which a cut takes back.
+    held: Arc<Mutex<Vec<Weak<HeldReceipt>>>>,
 }
 
 /// The disturbances in force.
@@ -53,7 +55,8 @@ impl Network {
 
     /// A network without disturbances.
     pub(crate) fn new(latency: Option<Duration>) -> Self {
-        Self { state: Arc::default(), latency, health: LinkHealth::default() }
+        let health = LinkHealth::default();
+        Self { state: Arc::default(), latency, health, held: Arc::default() }
     }
 
     /// Returns the health of the links.
@@ -77,8 +80,13 @@ impl Network {
         }
     }
 
-    /// Disturbs the network. Cuts and restarts lose nothing: memory has no connections.
+    /// Disturbs the network. Cuts and restarts lose nothing: memory has no connections. A cut takes
+    /// back the deliveries that pullers hold, as a broker does.
     pub(crate) fn disturb(&self, hook: Hook) {
+        if hook == Hook::Sever {
+            let held = std::mem::take(&mut *self.held.lock().unwrap());
+            held.iter().filter_map(Weak::upgrade).for_each(|held| held.settle(0, Outcome::Requeue));
+        }
         self.state.send_modify(|state| match hook {
             Hook::BlackHole(direction) => state.holes[direction as usize] = true,
             Hook::KillBroker | Hook::FreezeBroker => state.holes = [true; 2],
@@ -94,7 +102,7 @@ impl Network {
 
     /// The half of a requester. Messages into a hole wait, and fail once it is healed.
     pub(crate) fn to_server(&self, sender: Sender) -> Sender {
-        self.link(sender, Direction::ToServer, None)
+        self.link(sender, Direction::ToServer, self.latency)
     }
 
     /// The half of a responder. Messages into a hole wait, and fail once it is healed.
@@ -117,18 +125,22 @@ impl Network {
 
     /// The deliveries of a puller. An impatient broker takes back those that are held for too long.
     pub(crate) fn deliveries(&self, receiver: Receiver) -> Receiver {
-        if !self.state.borrow().is_impatient {
-            return receiver;
-        }
-        received(receiver, |item| {
+        let is_impatient = self.state.borrow().is_impatient;
+        let all = self.held.clone();
+        received(receiver, move |item| {
             item.map(|mut delivery| {
                 let receipt = std::mem::replace(&mut delivery.receipt, Receipt::none());
                 let held = Arc::new(HeldReceipt(Mutex::new(Some(receipt))));
                 delivery.receipt = Receipt::new(held.clone(), 0);
-                tokio::spawn(async move {
-                    tokio::time::sleep(HELD_MAX).await;
-                    held.settle(0, Outcome::Requeue);
-                });
+                let mut all = all.lock().unwrap();
+                all.retain(|other| other.strong_count() > 0);
+                all.push(Arc::downgrade(&held));
+                if is_impatient {
+                    tokio::spawn(async move {
+                        tokio::time::sleep(HELD_MAX).await;
+                        held.settle(0, Outcome::Requeue);
+                    });
+                }
                 delivery
             })
         })
@@ -154,9 +166,8 @@ impl Outbound for LinkedSender {
         }
         let Some(latency) = self.latency else { return self.sender.send(message) };
         Sending::later(async move {
-            self.sender.send(message).await?;
             tokio::time::sleep(latency).await;
-            Ok(())
+            self.sender.send(message).await
         })
     }
 

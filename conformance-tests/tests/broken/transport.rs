@@ -35,12 +35,14 @@ impl<F: Flaw> Transport for BrokenTransport<F> {
     }
 
     async fn requester(&self, service: &Address) -> Result<Halves> {
-        let (requests, replies) = self.flaw.calling(self.memory.requester(service).await?);
+        let (requests, replies) =
+            self.flaw.calling(self.memory.requester(&self.flaw.name(service)?).await?);
         Ok((self.flaw.calling_locally(self.network.to_server(requests)), replies))
     }
 
     async fn responder(&self, service: &Address, window: Window) -> Result<Halves> {
-        let halves = self.memory.responder(service, self.flaw.window(window)).await?;
+        let halves =
+            self.memory.responder(&self.flaw.name(service)?, self.flaw.window(window)).await?;
         let (replies, requests) = self.flaw.serving(halves);
         let requests = self.reported(requests, EndpointRole::Responder, service);
         Ok((self.network.to_client(replies), requests))
@@ -48,20 +50,21 @@ impl<F: Flaw> Transport for BrokenTransport<F> {
 
     async fn pusher(&self, queue: &Address) -> Result<Sender> {
         self.check("pipeline")?;
-        let sender = self.flaw.pushing(self.memory.pusher(queue).await?);
+        let sender = self.flaw.pushing(self.memory.pusher(&self.flaw.name(queue)?).await?);
         Ok(self.flaw.pushing_locally(self.network.one_way(sender)))
     }
 
     async fn puller(&self, queue: &Address, window: Window) -> Result<Receiver> {
         self.check("pipeline")?;
-        let receiver = self.memory.puller(queue, self.flaw.window(window)).await?;
+        let receiver =
+            self.memory.puller(&self.flaw.name(queue)?, self.flaw.window(window)).await?;
         let receiver = self.network.deliveries(self.flaw.pulling(receiver));
         Ok(self.reported(receiver, EndpointRole::Puller, queue))
     }
 
     async fn publisher(&self, channel: &Address) -> Result<Sender> {
         self.check("pubsub")?;
-        let sender = self.flaw.pushing(self.memory.publisher(channel).await?);
+        let sender = self.flaw.pushing(self.memory.publisher(&self.flaw.name(channel)?).await?);
         Ok(self.flaw.publishing_locally(self.network.one_way(sender)))
     }
 
@@ -75,7 +78,8 @@ impl<F: Flaw> Transport for BrokenTransport<F> {
             self.check(if group.is_durable() { "durable_groups" } else { "groups" })?;
         }
         let subscription = self.flaw.subscription(subscription);
-        let (receiver, filters) = self.memory.subscriber(channel, subscription).await?;
+        let (receiver, filters) =
+            self.memory.subscriber(&self.flaw.name(channel)?, subscription).await?;
         let (receiver, filters) = self.flaw.subscribing(receiver, filters);
         Ok((self.reported(receiver, EndpointRole::Subscriber, channel), filters))
     }

@@ -20,7 +20,8 @@
 #[non_exhaustive]
 pub struct Capabilities {
     /// Receipts take effect: an unsettled request goes to another responder, an unsettled job to
-    /// another puller.
+    /// another puller, and an unsettled event of a group to another member. One claim for all the
+    /// patterns that the backend has.
     pub settlement: bool,
     /// A server is notified when the client of a running call stops waiting. Without this
     /// capability the handler runs until the deadline of the call.
@@ -57,6 +58,10 @@ pub struct Capabilities {
     pub groups: bool,
     /// A durable group collects messages while it has no member.
     pub durable_groups: bool,
+    /// A subscriber learns, by an error of the kind
+    /// [`Disconnected`](crate::ErrorKind::Disconnected), that it may have missed events. Without
+    /// this capability, events may be lost without a word while a connection is lost.
+    pub loss_reports: bool,
     /// A request to an unknown service fails at once. Without this capability the request fails
     /// after the connect time.
     pub unroutable_at_once: bool,
@@ -87,6 +92,7 @@ impl Capabilities {
             holding: false,
             groups: false,
             durable_groups: false,
+            loss_reports: false,
             unroutable_at_once: false,
             security: false,
             body_max,
@@ -175,6 +181,12 @@ impl Capabilities {
     #[must_use]
     pub const fn with_durable_groups(self, durable_groups: bool) -> Self {
         Self { durable_groups, ..self }
+    }
+
+    /// Sets [`loss_reports`](Self::loss_reports).
+    #[must_use]
+    pub const fn with_loss_reports(self, loss_reports: bool) -> Self {
+        Self { loss_reports, ..self }
     }
 
     /// Sets [`unroutable_at_once`](Self::unroutable_at_once).

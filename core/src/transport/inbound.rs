@@ -24,8 +24,9 @@ pub trait Inbound: Stream<Item = Result<Delivery>> + Send + 'static {
     /// Stops receiving.
     ///
     /// A backend with settlement requeues the messages that it has fetched and not yielded, and
-    /// ends the stream. A backend without settlement yields the messages that still arrive, until
-    /// the stream is dropped, so that core can refuse each message.
+    /// ends the stream. Without settlement, a responder yields the requests that still arrive,
+    /// until the stream is dropped, so that core can refuse each. A puller and a subscriber take no
+    /// more then, yield what has arrived, and end the stream.
     fn stop(self: Pin<&mut Self>);
 
     /// Returns whether deliveries carry the exact number of the attempt. The default is `true`.

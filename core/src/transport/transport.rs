@@ -30,6 +30,14 @@ use crate::message::Address;
 ///   failure after the send, the requester's receiver yields an error that [names the
 ///   call](crate::Error::call).
 /// - A full queue makes the sender wait. The backend drops no message to make room.
+/// - A message whose send succeeded arrives, even if the handle and the transport are dropped at
+///   once, as long as the runtime goes on.
+/// - A send that a close interrupts counts as [unsent](crate::Error::is_unsent) only if no receiver
+///   can get its message.
+/// - Jobs of one pusher reach one puller in the order of their sends, and events of one publisher
+///   reach one subscriber so, if each send began after the end of the one before. Requests have no
+///   order, and a message that is requeued or retried loses its place.
+/// - Names of up to [`Address::MAX`] bytes of UTF-8 are sent and received unchanged.
 ///
 /// **Routing**
 ///
@@ -37,7 +45,11 @@ use crate::message::Address;
 /// - Each job goes to exactly one puller of its queue.
 /// - The backend passes over no responder or puller that has room in its window for long.
 /// - Each published message goes to every subscriber with a matching filter. Within a group it goes
-///   to one subscriber.
+///   to one subscriber. A group has the filters of all its members together, so a member may
+///   receive what only another member subscribed to.
+/// - A subscriber receives each matching message, however slow it is. If it may have missed some
+///   over a lost connection, its receiver yields an error of the kind [`Disconnected`], where the
+///   backend [supports](Capabilities::loss_reports) it.
 /// - Each reply goes to the [`reply_to`](crate::Message::reply_to) of its request, with the id of
 ///   its request. A reply to a closed requester fails with [`Unroutable`], or is dropped.
 ///
@@ -55,7 +67,8 @@ use crate::message::Address;
 /// **Settling**
 ///
 /// - The window bounds the unsettled deliveries of an endpoint handle. Further messages stay at the
-///   source.
+///   source. Without [`settlement`](Capabilities::settlement), it bounds what the handle fetches
+///   in advance, beside the buffers of the network.
 /// - A [declined](super::Outcome::Decline) request goes to another responder, at most once to each
 ///   known responder, where the backend [supports](Capabilities::declining) declining. When all
 ///   have declined, or too many, the backend answers the client with the fault.
@@ -93,6 +106,8 @@ use crate::message::Address;
 ///   close has no effect.
 /// - A dropped endpoint handle requeues its unsettled deliveries. A request without a remaining
 ///   responder fails at its client.
+/// - A request on its way to a responder that stops or closes goes to another one, is refused, or
+///   fails. It does not wait for its deadline.
 ///
 /// # Cancel safety
 ///
@@ -100,6 +115,7 @@ use crate::message::Address;
 /// - If a [`Sending`](super::Sending) is dropped, the message may have been sent or not.
 /// - Receiving polls a stream. If the future of [`Receiver::next`] is dropped, no message is lost.
 ///
+/// [`Disconnected`]: crate::ErrorKind::Disconnected
 /// [`Unroutable`]: crate::ErrorKind::Unroutable
 /// [`Closed`]: crate::ErrorKind::Closed
 pub trait Transport: Send + Sync + 'static {

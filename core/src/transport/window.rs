@@ -5,6 +5,9 @@ use std::num::NonZeroUsize;
 /// Maximum number of unsettled deliveries of an endpoint handle: the prefetch of AMQP, the
 /// high-water mark of ZeroMQ.
 ///
+/// Without [`settlement`](super::Capabilities::settlement), the window bounds what a handle
+/// fetches in advance, beside the buffers of the network.
+///
 /// The window is the backpressure of a server. Further requests wait at the source, where another
 /// server may receive them. The default is 128 messages.
 ///

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use polywire_codec::MessagePack;
 use polywire_core::{Router, Server, Transport, Window, at_most_once};
-use tokio::time::timeout;
 
 use crate::context::TestContext;
 use crate::context::running_server::RunningServer;
 use crate::names::SERVICE;
 use crate::verdict::{OrFail, Verdict, ensure};
-use crate::wait::{PATIENCE, in_time};
+use crate::wait::{PATIENCE, in_time, within};
 
 /// The time within which a request of a client that is gone leaves the window: half of the time
 /// that a server waits for the answer of a client.
@@ -34,9 +33,9 @@ pub async fn call_whose_client_is_gone_does_not_begin(context: &TestContext) -> 
     let calling = context.calling().await?;
     let client = context.client_on(&calling).await?;
     let mut call = client.request("wait").start::<u64>(&0).or_fail("a call starts")?;
-    timeout(PATIENCE, call.sent()).await.or_fail("the request is sent")?;
+    within(PATIENCE, "the request is sent", call.sent()).await?;
     in_time(calling.close()).await?;
-    let ended = timeout(PATIENCE, call).await.or_fail("the call of a closed client ends")?;
+    let ended = within(PATIENCE, "the call of a closed client ends", call).await?;
     ensure!(ended.is_err(), "a call that no server ran ended with {ended:?}");
     let begun = Arc::<Mutex<Vec<u64>>>::default();
     let log = begun.clone();
@@ -47,8 +46,8 @@ pub async fn call_whose_client_is_gone_does_not_begin(context: &TestContext) -> 
     let router = Router::new(MessagePack).method("wait", at_most_once(wait));
     let server = RunningServer::start(transport, server, router);
     let next = context.client().await?;
-    let answered = timeout(FREE_MAX, next.call::<u64>("wait", &1)).await;
-    let answered = answered.or_fail("the place of a call whose client is gone is free in time")?;
+    let what = "the place of a call whose client is gone is free in time";
+    let answered = within(FREE_MAX, what, next.call::<u64>("wait", &1)).await?;
     answered.or_fail("the next call is answered")?;
     in_time(server.transport.close()).await?;
     let begun = begun.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,12 +8,11 @@ use polywire_core::{
     CallError, Client, Code, Context, ErrorKind, Fault, Router, Transport, Window,
 };
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
 use crate::cases::services::{echo, gated, use_permit};
 use crate::context::TestContext;
 use crate::verdict::{Failure, OrFail, Verdict, ensure};
-use crate::wait::{PATIENCE, eventually, in_time};
+use crate::wait::{PATIENCE, eventually, in_time, within};
 
 /// The number of one-way calls of a case.
 const CALLS: u32 = 300;
@@ -99,9 +98,8 @@ pub async fn sender_does_not_wait_for_the_handler(context: &TestContext) -> Verd
     let server = context.serve(router).await?;
     let client = context.client().await?;
     let sending = client.request("note").send(&());
-    let sent = timeout(PATIENCE / 3, sending).await;
-    sent.or_fail("a one-way call is sent before its handler ends")?
-        .or_fail("a one-way call is sent")?;
+    let what = "a one-way call is sent before its handler ends";
+    within(PATIENCE / 3, what, sending).await?.or_fail("a one-way call is sent")?;
     eventually("the handler begins", || server.handle.stats().running == 1).await?;
     ensure!(ended.load(Ordering::SeqCst) == 0, "the handler ended without a permit");
     gate.add_permits(1);

@@ -14,7 +14,7 @@ use crate::context::TestContext;
 use crate::context::running_server::RunningServer;
 use crate::names::SERVICE;
 use crate::verdict::{OrFail, Verdict, ensure};
-use crate::wait::{PATIENCE, eventually, in_time};
+use crate::wait::{PATIENCE, eventually, in_time, within};
 
 /// A one-way call that a handler sends inherits no deadline.
 ///
@@ -61,8 +61,8 @@ pub async fn no_deadline_is_inherited(context: &TestContext) -> Verdict {
         "the call whose handler sends the one-way call ended with {outcome:?}"
     );
     let mut hear = async || {
-        let heard = tokio::time::timeout(PATIENCE, says.recv()).await;
-        heard.or_fail("the handler of the one-way call runs").map(Option::unwrap_or_default)
+        let heard = within(PATIENCE, "the handler of the one-way call runs", says.recv()).await;
+        heard.map(Option::unwrap_or_default)
     };
     let heard = hear().await?;
     ensure!(heard == "no deadline", "the handler of the one-way call sees {heard}");

@@ -3,14 +3,14 @@
 use futures_util::future::{join, join_all};
 use polywire_codec::MessagePack;
 use polywire_core::{Error, ErrorKind, Publisher, Pusher, Result, Subscriber, Transport, Window};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::recovery::{BRIEF, events_flow_again, jobs_flow_again};
 use crate::context::TestContext;
 use crate::hook::{Direction, Hook};
 use crate::names::{CHANNEL, QUEUE};
-use crate::verdict::{OrFail, Verdict, ensure};
-use crate::wait::{LATE_MAX, PATIENCE, in_time};
+use crate::verdict::{Verdict, ensure};
+use crate::wait::{LATE_MAX, PATIENCE, in_time, within};
 
 /// Pushing and publishing into a link that swallows everything time out as configured, and work
 /// again when it is healed.
@@ -78,7 +78,7 @@ async fn ends_in_time(
     operation: impl Future<Output = Result<()>>,
 ) -> Verdict<Result<()>> {
     let start = Instant::now();
-    let ended = timeout(PATIENCE, operation).await.or_fail(&format!("{what} ends"))?;
+    let ended = within(PATIENCE, &format!("{what} ends"), operation).await?;
     let took = start.elapsed();
     ensure!(took <= BRIEF + LATE_MAX, "{what} with a timeout of {BRIEF:?} ended after {took:?}");
     Ok(ended)

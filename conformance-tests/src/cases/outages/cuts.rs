@@ -8,19 +8,24 @@ use crate::operation_log::{OperationLog, OperationOutcome};
 use crate::verdict::{Verdict, ensure};
 use crate::wait::reaches;
 
-/// Cuts the link after every 200 acknowledged operations, five times. Then waits for another 200.
+/// Cuts the link this many times, each time after 200 acknowledged operations. Then waits for
+/// another 200.
 ///
 /// # Errors
 ///
 /// [`Failure::Failed`](crate::Failure::Failed), if the count of acknowledged operations stands
 /// still.
-pub(super) async fn cut_again_and_again(context: &TestContext, log: &OperationLog) -> Verdict {
+pub(super) async fn cut_again_and_again(
+    context: &TestContext,
+    log: &OperationLog,
+    times: u32,
+) -> Verdict {
     let another_200 = async || {
         let target = log.summary().acknowledged + 200;
         reaches("another 200 operations are acknowledged", target, || log.summary().acknowledged)
             .await
     };
-    for _ in 0..5 {
+    for _ in 0..times {
         another_200().await?;
         context.disturb(Hook::Sever).await?;
     }
@@ -36,7 +41,10 @@ pub(super) async fn cut_again_and_again(context: &TestContext, log: &OperationLo
 ///
 /// [`Failure::Failed`](crate::Failure::Failed), with the counts, if an acknowledged operation has
 /// no effect, or an operation that failed as unsent has one.
-pub(super) async fn nothing_is_lost(context: &TestContext, log: &OperationLog) -> Verdict {
+pub(in crate::cases) async fn nothing_is_lost(
+    context: &TestContext,
+    log: &OperationLog,
+) -> Verdict {
     let acknowledged = log.summary().acknowledged;
     let seen = || acknowledged - log.summary().lost;
     let all = reaches("every acknowledged operation has its effect", acknowledged, seen).await;
@@ -50,7 +58,7 @@ pub(super) async fn nothing_is_lost(context: &TestContext, log: &OperationLog) -
 }
 
 /// The outcome of a push or a publish.
-pub(super) fn outcome_of(outcome: &Result<(), Error>) -> OperationOutcome {
+pub(in crate::cases) fn outcome_of(outcome: &Result<(), Error>) -> OperationOutcome {
     match outcome {
         Ok(()) => OperationOutcome::Acknowledged,
         Err(error) if error.is_unsent() => OperationOutcome::Failed,

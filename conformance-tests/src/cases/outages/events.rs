@@ -1,7 +1,7 @@
 //! Events over links that are cut.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures_util::future::join;
 use polywire_codec::MessagePack;
@@ -14,7 +14,7 @@ use crate::context::TestContext;
 use crate::hook::Hook;
 use crate::names::CHANNEL;
 use crate::operation_log::OperationLog;
-use crate::verdict::{OrFail, Verdict};
+use crate::verdict::{OrFail, Verdict, ensure};
 use crate::wait::in_time;
 
 /// After a cut, an open subscriber gets the events of its current filters again, and no others.
@@ -66,7 +66,17 @@ pub async fn no_acknowledged_event_is_lost_over_a_cut(context: &TestContext) -> 
             }
         }
     }));
-    let publisher = context.publisher().await?;
+    publish_over_cuts(context, &context.publisher().await?, &log, 5).await?;
+    nothing_is_lost(context, &log).await
+}
+
+/// Publishes while the link is cut this many times, and logs each outcome.
+async fn publish_over_cuts(
+    context: &TestContext,
+    publisher: &Publisher<MessagePack>,
+    log: &OperationLog,
+    times: u32,
+) -> Verdict {
     let over = AtomicBool::new(false);
     let load = async {
         while !over.load(Ordering::Acquire) {
@@ -77,11 +87,46 @@ pub async fn no_acknowledged_event_is_lost_over_a_cut(context: &TestContext) -> 
         }
     };
     let ((), cut) = join(load, async {
-        let cut = cut_again_and_again(context, &log).await;
+        let cut = cut_again_and_again(context, log, times).await;
         over.store(true, Ordering::Release);
         cut
     })
     .await;
-    cut?;
-    nothing_is_lost(context, &log).await
+    cut
+}
+
+/// Over repeated cuts, every acknowledged event reaches a subscriber of its own, or the subscriber
+/// learns that events may be missing.
+///
+/// One task publishes while the link is cut after every 200 acknowledged events, twice. The
+/// subscriber reads all the time. An error of its stream is the report: the note of the case has
+/// the numbers of lost events and of reports.
+///
+/// Catches subscribers that subscribe again in silence.
+///
+/// Needs the capabilities `pubsub` and `loss_reports` and the hook `sever`.
+pub async fn event_of_a_cut_arrives_or_is_reported(context: &TestContext) -> Verdict {
+    context.require("pubsub", |can| can.pubsub).await?;
+    context.require("loss_reports", |can| can.loss_reports).await?;
+    context.require_hook(Hook::Sever)?;
+    let log = Arc::new(OperationLog::new());
+    let mut events: Subscriber<u64> = context.subscriber(["#"]).await?;
+    let reports = Arc::new(AtomicUsize::new(0));
+    let (seen, reported) = (log.clone(), reports.clone());
+    let _reading = AbortOnDrop::new(tokio::spawn(async move {
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => seen.effect(*event),
+                Err(_) => drop(reported.fetch_add(1, Ordering::SeqCst)),
+            }
+        }
+    }));
+    let transport = context.calling().await?;
+    let publisher = Publisher::connect(&transport, CHANNEL, MessagePack).timeout(BRIEF);
+    publish_over_cuts(context, &in_time(publisher).await?, &log, 2).await?;
+    let ended = nothing_is_lost(context, &log).await;
+    let (reports, summary) = (reports.load(Ordering::SeqCst), log.summary());
+    context.note(format_args!("{} events lost, {reports} reports", summary.lost));
+    ensure!(summary.unexpected == 0, "the outcomes and the effects disagree: {summary}");
+    if reports > 0 { Ok(()) } else { ended }
 }

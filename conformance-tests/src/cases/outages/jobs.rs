@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::future::{join, join_all};
 use polywire_codec::MessagePack;
 use polywire_core::{Pusher, Window, Worker};
+use tokio::time::Instant;
 
 use super::cuts::{cut_again_and_again, nothing_is_lost, outcome_of};
 use super::recovery::{BRIEF, jobs_flow_again};
@@ -16,7 +17,7 @@ use crate::hook::Hook;
 use crate::names::QUEUE;
 use crate::operation_log::{OperationLog, OperationOutcome};
 use crate::verdict::{OrFail, Verdict, ensure};
-use crate::wait::in_time;
+use crate::wait::{PATIENCE, in_time};
 
 /// After a cut, jobs flow again between an open pusher and an open worker.
 ///
@@ -65,7 +66,7 @@ pub async fn no_acknowledged_job_is_lost_over_a_cut(context: &TestContext) -> Ve
     };
     let load = join_all((0..16).map(|_| push()));
     let ((), cut) = join(async { drop(load.await) }, async {
-        let cut = cut_again_and_again(context, &log).await;
+        let cut = cut_again_and_again(context, &log, 5).await;
         over.store(true, Ordering::Release);
         cut
     })
@@ -128,6 +129,41 @@ pub async fn worker_that_holds_a_job_too_long_receives_again(context: &TestConte
     let next = next_job(&mut jobs).await?;
     ensure!(*next == 2, "job 2 was due, and {} came", *next);
     next.ack();
+    Ok(())
+}
+
+/// The job of a process that was killed comes back within the time that the space names.
+///
+/// The worker settles nothing: it holds its job when the link is cut, and ends. The time counts
+/// from the cut until the job arrives at a worker that is bound after it, marked as redelivered.
+/// [`Space::redelivery_max`](crate::Space::redelivery_max) is the bound, of 30 s at most.
+///
+/// Catches carriers that notice the death of a consumer by a long timeout.
+///
+/// Needs the capabilities `pipeline` and `settlement` and the hook `sever`.
+pub async fn job_of_a_killed_worker_comes_back_in_time(context: &TestContext) -> Verdict {
+    context.require("pipeline", |can| can.pipeline).await?;
+    context.require("settlement", |can| can.settlement).await?;
+    context.require_hook(Hook::Sever)?;
+    let limit = context.redelivery_max();
+    ensure!(limit <= PATIENCE, "the space names {limit:?}, and {PATIENCE:?} is the most");
+    let mut jobs = context.puller(Window::new(1)).await?;
+    let pusher = context.pusher().await?;
+    pusher.push(&7_u32).await.or_fail("a push")?;
+    let held = next_job(&mut jobs).await?;
+    context.disturb(Hook::Sever).await?;
+    let cut = Instant::now();
+    drop(jobs);
+    let mut others = context.puller(Window::new(1)).await?;
+    let job = next_job(&mut others).await?;
+    let took = cut.elapsed();
+    context.note(format_args!("the job of a killed worker came back after {took:.2?}"));
+    ensure!(took <= limit, "the job of a killed worker came back after {took:?}, not {limit:?}");
+    ensure!(*job == 7, "the job 7 of a killed worker was due, and {} came", *job);
+    ensure!(job.context().is_redelivered(), "a redelivered job is not marked so");
+    job.ack();
+    // The process that held it is gone: nothing of it settles the job.
+    held.ack();
     Ok(())
 }
 

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use polywire_codec::MessagePack;
 use polywire_core::{Publisher, Puller, Pusher, Subscriber};
-use tokio::time::timeout;
 
-use crate::verdict::{Failure, OrFail, Verdict, ensure};
-use crate::wait::PATIENCE;
+use crate::verdict::{Failure, Verdict, ensure};
+use crate::wait::{PATIENCE, within};
 
 /// The timeout of a push or a publish while the network is disturbed.
 ///
@@ -50,7 +49,7 @@ pub(super) async fn jobs_flow_again(
     };
     tokio::select! {
         () = pushing => Ok(()),
-        pulled = timeout(PATIENCE, pulling) => pulled.or_fail("after the disturbance, a job arrives")?,
+        pulled = within(PATIENCE, "after the disturbance, a job arrives", pulling) => pulled?,
     }
 }
 
@@ -100,6 +99,6 @@ pub(super) async fn events_flow_again(
     };
     tokio::select! {
         () = publishing => Ok(()),
-        received = timeout(PATIENCE, receiving) => received.or_fail("after the disturbance, an event arrives")?,
+        received = within(PATIENCE, "after the disturbance, an event arrives", receiving) => received?,
     }
 }

@@ -9,14 +9,13 @@ use polywire_codec::MessagePack;
 use polywire_core::worker::WorkHandle;
 use polywire_core::{Error, ErrorKind, Headers, Puller, Pusher, Transport, Window, Worker};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
 use crate::cases::receive::next_job;
 use crate::cases::task::AbortOnDrop;
 use crate::context::TestContext;
 use crate::names::{QUEUE, URGENT};
 use crate::verdict::{Failure, OrFail, Verdict, ensure};
-use crate::wait::{PATIENCE, eventually, in_time, reaches};
+use crate::wait::{PATIENCE, eventually, in_time, reaches, within};
 
 /// Each job of several pushers reaches exactly one of several workers.
 ///
@@ -160,8 +159,7 @@ pub async fn job_without_a_worker_waits_or_is_refused(context: &TestContext) -> 
     context.require("pipeline", |can| can.pipeline).await?;
     let transport = context.calling().await?;
     let pusher = in_time(Pusher::connect(&transport, QUEUE, MessagePack)).await?;
-    let pushed =
-        timeout(PATIENCE, pusher.push(&1_u32)).await.or_fail("a push without a worker ends")?;
+    let pushed = within(PATIENCE, "a push without a worker ends", pusher.push(&1_u32)).await?;
     if transport.capabilities().holding {
         pushed.or_fail("a push into a queue that holds jobs")?;
         let mut jobs = context.puller(Window::default()).await?;

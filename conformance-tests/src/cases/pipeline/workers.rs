@@ -8,7 +8,6 @@ use polywire_core::{
     Code, Context, Error, ErrorKind, Fault, Puller, Pusher, Retries, Transport, Window, Worker,
 };
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
 use crate::cases::receive::next_job;
 use crate::cases::services::use_permit;
@@ -16,7 +15,7 @@ use crate::cases::task::AbortOnDrop;
 use crate::context::TestContext;
 use crate::names::QUEUE;
 use crate::verdict::{OrFail, Verdict, ensure};
-use crate::wait::{PATIENCE, eventually, in_time};
+use crate::wait::{PATIENCE, eventually, in_time, within};
 
 /// A job whose handler fails is retried as often as configured, and then discarded.
 ///
@@ -132,13 +131,9 @@ pub async fn draining_worker_finishes_what_runs(context: &TestContext) -> Verdic
         async move { handle.drain().await }
     });
     gate.add_permits(2);
-    timeout(PATIENCE, draining)
-        .await
-        .or_fail("draining ends")?
-        .or_fail("draining does not panic")?;
-    timeout(PATIENCE, working)
-        .await
-        .or_fail("the worker ends")?
+    within(PATIENCE, "draining ends", draining).await?.or_fail("draining does not panic")?;
+    within(PATIENCE, "the worker ends", working)
+        .await?
         .or_fail("the worker does not panic")?
         .or_fail("the worker ends well")?;
     ensure!(handle.stats().done == 2, "{} of 2 jobs that ran were finished", handle.stats().done);
@@ -166,12 +161,11 @@ pub async fn close_ends_pulling_and_pushing(context: &TestContext) -> Verdict {
     let calling = context.calling().await?;
     let pusher = in_time(Pusher::connect(&calling, QUEUE, MessagePack)).await?;
     in_time(calling.close()).await?;
-    let pushed =
-        timeout(PATIENCE, pusher.push(&1_u32)).await.or_fail("a push after closing ends")?;
+    let pushed = within(PATIENCE, "a push after closing ends", pusher.push(&1_u32)).await?;
     let kind = pushed.as_ref().err().map(Error::kind);
     ensure!(kind == Some(ErrorKind::Closed), "a push after closing ended with {pushed:?}");
     in_time(serving.close()).await?;
-    let end = timeout(PATIENCE, jobs.next()).await.or_fail("a closed puller ends")?;
+    let end = within(PATIENCE, "a closed puller ends", jobs.next()).await?;
     ensure!(end.is_none(), "a closed puller yielded {end:?}");
     Ok(())
 }

@@ -3,13 +3,12 @@
 use futures_util::future::try_join_all;
 use polywire_codec::MessagePack;
 use polywire_core::{Address, Error, ErrorKind, Event, Filter, Publisher, Subscriber, Transport};
-use tokio::time::timeout;
 
 use crate::cases::receive::{expect_event, next_event};
 use crate::context::TestContext;
 use crate::names::CHANNEL;
 use crate::verdict::{Failure, OrFail, Verdict, ensure};
-use crate::wait::{PATIENCE, in_time};
+use crate::wait::{PATIENCE, in_time, within};
 
 /// Each subscriber gets the events that its filters match, in the order of publishing, and no
 /// others.
@@ -123,9 +122,9 @@ pub async fn nothing_published_after_bind_is_missed(context: &TestContext) -> Ve
 pub async fn publishing_needs_no_subscriber(context: &TestContext) -> Verdict {
     context.require("pubsub", |can| can.pubsub).await?;
     let publisher = context.publisher().await?;
-    let published = timeout(PATIENCE, publisher.publish("a", &1_u32))
-        .await
-        .or_fail("publishing without subscribers ends")?;
+    let published =
+        within(PATIENCE, "publishing without subscribers ends", publisher.publish("a", &1_u32))
+            .await?;
     published.or_fail("publishing without subscribers")
 }
 
@@ -252,13 +251,12 @@ pub async fn close_ends_subscribing_and_publishing(context: &TestContext) -> Ver
     let calling = context.calling().await?;
     let publisher = in_time(Publisher::connect(&calling, CHANNEL, MessagePack)).await?;
     in_time(calling.close()).await?;
-    let published = timeout(PATIENCE, publisher.publish("a", &1_u32))
-        .await
-        .or_fail("publishing after closing ends")?;
+    let published =
+        within(PATIENCE, "publishing after closing ends", publisher.publish("a", &1_u32)).await?;
     let kind = published.as_ref().err().map(Error::kind);
     ensure!(kind == Some(ErrorKind::Closed), "publishing after closing ended with {published:?}");
     in_time(serving.close()).await?;
-    let end = timeout(PATIENCE, subscriber.next()).await.or_fail("a closed subscriber ends")?;
+    let end = within(PATIENCE, "a closed subscriber ends", subscriber.next()).await?;
     ensure!(end.is_none(), "a closed subscriber yielded {end:?}");
     Ok(())
 }

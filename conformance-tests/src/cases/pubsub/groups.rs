@@ -1,16 +1,17 @@
 //! Groups: subscribers that share their events.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use polywire_codec::MessagePack;
-use polywire_core::{Code, Context, Fault, Group, Listener, Subscriber, Transport};
+use polywire_core::{Code, Context, Event, Fault, Group, Listener, Subscriber, Transport};
 
 use crate::cases::receive::{expect_event, next_event};
 use crate::cases::task::AbortOnDrop;
 use crate::context::TestContext;
 use crate::names::CHANNEL;
-use crate::verdict::{OrFail, Verdict, ensure};
+use crate::verdict::{Failure, OrFail, Verdict, ensure};
 use crate::wait::{eventually, in_time};
 
 /// Each event goes to one member of a group, and to every subscriber outside of it.
@@ -53,6 +54,62 @@ pub async fn group_shares_its_events(context: &TestContext) -> Verdict {
     for n in 0..EVENTS {
         expect_event(&mut alone, n, "a subscriber outside the group").await?;
     }
+    Ok(())
+}
+
+/// The members of a group with different filters share the events that any of them wants.
+///
+/// A group has the filters of all its members together. One member subscribes to `a.*` and the
+/// other to `b.*`. Of 300 events, 100 match neither filter. Each of the others goes to one member,
+/// whichever it is, and none of the 100 goes to any.
+///
+/// Catches members that drop what their own filter does not match, and so lose it for the group.
+///
+/// Needs the capabilities `pubsub` and `groups`.
+pub async fn members_with_different_filters_share_all(context: &TestContext) -> Verdict {
+    const EACH: u32 = 100;
+    context.require("pubsub", |can| can.pubsub).await?;
+    context.require("groups", |can| can.groups).await?;
+    let mut members = Vec::new();
+    for filter in ["a.*", "b.*"] {
+        let group = Group::new("mixed").or_fail("a group has a name")?;
+        let transport = context.serving().await?;
+        let member = Subscriber::bind(&transport, CHANNEL, MessagePack).filter(filter).group(group);
+        members.push(in_time(member).await?);
+    }
+    let publisher = context.publisher().await?;
+    for n in 0..EACH {
+        for topic in ["a.x", "b.x", "c.x"] {
+            publisher.publish(topic, &n).await.or_fail("publishing")?;
+        }
+    }
+    let wanted = 2 * EACH as usize;
+    let mut seen = BTreeSet::new();
+    let mut shares = [0_u32; 2];
+    let [first, second] = &mut members[..] else {
+        return Err(Failure::new("there are two members"));
+    };
+    while seen.len() < wanted {
+        let next = async {
+            tokio::select! {
+                event = next_event(first) => (0, event),
+                event = next_event(second) => (1, event),
+            }
+        };
+        let (member, event) = next.await;
+        let event: Event<u32> = event.map_err(|failure| {
+            let came = seen.len();
+            Failure::new(format!(
+                "{came} of {wanted} events that a member wants came, {shares:?} to each: {failure}"
+            ))
+        })?;
+        ensure!(event.topic().as_str() != "c.x", "an event that no member wants came to one");
+        shares[member] += 1;
+        let is_new = seen.insert((event.topic().to_string(), *event));
+        ensure!(is_new, "the event {} of {} came twice", *event, event.topic());
+        event.ack();
+    }
+    context.note(format_args!("of {wanted} events the members got {shares:?}"));
     Ok(())
 }
 

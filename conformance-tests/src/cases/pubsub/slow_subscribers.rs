@@ -2,13 +2,12 @@
 
 use polywire_codec::MessagePack;
 use polywire_core::{Error, ErrorKind, Overflow, Subscriber, Window};
-use tokio::time::timeout;
 
 use crate::cases::receive::{expect_event, next_event};
 use crate::context::TestContext;
 use crate::names::CHANNEL;
 use crate::verdict::{Failure, OrFail, Verdict, ensure};
-use crate::wait::{PATIENCE, eventually, in_time};
+use crate::wait::{PATIENCE, eventually, in_time, within};
 
 /// A subscriber that drops the oldest ends up with the latest events, and counts the dropped ones.
 ///
@@ -58,10 +57,10 @@ pub async fn slow_subscriber_is_disconnected(context: &TestContext) -> Verdict {
     for n in 0..ROOM {
         expect_event(&mut slow, n, "a slow subscriber before it is disconnected").await?;
     }
-    let last = timeout(PATIENCE, slow.next()).await.or_fail("the end comes")?;
+    let last = within(PATIENCE, "the end comes", slow.next()).await?;
     let kind = last.as_ref().and_then(|last| last.as_ref().err()).map(Error::kind);
     ensure!(kind == Some(ErrorKind::Overloaded), "a subscriber that was too slow got {last:?}");
-    let end = timeout(PATIENCE, slow.next()).await.or_fail("the stream ends")?;
+    let end = within(PATIENCE, "the stream ends", slow.next()).await?;
     ensure!(end.is_none(), "after it was disconnected, a subscriber got {end:?}");
     Ok(())
 }

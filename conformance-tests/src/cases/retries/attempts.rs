@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use polywire_codec::MessagePack;
 use polywire_core::message::DeadLetterReason;
 use polywire_core::{Code, Context, Fault, Puller, Retries, Transport, Window, Worker};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::dead_jobs::{PAUSE, dead_jobs, only};
 use crate::cases::receive::next_job;
@@ -14,7 +14,7 @@ use crate::cases::task::AbortOnDrop;
 use crate::context::TestContext;
 use crate::names::QUEUE;
 use crate::verdict::{OrFail, Verdict, ensure};
-use crate::wait::{PATIENCE, eventually, in_time};
+use crate::wait::{PATIENCE, eventually, in_time, within};
 
 /// A job with a delayed retry is redelivered, not before its time, with its attempt counted and its
 /// error attached.
@@ -208,7 +208,7 @@ pub async fn unreadable_job_is_kept(context: &TestContext) -> Verdict {
     context.require("dead_letters", |can| can.dead_letters).await?;
     let mut jobs = context.puller(Window::default()).await?;
     context.pusher().await?.push("no number").await.or_fail("a push")?;
-    let read = timeout(PATIENCE, jobs.next()).await.or_fail("a job arrives in time")?;
+    let read = within(PATIENCE, "a job arrives in time", jobs.next()).await?;
     ensure!(matches!(read, Some(Err(_))), "text was decoded as a number");
     let dead_letter = only(dead_jobs(&context.serving().await?, 1).await?)?;
     let text: String = dead_letter.read(&MessagePack).or_fail("reading the dead letter")?;

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::names::QUEUE;
 use crate::verdict::{Failure, OrFail, Verdict, ensure};
-use crate::wait::PATIENCE;
+use crate::wait::{PATIENCE, within};
 
 /// The pause of a delayed retry: long enough to measure, short enough to wait for.
 pub(super) const PAUSE: Duration = Duration::from_millis(400);
@@ -31,8 +31,9 @@ pub(in crate::cases) async fn dead_jobs(
         }
         Ok(())
     };
-    let in_time = timeout(PATIENCE, looking).await;
-    in_time.unwrap_or_else(|_| Err(Failure::new("the job is not among the dead letters")))?;
+    let looked = within(PATIENCE, "the job is among the dead letters", looking).await;
+    let missing = |late| format!("the job is not among the dead letters: {late}");
+    looked.unwrap_or_else(|late| Err(Failure::new(missing(late))))?;
     ensure!(found.len() == count, "of {count} dead letters there are {}", found.len());
     Ok(found)
 }

@@ -6,7 +6,6 @@ use polywire_core::{
     Code, Context, DeadLetters, ErrorKind, Fault, Group, Listener, Puller, Pusher, Result, Retries,
     Server, Window,
 };
-use tokio::time::timeout;
 
 use super::dead_jobs::{PAUSE, dead_jobs, only, within_patience};
 use crate::cases::receive::{expect_event, next_job};
@@ -14,7 +13,7 @@ use crate::cases::task::AbortOnDrop;
 use crate::context::TestContext;
 use crate::names::{CHANNEL, QUEUE, SERVICE};
 use crate::verdict::{Failure, OrFail, Verdict, ensure};
-use crate::wait::{PATIENCE, eventually, in_time};
+use crate::wait::{PATIENCE, eventually, in_time, within};
 
 /// A dead letter that is redriven starts with attempt 1, is marked as redriven, and is no dead
 /// letter any more.
@@ -166,7 +165,7 @@ pub async fn redriven_event_goes_to_its_group_alone(context: &TestContext) -> Ve
         }
         Ok(())
     };
-    timeout(PATIENCE, redriving).await.or_fail("the event is among the dead letters")??;
+    within(PATIENCE, "the event is among the dead letters", redriving).await??;
     eventually("the event is done", || handle.stats().done == 1).await?;
     publisher.publish("a.b", &2_u32).await.or_fail("publishing")?;
     for expected in 1..=2_u32 {

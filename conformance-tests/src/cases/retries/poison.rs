@@ -9,7 +9,7 @@ use polywire_codec::MessagePack;
 use polywire_core::message::DeadLetterReason;
 use polywire_core::{AnyTransport, DeadLetters, Puller, Transport, Window, Worker};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::dead_jobs::within_patience;
 use crate::cases::receive::next_job;
@@ -17,7 +17,7 @@ use crate::cases::task::AbortOnDrop;
 use crate::context::TestContext;
 use crate::names::QUEUE;
 use crate::verdict::{Failure, OrFail, Verdict, ensure};
-use crate::wait::{PATIENCE, in_time};
+use crate::wait::{PATIENCE, in_time, within};
 
 /// The number of jobs.
 const JOBS: u32 = 5;
@@ -86,10 +86,11 @@ pub async fn jobs_beside_one_that_ends_its_workers_are_done(context: &TestContex
                 Ok(())
             }
         })));
-        let settled = timeout(PATIENCE, only_the_poison_is_dead(&dead_letters, &done));
+        let settling = only_the_poison_is_dead(&dead_letters, &done);
+        let settled = within(PATIENCE, "each job is settled in time", settling);
         tokio::select! {
             Some(()) = begun.recv() => in_time(dying.close()).await?,
-            settled = settled => return settled.or_fail("each job is settled in time")?,
+            settled = settled => return settled?,
         }
     }
     Err(Failure::new(format!(

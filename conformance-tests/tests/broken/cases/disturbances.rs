@@ -9,7 +9,7 @@ use crate::flaws::links::{
 };
 use crate::flaws::outages::{
     BlocksTheThread, ConfirmsPublishesTooEarly, ConfirmsPushesTooEarly, ForgetsFilters,
-    ForgetsOnRestart, LosesSomeAfterCut,
+    ForgetsOnRestart, LosesSomeAfterCut, RequeuesLate,
 };
 
 caught! {
@@ -43,6 +43,8 @@ caught! {
         "outages.a_black_hole_ends_pushes_in_time", "a publish into a link that swallows everything succeeded";
     no_jobs_after_a_black_hole: NeverReconnects::default(),
         "outages.a_black_hole_ends_pushes_in_time", "after the disturbance, a job arrives";
+    jobs_of_the_dead_that_come_late: RequeuesLate,
+        "outages.job_of_a_killed_worker_comes_back_in_time", "came back after 20";
     jobs_lost_by_a_restart: ForgetsOnRestart::default(),
         "outages.jobs_outlive_a_restart_of_the_broker", "the outcomes and the effects disagree";
     channel_that_stays_closed: SilentAfterTheFirst,
@@ -50,6 +52,8 @@ caught! {
 
     @slow jobs_lost_after_a_cut: LosesSomeAfterCut::default(),
         "outages.no_acknowledged_job_is_lost_over_a_cut", "the outcomes and the effects disagree";
+    @slow events_lost_in_silence: LosesSomeAfterCut::default(),
+        "outages.event_of_a_cut_arrives_or_is_reported", "the outcomes and the effects disagree";
     @slow events_lost_after_a_cut: LosesSomeAfterCut::default(),
         "outages.no_acknowledged_event_is_lost_over_a_cut", "the outcomes and the effects disagree";
 

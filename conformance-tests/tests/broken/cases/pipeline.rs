@@ -7,6 +7,7 @@ use crate::flaws::capabilities::IgnoresTheWindow;
 use crate::flaws::closing::NeverCloses;
 use crate::flaws::deliveries::{EndsAfterBadJobs, GhostConsumer, LastFirst};
 use crate::flaws::events::{LosesEvery, NeedsReceivers, NeverWaits, RepeatsSome};
+use crate::flaws::hoarding::{Hoards, HoardsUnsettled};
 use crate::flaws::messages::Alters;
 use crate::flaws::settling::{
     CannotCount, ForgetsAcknowledgements, ForgetsTheMark, ForgetsToRequeue, IgnoresPriorities,
@@ -32,6 +33,10 @@ caught! {
         "pipeline.jobs_of_a_dead_worker_go_on", "is not marked as redelivered";
     hoarded_jobs: IgnoresTheWindow,
         "pipeline.window_bounds_the_jobs_taken", "a third job came through a window of two";
+    jobs_beside_the_window: Hoards,
+        "pipeline.window_leaves_many_jobs_to_others", "one puller holds 2 of 1000 jobs, and 0 came";
+    unsettled_jobs_beside_the_window: HoardsUnsettled,
+        "pipeline.window_leaves_many_jobs_to_others", "20000 jobs of 4 KiB were taken";
     pushes_that_never_wait: NeverWaits, "pipeline.worker_that_does_not_read_loses_nothing", "is lost";
     forgotten_retries: ForgetsToRequeue,
         "pipeline.failing_job_is_tried_again_and_then_discarded", "the job is discarded within";

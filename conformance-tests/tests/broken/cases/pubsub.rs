@@ -5,9 +5,10 @@ use crate::flaws::capabilities::{Overstated, RefusesAsConfig, RefusesPriorities,
 use crate::flaws::closing::NeverCloses;
 use crate::flaws::deliveries::MissesTheFirst;
 use crate::flaws::events::{
-    AsciiTopics, DeliversForEachFilter, FixedFilters, ForgetsGroups, LosesEvery, NarrowFilters,
-    NeedsReceivers, NeverShares, NeverWaits, RepeatsSome,
+    AsciiTopics, DeliversForEachFilter, DropsForOwnFilter, FixedFilters, ForgetsGroups, LosesEvery,
+    NarrowFilters, NeedsReceivers, NeverShares, NeverWaits, RepeatsSome,
 };
+use crate::flaws::hoarding::DropsForSlowReaders;
 use crate::flaws::messages::Alters;
 use crate::flaws::settling::ForgetsToRequeue;
 
@@ -24,6 +25,8 @@ caught! {
     lost_events: LosesEvery::new(100), "pubsub.many_publishers_reach_many_subscribers", "was due";
     repeated_events: RepeatsSome::default(), "pubsub.many_publishers_reach_many_subscribers", "was due";
     groups_that_do_not_share: NeverShares, "pubsub.group_shares_its_events", "the members of a group got";
+    events_dropped_by_a_member: DropsForOwnFilter::default(),
+        "pubsub.members_with_different_filters_share_all", "of 200 events that a member wants came";
     forgotten_events: ForgetsToRequeue, "pubsub.events_of_a_dead_member_go_on", "an event arrives in time";
     groups_that_do_not_last: ForgetsGroups,
         "pubsub.durable_group_collects_while_away", "an event arrives in time";
@@ -32,6 +35,8 @@ caught! {
     gap_before_disconnection: LosesEvery::new(3),
         "pubsub.slow_subscriber_is_disconnected", "was due to get 2, and got 3";
     publishing_that_never_waits: NeverWaits, "pubsub.slow_subscriber_that_waits_misses_nothing", "is lost";
+    events_dropped_for_a_slow_reader: DropsForSlowReaders,
+        "pubsub.slow_subscriber_gets_each_of_many_events", "4096 of 6000 events came, 0 count as dropped";
     forgotten_retries: ForgetsToRequeue,
         "pubsub.listener_tries_again_within_its_group", "every event is done within";
     events_for_each_filter: DeliversForEachFilter::default(),

@@ -156,7 +156,7 @@ pub(crate) fn silent(receiver: Receiver) -> Receiver {
 }
 
 /// A receiving half whose polls are those of a function.
-fn polled<P>(receiver: Receiver, next: P) -> Receiver
+pub(crate) fn polled<P>(receiver: Receiver, next: P) -> Receiver
 where
     P: FnMut(&mut Receiver, &mut Context<'_>) -> Poll<Option<Result<Delivery>>>,
     P: Unpin + Send + 'static,

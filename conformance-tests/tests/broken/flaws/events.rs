@@ -1,15 +1,20 @@
 //! Flaws of pushing, of publishing and of subscriptions.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 
+use futures_core::Stream;
 use futures_util::FutureExt;
 use polywire_core::transport::{
-    FilterControl, Filters, Outbound, Receiver, Sender, Sending, Subscription, async_trait,
+    Delivery, FilterControl, Filters, Outbound, Receiver, Sender, Sending, Subscription,
+    async_trait,
 };
 use polywire_core::{Address, Error, ErrorKind, Filter, Group, Message, Result};
 
 use crate::flaw::Flaw;
+use crate::flaws::deliveries::polled;
 use crate::halves::altered;
 
 /// Drops every n-th message, and reports success.
@@ -173,6 +178,35 @@ impl Flaw for ForgetsGroups {
         let name = subscription.group.map(|group| group.name().clone());
         subscription.group = name.and_then(|name| Group::new(&name).ok());
         subscription
+    }
+}
+
+/// Drops the events that the filters of a member do not match, although others of its group want
+/// them.
+#[derive(Clone, Default)]
+pub(crate) struct DropsForOwnFilter(Arc<Mutex<Vec<Filter>>>);
+
+impl Flaw for DropsForOwnFilter {
+    fn subscription(&self, subscription: Subscription) -> Subscription {
+        self.0.lock().unwrap().clone_from(&subscription.filters);
+        subscription
+    }
+
+    fn subscribing(&self, receiver: Receiver, filters: Filters) -> (Receiver, Filters) {
+        let own = std::mem::take(&mut *self.0.lock().unwrap());
+        let wants = move |delivery: &Delivery| {
+            let topic = delivery.message.topic.as_ref();
+            topic.is_some_and(|topic| own.iter().any(|filter| filter.matches(topic)))
+        };
+        let receiver = polled(receiver, move |receiver, cx| {
+            loop {
+                match Pin::new(&mut *receiver).poll_next(cx) {
+                    Poll::Ready(Some(Ok(other))) if !wants(&other) => other.receipt.ack(),
+                    next => return next,
+                }
+            }
+        });
+        (receiver, filters)
     }
 }
 

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use polywire_conformance::Hook;
 use polywire_core::transport::{
-    FilterControl, Filters, Outbound, Receiver, Sender, Sending, Subscription, async_trait,
+    FilterControl, Filters, Outbound, Outcome, Receipt, Receiver, Sender, Sending, Settle,
+    Subscription, async_trait,
 };
 use polywire_core::{Filter, Message, Result};
 
 use crate::flaw::Flaw;
-use crate::halves::altered;
+use crate::halves::{altered, received};
 use crate::network::Disturbed;
 
 /// Drops one in ten messages after a cut, and reports success.
@@ -101,6 +102,38 @@ impl FilterControl for ForgetsFilters {
 
     async fn remove(&self, filter: Filter) -> Result<()> {
         self.filters().remove(filter).await
+    }
+}
+
+/// Requeues a delivery only 20 s after its receipt was dropped, as a broker that waits for a
+/// timeout.
+#[derive(Clone)]
+pub(crate) struct RequeuesLate;
+
+impl Flaw for RequeuesLate {
+    fn pulling(&self, receiver: Receiver) -> Receiver {
+        received(receiver, |item| {
+            item.map(|mut delivery| {
+                let receipt = std::mem::replace(&mut delivery.receipt, Receipt::none());
+                delivery.receipt = Receipt::new(Arc::new(Late(Mutex::new(Some(receipt)))), 0);
+                delivery
+            })
+        })
+    }
+}
+
+struct Late(Mutex<Option<Receipt>>);
+
+impl Settle for Late {
+    fn settle(&self, _: u64, outcome: Outcome) {
+        let Some(receipt) = self.0.lock().unwrap().take() else { return };
+        if outcome != Outcome::Requeue {
+            return receipt.settle(outcome);
+        }
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            receipt.settle(Outcome::Requeue);
+        });
     }
 }
 

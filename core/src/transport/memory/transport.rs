@@ -108,6 +108,7 @@ impl Transport for Memory {
             .with_holding(true)
             .with_groups(true)
             .with_durable_groups(true)
+            .with_loss_reports(true)
             .with_unroutable_at_once(true)
     }
 
