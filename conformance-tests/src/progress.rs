@@ -16,7 +16,7 @@ tokio::task_local! {
     static PROGRESS: CaseProgress;
 }
 
-/// What a case has done so far. Clones share it.
+/// Progress of a case so far. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct CaseProgress(Arc<Mutex<State>>);
 

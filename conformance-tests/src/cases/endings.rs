@@ -1,4 +1,4 @@
-//! What is under way when an endpoint handle or its transport ends.
+//! Messages on their way when an endpoint handle or its transport ends.
 //!
 //! A message is lost without a word most easily in the last round trip: its sender has a success,
 //! and the other end no longer receives it. These cases end workers, clients, pushers

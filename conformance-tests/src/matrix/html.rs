@@ -113,7 +113,7 @@ fn column_head(report: &Report) -> Markup {
     html! { th { (report.backend) br; (verdict(report)) } }
 }
 
-/// Whether a backend is conformant, in words.
+/// Verdict on a backend, in words.
 fn verdict(report: &Report) -> Markup {
     let (class, word) = if report.is_conformant() {
         ("passed", "conformant")
