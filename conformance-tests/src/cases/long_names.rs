@@ -1,6 +1,6 @@
 //! Names of the greatest length, which are not ASCII.
 //!
-//! An [`Address`](polywire_core::Address) and a [`Filter`](polywire_core::Filter) have up to 200
+//! An [`Address`] and a [`Filter`] have up to 200
 //! bytes of UTF-8. A backend that encodes names, or adds to them, must have room for all of it, and
 //! must distinguish two names that differ in their last letter.
 
