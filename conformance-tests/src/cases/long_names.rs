@@ -114,7 +114,8 @@ pub async fn channels_topics_and_groups_are_distinct(context: &TestContext) -> V
         expect_event(&mut subscriber, n, "the subscriber of a channel with a long name").await?;
     }
     if calling.capabilities().groups {
-        let group = Group::new(topic).or_fail("a group has a name")?;
+        // Shorter, since a backend may join the names of a channel and a group.
+        let group = Group::new("ß".repeat(80)).or_fail("a group has a name")?;
         let mut member: Subscriber<u32> =
             in_time(Subscriber::bind(&serving, SHORT, MessagePack).group(group)).await?;
         let publisher = in_time(Publisher::connect(&calling, SHORT, MessagePack)).await?;
