@@ -291,10 +291,14 @@ async fn short_connections_are_throttled() {
 async fn one_way_calls_of_a_server_that_closes_are_counted() {
     const LOST: &str = "dropped one-way calls: no server here begins them";
     let (lines, _guard) = watch();
-    let serving = builder(Engine::Omq).bind("tcp://127.0.0.1:*").linger(PATIENCE).build().unwrap();
-    let _server = Server::bind(&serving, "a").window(polywire_core::Window::new(1)).await.unwrap();
+    let serving = serve(builder(Engine::Omq).bind("tcp://127.0.0.1:*").linger(PATIENCE)).await;
+    let _server =
+        Server::bind(&serving, "idle").window(polywire_core::Window::new(1)).await.unwrap();
     let calling = builder(Engine::Omq).connect(&serving.local_endpoints()[0]).build().unwrap();
-    let client = Client::connect(&calling, "a", MessagePack).timeout(PATIENCE).await.unwrap();
+    // The socket of the server knows the client once a call of it was answered.
+    let known = Client::connect(&calling, "a", MessagePack).timeout(PATIENCE).await.unwrap();
+    known.call::<()>("m", &()).await.unwrap();
+    let client = Client::connect(&calling, "idle", MessagePack).timeout(PATIENCE).await.unwrap();
     for number in 0..10 {
         client.request("m").send(&number).await.unwrap();
     }

@@ -23,7 +23,11 @@ const SENDERS: u32 = 6;
 /// Six clients in processes of their own send a call each. Nothing closes their transports.
 ///
 /// Catches sends that succeed when a message is in a buffer which ends with its handle.
+///
+/// Needs the capability `settlement`. Without a broker, a call may be lost with the connection of
+/// its client; `close` waits for the servers.
 pub async fn one_way_call_of_a_dropped_client_runs(context: &TestContext) -> Verdict {
+    context.require("settlement", |can| can.settlement).await?;
     let log = Arc::new(OperationLog::new());
     let _server = context.serve(counting(&log)).await?;
     for _ in 0..SENDERS {
