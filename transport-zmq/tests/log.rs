@@ -285,27 +285,34 @@ async fn short_connections_are_throttled() {
     }
 }
 
-/// Ten one-way calls to a server that closes before it has begun any of them.
+/// Ten one-way calls to a server that closes before it has begun any of them: its window is full.
 #[cfg(feature = "engine-omq")]
 #[tokio::test]
 async fn one_way_calls_of_a_server_that_closes_are_counted() {
     const LOST: &str = "dropped one-way calls: no server here begins them";
     let (lines, _guard) = watch();
-    let serving = serve(builder(Engine::Omq).bind("tcp://127.0.0.1:*").linger(PATIENCE)).await;
-    let _server =
-        Server::bind(&serving, "idle").window(polywire_core::Window::new(1)).await.unwrap();
+    let serving = builder(Engine::Omq).bind("tcp://127.0.0.1:*").linger(PATIENCE).build().unwrap();
+    let server = Server::bind(&serving, "a").window(polywire_core::Window::new(1)).await.unwrap();
+    // Once it has begun, the socket of the server knows the client.
+    let begun = Arc::new(tokio::sync::Notify::new());
+    let notify = begun.clone();
+    let router = Router::new(MessagePack).method("m", move |_: u32| {
+        notify.notify_one();
+        std::future::pending::<Result<(), polywire_core::Fault>>()
+    });
+    let serving_task = tokio::spawn(server.serve(router));
     let calling = builder(Engine::Omq).connect(&serving.local_endpoints()[0]).build().unwrap();
-    // The socket of the server knows the client once a call of it was answered.
-    let known = Client::connect(&calling, "a", MessagePack).timeout(PATIENCE).await.unwrap();
-    known.call::<()>("m", &()).await.unwrap();
-    let client = Client::connect(&calling, "idle", MessagePack).timeout(PATIENCE).await.unwrap();
-    for number in 0..10 {
+    let client = Client::connect(&calling, "a", MessagePack).timeout(PATIENCE).await.unwrap();
+    client.request("m").send(&0).await.unwrap();
+    timeout(PATIENCE, begun.notified()).await.expect("the first call begins");
+    for number in 1..=10 {
         client.request("m").send(&number).await.unwrap();
     }
     assert_eq!(lines.find(LOST), []);
     serving.close().await.unwrap();
     let counts = lines.find(LOST).into_iter().map(|line| line["count"].parse::<u64>().unwrap());
     assert_eq!(counts.sum::<u64>(), 10, "{:?}", lines.find(LOST));
+    serving_task.abort();
 }
 
 #[cfg(feature = "engine-omq")]
