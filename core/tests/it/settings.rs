@@ -1,5 +1,6 @@
 //! Settings at the edges of their types: each works, or is refused where it is set.
 
+mod broadcasts;
 mod call_settings;
 mod extremes;
 mod layers;
@@ -23,11 +24,17 @@ const PATIENCE: Duration = Duration::from_secs(100 * 24 * 60 * 60);
 
 #[tokio::test(start_paused = true)]
 async fn extremes_of_each_setting_work() {
-    let rows: Vec<_> =
-        [call_settings::rows(), servers(), jobs_and_events(), layers::rows(), plain()]
-            .into_iter()
-            .flatten()
-            .collect();
+    let rows: Vec<_> = [
+        broadcasts::rows(),
+        call_settings::rows(),
+        servers(),
+        jobs_and_events(),
+        layers::rows(),
+        plain(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     try_all(&rows, PATIENCE).await;
     check_complete("polywire_core", &["Limits"], &NO_SETTINGS, &rows);
 }
