@@ -285,14 +285,13 @@ async fn short_connections_are_throttled() {
     }
 }
 
-/// Ten one-way calls to a server that closes before it has begun any of them: its window is full.
+/// Ten one-way calls to a server that closes before it has begun them, as one is running.
 #[cfg(feature = "engine-omq")]
 #[tokio::test]
 async fn one_way_calls_of_a_server_that_closes_are_counted() {
     let (lines, _guard) = watch();
     let serving = builder(Engine::Omq).bind("tcp://127.0.0.1:*").linger(PATIENCE).build().unwrap();
     let server = Server::bind(&serving, "a").window(Window::new(1)).await.unwrap();
-    // Once it has begun, the socket of the server knows the client.
     let begun = Arc::new(tokio::sync::Notify::new());
     let router = Router::new(MessagePack).method("m", {
         let begun = begun.clone();
