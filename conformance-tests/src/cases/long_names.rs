@@ -1,8 +1,8 @@
 //! Names of the greatest length, which are not ASCII.
 //!
-//! An [`Address`] and a [`Filter`] have up to 200
-//! bytes of UTF-8. A backend that encodes names, or adds to them, must have room for all of it, and
-//! must distinguish two names that differ in their last letter.
+//! An [`Address`] and a filter have up to 200 bytes of UTF-8. A backend that encodes names, or adds
+//! to them, must have room for all of it, and must distinguish two names that differ in their last
+//! letter.
 
 use polywire_codec::MessagePack;
 use polywire_core::{
