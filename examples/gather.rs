@@ -23,6 +23,8 @@ use tokio::task::JoinHandle;
 async fn main() -> Result<(), Box<dyn Error>> {
     let (network, _proxy) = Network::open(std::env::args().nth(1)).await?;
 
+    // Memory by this name ends with its last transport.
+    let _memory = network.subscribing().await?;
     let _north = network.shop("north", selling(700)).await?;
     let _south = network.shop("south", selling(500)).await?;
     let sold_out = async |_: String| Err::<u32, _>(Fault::new(Code::Application, "sold out"));
