@@ -119,10 +119,10 @@ mod tests {
 
     #[test]
     fn crate_has_its_names_and_no_other() {
-        let files = files("polywire-nats", "/work");
+        let files = files("polywire-nats", "/checkout");
         let [(_, manifest), (_, library), (_, suite)] = &files;
         assert!(manifest.contains("name = \"polywire-nats\""), "{manifest}");
-        assert!(manifest.contains("path = \"/work/core\""), "{manifest}");
+        assert!(manifest.contains("path = \"/checkout/core\""), "{manifest}");
         assert!(library.contains("impl Transport for PolywireNats {"), "{library}");
         assert!(suite.contains("use polywire_nats::PolywireNats;"), "{suite}");
         assert!(suite.contains("\"polywire-nats\".to_owned()") && !suite.contains("mod transport"));
