@@ -63,7 +63,7 @@ impl<S: ConsumedQueue> ConsumerTask<S> {
     /// Consumes until stopped. Reports over `ready` the first registration, or its failure.
     ///
     /// A failure of the first registration ends the task, except a passing one: that is retried
-    /// for as long as an attempt to connect may take. Later failures are retried with growing
+    /// for half the connect timeout. Later failures are retried with growing
     /// pauses. A queue that the broker refuses for longer than `give_up_after` ends the task with
     /// an error for the receiver.
     pub(super) async fn run(
@@ -72,7 +72,8 @@ impl<S: ConsumedQueue> ConsumerTask<S> {
         mut stopped: oneshot::Receiver<FetchedReceiver>,
     ) {
         let mut ready = Some(ready);
-        let limit = Deadline::after(self.shared.config.connect_timeout);
+        // The opening future waits twice as long, so it gets the reason of the last failure.
+        let limit = Deadline::after(self.shared.config.connect_timeout / 2);
         let mut backoff = ReconnectBackoff::new();
         let mut missed = false;
         let mut refusals = RefusalTimer::new(self.shared.config.give_up_after);

@@ -85,9 +85,10 @@ pub(crate) use self::encode::{
 };
 pub(crate) use self::headers::{MALFORMED, check_well_formed, is_of_users};
 pub(crate) use self::queue_and_exchange_names::{
-    CANCEL_EXCHANGE, LOST_EXCHANGE, NOTICE_EXCHANGE, batches_queue, cancel_key, dead_letter_queue,
-    event_exchange, group_queue, is_own, job_queue, mark_of_exchange, named_reply_queue, own_name,
-    removal_mark, reply_queue, request_queue, retry_queue, subscriber_queue, suspects_queue,
+    CANCEL_EXCHANGE, LOST_EXCHANGE, NOTICE_EXCHANGE, batches_queue, can_be_reported_missing,
+    cancel_key, dead_letter_queue, event_exchange, group_queue, is_own, job_queue,
+    mark_of_exchange, named_reply_queue, own_name, removal_mark, reply_queue, request_queue,
+    retry_queue, subscriber_queue, suspects_queue,
 };
 pub(crate) use self::reply_address::{reply_address, requester_part, split_reply_address};
 pub(crate) use self::short_string::short_string;

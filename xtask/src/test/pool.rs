@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
@@ -55,9 +56,15 @@ pub(crate) fn run(
     Ok(Summary::new(outcomes.into_inner().unwrap_or_else(PoisonError::into_inner)))
 }
 
-/// Runs a job until its end, without a limit of time. Standard output and standard error go to
-/// `log`, in the order in which they are written. The environment of the job itself goes before
-/// that of all jobs.
+/// Longest time that a job may take: more than twice what the longest one takes on two cores.
+const LIMIT: Duration = Duration::from_secs(1_500);
+
+/// Interval at which a running job is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Runs a job until its end, or until [`LIMIT`], when it is killed and counts as failed. Standard
+/// output and standard error go to `log`, in the order in which they are written. The environment
+/// of the job itself goes before that of all jobs.
 fn run_job(
     job: &Job,
     workspace: &Path,
@@ -71,9 +78,33 @@ fn run_job(
     command.envs(environment.iter().cloned());
     overlay(&mut command, job.environment());
     command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-    let status = command.status().with_context(|| format!("cannot start {}", job.name))?;
-    let text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
-    Ok(Outcome::new(&job.name, start.elapsed(), status.success(), text))
+    // A group of its own, so that the programs that it has started are killed as well.
+    let mut child =
+        command.process_group(0).spawn().with_context(|| format!("cannot start {}", job.name))?;
+    let status = wait_until(&mut child, start + LIMIT)?;
+    let mut text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
+    if status.is_none() {
+        text.push_str(&format!("\nkilled: it had not ended after {} s\n", LIMIT.as_secs()));
+    }
+    let is_ok = status.is_some_and(|status| status.success());
+    Ok(Outcome::new(&job.name, start.elapsed(), is_ok, text))
+}
+
+/// Waits for a process that leads its process group. Kills the group at `end`, and returns `None`
+/// then.
+fn wait_until(child: &mut Child, end: Instant) -> Result<Option<ExitStatus>> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= end {
+            // The group may end by itself just now.
+            Command::new("kill").args(["-KILL", "--", &format!("-{}", child.id())]).status()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(LOOK_INTERVAL);
+    }
 }
 
 /// Changes the environment of a command: sets the variables that have a value, and removes those
@@ -92,6 +123,25 @@ mod tests {
     use std::ffi::OsStr;
 
     use super::*;
+
+    /// A shell that waits for a sleeping program: both are killed.
+    #[test]
+    fn program_that_does_not_end_is_killed_with_its_children() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 1000 & echo $!; wait"]).process_group(0);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut output = child.stdout.take().unwrap();
+        assert!(wait_until(&mut child, Instant::now()).unwrap().is_none());
+        // The pipe ends when the last program that holds it has ended.
+        std::io::Read::read_to_string(&mut output, &mut String::new()).unwrap();
+    }
+
+    #[test]
+    fn program_that_ends_in_time_has_its_status() {
+        let mut child = Command::new("false").process_group(0).spawn().unwrap();
+        let status = wait_until(&mut child, Instant::now() + LIMIT).unwrap();
+        assert_eq!(status.and_then(|status| status.code()), Some(1));
+    }
 
     /// As when the suite runs on the version of the machine as well, and all jobs on another one.
     #[test]

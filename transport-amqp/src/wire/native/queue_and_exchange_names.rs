@@ -156,6 +156,19 @@ pub(super) fn is_request_queue(queue: &ShortString) -> bool {
     !is_own(queue) && ![JOBS, EVENTS].iter().any(|prefix| queue.as_str().starts_with(prefix))
 }
 
+/// Returns whether a broker can be asked for a queue or an exchange that may be missing.
+///
+/// RabbitMQ answers with a text that holds the name. From some 4.x version on (4.3.6 does, 3.10 does
+/// not) it shortens the text to 255 characters and not to 255 bytes, and ends the whole connection
+/// if more bytes are left. That concerns long names with letters outside of ASCII. A virtual host
+/// with a longer name than `/` lowers the limit further, which is not considered.
+pub(crate) fn can_be_reported_missing(name: &ShortString) -> bool {
+    name.as_str().is_ascii() || name.as_str().len() <= REPORTED_MAX
+}
+
+/// Longest name, in bytes, that fits into the text of an error of the broker.
+const REPORTED_MAX: usize = 255 - "NOT_FOUND - no exchange '' in vhost '/'".len();
+
 /// Returns the part of a name that the names of its retry and dead-letter queues contain.
 fn without_prefix(queue: &ShortString) -> Cow<'_, str> {
     let name = queue.as_str();
@@ -189,6 +202,18 @@ mod tests {
             let names = (dead_letter_queue(&origin).unwrap(), retry_queue(&origin, delay).unwrap());
             assert_eq!((names.0.as_str(), names.1.as_str()), (dead_letters, retries));
         }
+    }
+
+    /// The exchange of the longest channel can be asked for, its mark cannot.
+    #[test]
+    fn long_names_outside_of_ascii_cannot_be_reported_missing() {
+        let channel = address(&"ß".repeat(Address::MAX / 2));
+        let exchange = event_exchange(&channel).unwrap();
+        assert!(can_be_reported_missing(&exchange));
+        assert!(!can_be_reported_missing(&mark_of_exchange(&exchange).unwrap()));
+        assert!(!can_be_reported_missing(&subscriber_queue(&channel, 1).unwrap()));
+        let ascii = subscriber_queue(&address(&"s".repeat(Address::MAX)), 1).unwrap();
+        assert!(can_be_reported_missing(&ascii));
     }
 
     #[test]
