@@ -62,6 +62,8 @@ fn broker<F: Future<Output = ()> + 'static>(name: &str, test: fn(String) -> F) -
         let Ok(url) = std::env::var("POLYWIRE_AMQP_URL") else {
             return Ok(Completion::ignored_with("no broker; `cargo xtask test` starts one"));
         };
+        // Before the limit of the test begins.
+        environment::prepare();
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async { timeout(2 * PATIENCE, test(url)).await.expect("the test ends") });
         Ok(Completion::Completed)

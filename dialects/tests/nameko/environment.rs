@@ -13,7 +13,9 @@ static PYTHON: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
         run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
         let requirements = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/nameko/requirements.txt");
         let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
-        run(Command::new(&python).args(install).arg(requirements))?;
+        // A registry that does not answer must not hold the tests.
+        let mut limited = Command::new("timeout");
+        run(limited.arg("300").arg(&python).args(install).arg(requirements))?;
     }
     Ok(python)
 });
@@ -25,6 +27,11 @@ fn run(command: &mut Command) -> Result<(), String> {
         true => Ok(()),
         false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
     }
+}
+
+/// Installs nameko, unless that was done before. Takes up to five minutes.
+pub(crate) fn prepare() {
+    LazyLock::force(&PYTHON);
 }
 
 /// Returns a command that runs the peer. Without nameko, writes that `test` is not run.

@@ -47,11 +47,7 @@ pub(crate) async fn dead_nameko_server(url: String) {
     assert_eq!(client.call::<String>("whoami", &()).await.unwrap(), "nameko");
     // It ends the process in the middle of the call, and so would each other server of nameko.
     let call = client.request("die").start::<Value>(&()).unwrap();
-    let ended = tokio::task::spawn_blocking(move || {
-        theirs.wait();
-        theirs
-    });
-    let _theirs = ended.await.unwrap();
+    theirs.ended().await;
     let ours = serve(&nameko, service).await;
     let fault = call.await.unwrap_err();
     assert!(fault.to_string().contains("no method die"), "{fault}");

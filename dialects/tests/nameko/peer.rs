@@ -1,9 +1,13 @@
 //! Processes of nameko: a service, and a client that makes calls.
+//!
+//! Each wait has a limit, and none holds a thread: a test that fails leaves nothing that its
+//! runtime would wait for.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::environment::peer;
@@ -12,7 +16,8 @@ use crate::patience::PATIENCE;
 /// A process of nameko, which is killed when the value is dropped.
 pub(crate) struct Peer {
     child: Child,
-    io: Option<(ChildStdin, BufReader<ChildStdout>)>,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
 }
 
 impl Peer {
@@ -23,43 +28,37 @@ impl Peer {
         service: &str,
         serializer: &str,
     ) -> Option<Self> {
-        let arguments = ["serve", url, service, serializer].map(ToOwned::to_owned);
-        Self::start(test, arguments.to_vec()).await
+        Self::start(test, &["serve", url, service, serializer]).await
     }
 
     /// Starts a client. `None` without nameko.
     pub(crate) async fn client(test: &'static str, url: &str, serializer: &str) -> Option<Self> {
-        let arguments = ["call", url, serializer].map(ToOwned::to_owned);
-        Self::start(test, arguments.to_vec()).await
+        Self::start(test, &["call", url, serializer]).await
     }
 
-    async fn start(test: &'static str, arguments: Vec<String>) -> Option<Self> {
-        let starting = tokio::task::spawn_blocking(move || {
-            let mut command: Command = peer(test)?;
-            command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
-            let mut child = command.spawn().unwrap();
-            let input = child.stdin.take().unwrap();
-            let mut output = BufReader::new(child.stdout.take().unwrap());
-            let mut line = String::new();
-            output.read_line(&mut line).unwrap();
-            assert_eq!(line.trim(), "ready");
-            Some(Self { child, io: Some((input, output)) })
-        });
-        timeout(2 * PATIENCE, starting).await.expect("the program is ready").unwrap()
+    async fn start(test: &'static str, arguments: &[&str]) -> Option<Self> {
+        let mut command = Command::from(peer(test)?);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().unwrap();
+        let input = child.stdin.take().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut started = Self { child, input, output };
+        assert_eq!(started.line().await.trim(), "ready");
+        Some(started)
+    }
+
+    /// Reads the next line of the output.
+    async fn line(&mut self) -> String {
+        let line = timeout(PATIENCE, self.output.next_line()).await;
+        line.expect("the program writes a line in time").unwrap().expect("the program runs")
     }
 
     /// Makes a call, and returns the answer.
     pub(crate) async fn ask(&mut self, order: Value) -> Value {
-        let (mut input, mut output) = self.io.take().unwrap();
-        let asking = tokio::task::spawn_blocking(move || {
-            writeln!(input, "{order}").unwrap();
-            let mut line = String::new();
-            output.read_line(&mut line).unwrap();
-            (serde_json::from_str(&line).expect("the program answers"), (input, output))
-        });
-        let (answer, io) = timeout(PATIENCE, asking).await.expect("the call ends").unwrap();
-        self.io = Some(io);
-        answer
+        let order = format!("{order}\n");
+        let written = timeout(PATIENCE, self.input.write_all(order.as_bytes())).await;
+        written.expect("the program reads").unwrap();
+        serde_json::from_str(&self.line().await).expect("the program answers")
     }
 
     /// Calls a method with positional arguments.
@@ -68,19 +67,7 @@ impl Peer {
     }
 
     /// Waits until the process has ended by itself.
-    pub(crate) fn wait(&mut self) {
-        self.child.wait().unwrap();
-    }
-
-    /// Ends the process without a farewell.
-    pub(crate) fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        self.kill();
+    pub(crate) async fn ended(&mut self) {
+        timeout(PATIENCE, self.child.wait()).await.expect("the program ends").unwrap();
     }
 }

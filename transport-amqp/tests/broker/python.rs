@@ -4,15 +4,17 @@
 //! The first test installs pika from PyPI into a virtual environment below the target folder. Where
 //! Python or pip is missing, the tests are reported as not run.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use libtest_mimic::Trial;
 use polywire_amqp::Amqp;
 use polywire_codec::Json;
 use polywire_core::{CallError, Client, Code, ErrorKind, Router, Server};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Child;
 use tokio::time::timeout;
 
 use crate::context::PATIENCE;
@@ -31,16 +33,27 @@ static PYTHON: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
     if run(Command::new(&python).args(["-c", "import pika"])).is_err() {
         run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
         let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "pika"];
-        run(Command::new(&python).args(install))?;
+        // A registry that does not answer must not hold the tests.
+        run(Command::new("timeout").arg("300").arg(&python).args(install))?;
     }
     Ok(python)
 });
 
-/// Runs a command. Returns its output, or its error output if it fails.
-fn run(command: &mut Command) -> Result<String, String> {
+/// Runs a command. Fails with its error output.
+fn run(command: &mut Command) -> Result<(), String> {
     let output = command.output().map_err(|error| error.to_string())?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() { Ok(()) } else { Err(text(&output.stderr)) }
+}
+
+/// Runs a program to its end. Returns its output, or its error output if it fails.
+async fn outcome(command: Command) -> Result<String, String> {
+    let output = tokio::process::Command::from(command).kill_on_drop(true).output();
+    let output = timeout(PATIENCE, output).await.expect("the program ends").unwrap();
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim().to_owned()
 }
 
 /// Returns a command that runs Python in the folder of the examples. Without Python, writes that
@@ -71,9 +84,10 @@ async fn python_calls_our_server(url: String) {
     tokio::spawn(server.serve(router));
     drop(command);
     let call = async |service: &str, method: &str, arguments: &str| {
-        let arguments = ["amqp_client.py", &url, service, method, arguments].map(ToOwned::to_owned);
-        let calling = blocking(move || run(python("").unwrap().args(arguments)));
-        timeout(PATIENCE, calling).await.expect("the program ends")
+        let arguments = ["amqp_client.py", &url, service, method, arguments];
+        let mut command = python("python_calls_our_server").unwrap();
+        command.args(arguments);
+        outcome(command).await
     };
     assert_eq!(call("calculator.ours", "add", "[2, 3]").await.unwrap(), "5");
     let long = format!("\"{}\"", "x".repeat(20_000));
@@ -89,8 +103,7 @@ async fn python_calls_our_server(url: String) {
 async fn our_client_calls_python(url: String) {
     let Some(mut command) = blocking(|| python("our_client_calls_python")).await else { return };
     command.args(["amqp_server.py", &url]);
-    let _running = timeout(PATIENCE, blocking(move || RunningProgram::start(command)));
-    let _running = _running.await.expect("the program prints a line");
+    let _running = RunningProgram::start(command).await;
     let amqp = Amqp::connect(&url).await.unwrap();
     let client = Client::connect(&amqp, "calculator", Json).timeout(PATIENCE).await.unwrap();
     assert_eq!(client.call::<i64>("add", &(2, 3)).await.unwrap(), 5);
@@ -115,22 +128,19 @@ async fn blocking<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -
 }
 
 /// A program that runs until the value is dropped.
-struct RunningProgram(Child);
+struct RunningProgram {
+    _child: Child,
+}
 
 impl RunningProgram {
     /// Starts a program, and waits for its first line.
-    fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line.trim(), "bound");
-        Self(child)
-    }
-}
-
-impl Drop for RunningProgram {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+    async fn start(command: Command) -> Self {
+        let mut command = tokio::process::Command::from(command);
+        let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = timeout(PATIENCE, lines.next_line()).await;
+        let line = line.expect("the program writes a line in time").unwrap();
+        assert_eq!(line.as_deref().map(str::trim), Some("bound"));
+        Self { _child: child }
     }
 }

@@ -4,9 +4,8 @@
 //! The first test installs pyzmq from PyPI into a virtual environment below the target folder.
 //! Where Python or pip is missing, the tests are reported as not run.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -16,6 +15,8 @@ use polywire_core::{
 };
 use polywire_zmq::curve::{self, KeyPair};
 use polywire_zmq::{Zmq, ZmqBuilder, plain};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout};
 use tokio::time::timeout;
 
 use crate::support::engine::zmq;
@@ -27,14 +28,9 @@ static PYTHON: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
     let python = venv.join("bin/python");
     if run(Command::new(&python).args(["-c", "import zmq"])).is_err() {
         run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-        run(Command::new(&python).args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "pyzmq",
-        ]))?;
+        let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "pyzmq"];
+        // A registry that does not answer must not hold the tests.
+        run(Command::new("timeout").arg("300").arg(&python).args(install))?;
     }
     Ok(python)
 });
@@ -66,8 +62,8 @@ fn last_line(text: &str) -> &str {
 }
 
 /// Runs a program to its end. Returns its output, or its error output if it fails.
-async fn outcome(mut command: Command) -> Result<String, String> {
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+async fn outcome(command: Command) -> Result<String, String> {
+    let output = tokio::process::Command::from(command).kill_on_drop(true).output();
     let output = timeout(PATIENCE, output).await.expect("the program ends").unwrap();
     match output.status.success() {
         true => Ok(String::from_utf8(output.stdout).unwrap().trim().to_owned()),
@@ -76,31 +72,24 @@ async fn outcome(mut command: Command) -> Result<String, String> {
 }
 
 /// A program that runs until the value is dropped.
-struct RunningProgram(Child);
+struct RunningProgram {
+    _child: Child,
+    output: Lines<BufReader<ChildStdout>>,
+}
 
 impl RunningProgram {
-    fn start(command: &mut Command) -> (Self, BufReader<ChildStdout>) {
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        (Self(child), output)
+    fn start(command: Command) -> Self {
+        let mut command = tokio::process::Command::from(command);
+        let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { _child: child, output }
     }
-}
 
-impl Drop for RunningProgram {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+    /// Reads the next line of the output. Dropping the future loses no part of a line.
+    async fn line(&mut self) -> String {
+        let line = timeout(PATIENCE, self.output.next_line()).await;
+        line.expect("the program writes a line in time").unwrap().expect("the program runs")
     }
-}
-
-/// Reads a line outside of the threads of the runtime.
-async fn line(mut output: BufReader<ChildStdout>) -> (String, BufReader<ChildStdout>) {
-    let reading = tokio::task::spawn_blocking(move || {
-        let mut line = String::new();
-        output.read_line(&mut line).unwrap();
-        (line.trim().to_owned(), output)
-    });
-    timeout(PATIENCE, reading).await.expect("the program prints a line").unwrap()
 }
 
 /// Starts a server with one method for each purpose.
@@ -150,9 +139,9 @@ async fn our_client_calls_python() {
         Ok(command) => command,
         Err(why) => not_run!(why),
     };
-    let (_running, output) =
-        RunningProgram::start(command.args(["server.py", "tcp://127.0.0.1:*"]));
-    let (endpoint, _output) = line(output).await;
+    command.args(["server.py", "tcp://127.0.0.1:*"]);
+    let mut running = RunningProgram::start(command);
+    let endpoint = running.line().await;
     let calling = zmq().connect(endpoint).build().unwrap();
     let client = Client::connect(&calling, "calculator", Json).timeout(PATIENCE).await.unwrap();
     let sum: i64 = client.call("add", &(2, 3)).await.unwrap();
@@ -194,17 +183,17 @@ async fn python_pushes_a_job_and_reads_an_event() {
         "weather",
         "paris",
     ];
-    let (_running, output) = RunningProgram::start(command.args(arguments));
+    command.args(arguments);
+    let mut running = RunningProgram::start(command);
     assert_eq!(*timeout(PATIENCE, jobs.next()).await.unwrap().unwrap().unwrap(), "cat.jpg");
-    let (printed, output) = line(output).await;
-    assert_eq!(printed, "subscribing");
+    assert_eq!(running.line().await, "subscribing");
     // The program sends no sync marker, so the time of its subscription is unknown.
-    let received = line(output);
+    let received = running.line();
     tokio::pin!(received);
     let received = loop {
         weather.publish("lyon.wind", &1).await.unwrap();
         weather.publish("paris.wind", &2).await.unwrap();
-        if let Ok((received, _)) = timeout(Duration::from_millis(20), &mut received).await {
+        if let Ok(received) = timeout(Duration::from_millis(20), &mut received).await {
             break received;
         }
     };
@@ -293,8 +282,9 @@ async fn our_client_authenticates_at_libzmq_by_its_key() {
          print(socket.last_endpoint.decode(), flush=True)\nserver.serve(socket, 'calculator', {{'add': lambda a, b: a + b}})",
         server.secret().to_z85()
     );
-    let (_running, output) = RunningProgram::start(command.args(["-c", &program]));
-    let (endpoint, _output) = line(output).await;
+    command.args(["-c", &program]);
+    let mut running = RunningProgram::start(command);
+    let endpoint = running.line().await;
     let client = curve::CurveClient::new(server.public()).keys(ours);
     let calling = zmq().connect(endpoint).curve_client(client).build().unwrap();
     let client = Client::connect(&calling, "calculator", Json).timeout(PATIENCE).await.unwrap();
