@@ -21,7 +21,6 @@
 
 mod broadcast_bind;
 mod broadcast_builder;
-mod broadcast_reader;
 mod broadcaster;
 mod broadcaster_connect;
 mod broadcaster_state;
@@ -30,6 +29,7 @@ mod gather_options;
 mod gather_progress;
 mod gathering;
 mod instance_changes;
+mod instance_event_reader;
 mod instance_outcome;
 mod membership;
 mod outcome_sender;

@@ -63,7 +63,6 @@
 //! [`Layer`].
 
 mod authenticate;
-mod built_in_layers;
 mod circuit_breaker;
 mod circuit_log;
 mod concurrency_limit;
@@ -75,13 +74,15 @@ mod log_failures;
 mod metrics;
 #[expect(clippy::module_inception, reason = "the file is named after its type")]
 mod middleware;
-mod outcome;
+mod outcome_classification;
 mod overload_refusal;
 mod rate_limit;
 mod retry;
 mod set_header;
+mod stopped_call_guard;
 #[cfg(feature = "tower")]
 mod tower;
+mod tower_layer_impls;
 mod trace;
 
 pub use tower_layer::Layer;

@@ -2,7 +2,7 @@
 //!
 //! A [`Pusher`] pushes jobs. A [`Worker`] runs a handler for each job; a [`Puller`] is a stream of
 //! jobs for programs that drive the work themselves. [`DeadLetters`] manage the jobs that failed
-//! for good.
+//! for good, which `worker::job_processor` decides.
 
 mod dead_letter;
 mod dead_letters;

@@ -12,7 +12,7 @@
 //!   does.
 
 mod any_service_client;
-mod begin_permits;
+mod at_most_once_permits;
 mod call_args;
 mod call_builder;
 mod call_handle;

@@ -26,13 +26,13 @@
 //! that of the batches.
 
 mod abandoned_calls;
-mod canary_handover;
 mod canary_sender;
 mod count_guard;
 mod declined_requests;
 mod dispatcher;
 mod leave;
 mod lost_one_way_calls;
+mod misdelivered_canaries;
 mod peer_batches;
 mod queue_consumer;
 mod reply_router;

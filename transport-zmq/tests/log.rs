@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
-use polywire_core::{Client, Fault, Puller, Pusher, Router, Server, Transport, Window};
+use polywire_core::{Client, Puller, Pusher, Router, Server, Transport};
 use polywire_zmq::{Engine, Zmq, ZmqBuilder};
 use tokio::time::timeout;
 use tracing::field::{Field, Visit};
@@ -27,6 +27,8 @@ use self::refusing::RefusingPeer;
 
 #[path = "it/support/address.rs"]
 mod address;
+#[path = "log/lost_messages.rs"]
+mod lost_messages;
 #[path = "it/support/refusing.rs"]
 mod refusing;
 
@@ -282,69 +284,5 @@ async fn short_connections_are_throttled() {
     for (level, what) in [("INFO", "connected"), ("WARN", "connection lost")] {
         assert_eq!(lines.wait_for(level, what).await["count"], "1");
         assert!(lines.find(what).len() < 10, "{:?}", lines.find(what));
-    }
-}
-
-/// Ten one-way calls to a server that closes before it has begun them, as one is running.
-#[cfg(feature = "engine-omq")]
-#[tokio::test]
-async fn one_way_calls_of_a_server_that_closes_are_counted() {
-    let (lines, _guard) = watch();
-    let serving = builder(Engine::Omq).bind("tcp://127.0.0.1:*").linger(PATIENCE).build().unwrap();
-    let server = Server::bind(&serving, "a").window(Window::new(1)).await.unwrap();
-    let begun = Arc::new(tokio::sync::Notify::new());
-    let router = Router::new(MessagePack).method("m", {
-        let begun = begun.clone();
-        move |_: u32| (begun.notify_one(), std::future::pending::<Result<(), Fault>>()).1
-    });
-    tokio::spawn(server.serve(router));
-    let calling = builder(Engine::Omq).connect(&serving.local_endpoints()[0]).build().unwrap();
-    let client = Client::connect(&calling, "a", MessagePack).timeout(PATIENCE).await.unwrap();
-    client.request("m").send(&0).await.unwrap();
-    begun.notified().await;
-    for number in 1..=10 {
-        client.request("m").send(&number).await.unwrap();
-    }
-    serving.close().await.unwrap();
-    let lost = lines.find("dropped one-way calls: no server here begins them");
-    let counts = lost.iter().map(|line| line["count"].parse::<u64>().unwrap());
-    assert_eq!(counts.sum::<u64>(), 10, "{lost:?}");
-}
-
-#[cfg(feature = "engine-omq")]
-#[tokio::test]
-async fn handles_that_are_dropped_before_their_transport_is_closed_are_logged() {
-    let (lines, _guard) = watch();
-    let serving = serve(builder(Engine::Omq).bind("tcp://127.0.0.1:*")).await;
-    let pulling = builder(Engine::Omq).bind("tcp://127.0.0.1:*").build().unwrap();
-    let _puller = Puller::<u32>::bind(&pulling, "jobs", MessagePack).await.unwrap();
-    for closes in [true, false] {
-        let calling = builder(Engine::Omq).connect(&serving.local_endpoints()[0]).build().unwrap();
-        let client = Client::connect(&calling, "a", MessagePack).timeout(PATIENCE).await.unwrap();
-        client.request("m").send(&()).await.unwrap();
-        let publishing = builder(Engine::Omq).bind("tcp://127.0.0.1:*").build().unwrap();
-        let publisher =
-            polywire_core::Publisher::connect(&publishing, "weather", MessagePack).await.unwrap();
-        publisher.publish("t", &1).await.unwrap();
-        let pushing = builder(Engine::Omq).connect(&pulling.local_endpoints()[0]).build().unwrap();
-        let pusher = Pusher::connect(&pushing, "jobs", MessagePack).await.unwrap();
-        pusher.push(&1).await.unwrap();
-        if closes {
-            for transport in [&calling, &publishing, &pushing] {
-                transport.close().await.unwrap();
-            }
-        }
-        drop((client, publisher, pusher, calling, publishing, pushing));
-    }
-    for (handle, messages) in
-        [("client", "one-way calls"), ("publisher", "events"), ("pusher", "jobs")]
-    {
-        let line = format!(
-            "a {handle} was dropped before its transport was closed: if the runtime ends now, \
-             {messages} that are not sent yet are lost"
-        );
-        // The task of a client ends later.
-        lines.wait_for("WARN", &line).await;
-        assert_eq!(lines.find(&line).len(), 1, "those that were closed before are not logged");
     }
 }

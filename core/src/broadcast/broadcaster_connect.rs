@@ -8,10 +8,10 @@ use std::time::Duration;
 use futures_core::future::BoxFuture;
 use tokio::task::coop::consume_budget;
 
-use super::broadcast_reader::read;
 use super::broadcaster::{Broadcaster, BroadcasterShared};
 use super::broadcaster_state::BroadcasterState;
 use super::envelope::{CallerEvent, PRESENCE_TOPIC, channel, outcome_topic};
+use super::instance_event_reader::read;
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::message::{Address, Filter, MessageId};

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::circuit_log::CircuitLog;
 use super::overload_refusal::overloaded;
-use super::{Middleware, outcome};
+use super::{Middleware, outcome_classification};
 use crate::error::{CallError, Code, ErrorKind, Result};
 use crate::message::Deadline;
 use crate::service::{Reply, Request, Service};
@@ -200,7 +200,7 @@ impl Drop for HalfOpenProbe<'_> {
 }
 
 fn is_failure(result: &Result<Reply, CallError>) -> bool {
-    if let Some(fault) = outcome::fault(result) {
+    if let Some(fault) = outcome_classification::fault(result) {
         return matches!(fault.code, Code::Unavailable | Code::DeadlineExceeded);
     }
     match result {

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 use tracing::field::display;
 
 use super::failure_log_throttle::{FailureKind, FailureLogThrottle};
-use super::outcome::OnStop;
-use super::{Middleware, outcome};
+use super::stopped_call_guard::OnStop;
+use super::{Middleware, outcome_classification};
 use crate::error::{CallError, Code, Fault, Result};
 use crate::handler_stop_reason::StopReason;
 use crate::message::{Address, MessageId};
@@ -97,8 +97,8 @@ impl Middleware for LogFailures {
         });
         let result = next.call(request).await;
         on_stop.disarm();
-        if let Some(error) = outcome::kind(&result) {
-            let fault = outcome::fault(&result);
+        if let Some(error) = outcome_classification::kind(&result) {
+            let fault = outcome_classification::fault(&result);
             let is_expected = fault.is_some_and(|fault| self.expects(fault));
             let kind = fault.map(|fault| &*fault.kind);
             called.log(&error, kind, &cause(&result, fault), is_expected);

@@ -12,8 +12,8 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use tokio::time::Instant;
 
 pub(super) use self::waiting_retry_and_circuit_gauges::{WaitingRetry, set_circuit_state};
-use super::outcome::OnStop;
-use super::{Middleware, outcome};
+use super::stopped_call_guard::OnStop;
+use super::{Middleware, outcome_classification};
 use crate::error::{CallError, Code, Result};
 use crate::message::Address;
 use crate::service::{Reply, Request, Service};
@@ -152,9 +152,13 @@ impl Middleware for Metrics {
         let result = next.call(request).await;
         on_stop.disarm();
         drop(in_flight);
-        let is_known =
-            outcome::fault(&result).is_none_or(|fault| fault.code != Code::MethodNotFound);
-        self.record(&self.method(method.filter(|_| is_known)), start, outcome::kind(&result));
+        let is_known = outcome_classification::fault(&result)
+            .is_none_or(|fault| fault.code != Code::MethodNotFound);
+        self.record(
+            &self.method(method.filter(|_| is_known)),
+            start,
+            outcome_classification::kind(&result),
+        );
         result
     }
 

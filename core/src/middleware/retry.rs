@@ -8,7 +8,7 @@ use std::time::Duration;
 
 pub use self::backoff::Backoff;
 pub use self::budget::Budget;
-use super::{Middleware, outcome};
+use super::{Middleware, outcome_classification};
 use crate::error::{CallError, Code, ErrorKind, Result};
 use crate::message::Deadline;
 use crate::service::{Reply, Request, Service};
@@ -117,7 +117,7 @@ impl Middleware for Retry {
             let result = next.call(request).await;
             let Some(pause) = self.pause(&again, attempt, &result) else { return result };
             let method = again.message.method.as_ref().map_or("", |method| method.as_str());
-            let error = outcome::kind(&result).unwrap_or_default();
+            let error = outcome_classification::kind(&result).unwrap_or_default();
             let wait_ms = pause.as_millis();
             tracing::debug!(method, attempt, %error, wait_ms, "the call failed and is retried");
             #[cfg(feature = "metrics")]
@@ -133,7 +133,7 @@ impl Middleware for Retry {
 
 fn is_retryable(request: &Request, result: &Result<Reply, CallError>) -> bool {
     let idempotent = request.idempotent && !request.at_most_once;
-    if let Some(fault) = outcome::fault(result) {
+    if let Some(fault) = outcome_classification::fault(result) {
         let is_transient = matches!(fault.code, Code::Unavailable | Code::Interrupted);
         return idempotent && is_transient && !fault.is_permanent();
     }

@@ -13,8 +13,8 @@ use tracing::{Instrument, Span};
 
 pub use self::context::TraceContext;
 pub use self::foreign_propagator::Propagate;
-use super::outcome::OnStop;
-use super::{Middleware, outcome};
+use super::stopped_call_guard::OnStop;
+use super::{Middleware, outcome_classification};
 use crate::error::{CallError, Result};
 use crate::handler_stop_reason::StopReason;
 use crate::message::{Headers, Message};
@@ -225,10 +225,10 @@ fn record(span: &Span, result: &Result<Reply, CallError>) -> bool {
     if span.is_disabled() {
         return false;
     }
-    let Some(kind) = outcome::kind(result) else { return false };
+    let Some(kind) = outcome_classification::kind(result) else { return false };
     span.record("otel.status_code", "ERROR");
     span.record("error.type", &*kind);
-    if let Some(fault) = outcome::fault(result) {
+    if let Some(fault) = outcome_classification::fault(result) {
         span.record("polywire.fault", &*fault.kind);
     }
     true

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 pub(super) use self::entry::CallEnd;
 use self::entry::{CallState, Entry};
 use self::expiry::Expiry;
-use super::begin_permits::{BeginPermits, Decision};
+use super::at_most_once_permits::{BeginPermits, Decision};
 use crate::error::{Code, Error, ErrorKind, Fault, Result};
 use crate::message::{Address, CallId, Deadline, Message};
 use crate::panic_containment::catch;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_core::Stream;
 use tokio::time::{Sleep, sleep};
 
-use super::begin_permits::Decision;
+use super::at_most_once_permits::Decision;
 use super::pending_calls::{CloseOnDrop, PendingCalls, interrupted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;

@@ -1,4 +1,5 @@
-//! Matches returned messages to their publishers.
+//! Matches returned messages to their publishers, on connections that the program supplied. On all
+//! others, `unconfirmed_table` knows the outcome from the frames.
 //!
 //! The broker returns a message before it confirms it. The engine queues returned messages, and
 //! attaches the oldest to the next confirm that it resolves. So a returned message may arrive with

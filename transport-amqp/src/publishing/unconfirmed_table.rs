@@ -1,4 +1,5 @@
-//! The unconfirmed messages of a channel whose confirms the filter of inbound frames reads.
+//! The unconfirmed messages of a channel whose confirms and returns the filter of inbound frames
+//! reads: a message that was returned is unroutable.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};

@@ -8,13 +8,13 @@
 //! - `zmtp`, `socket_kind`, `inbound_filter`, `outbound_filter`: the bytes of a connection. No I/O.
 //!
 //! - `relay`, `one_peer_socket` with `inner_listener`, `outbox`, `link`: one connection. `link_set`
-//!   with `link_set_options`, `linked_endpoints`, `connect`, `arrivals`, `streams` and
+//!   with `link_set_options`, `linked_endpoints`, `connect`, `arrival_stream`, `streams` and
 //!   `socket_file_guard`: all of a socket.
 //!
 //! - One file for each socket type: `dealer`, `push`, `client_router`, `router`, `pull`, `sub`,
 //!   `xpub` with `subscribers`.
 
-mod arrivals;
+mod arrival_stream;
 mod client_router;
 mod connect;
 mod dealer;

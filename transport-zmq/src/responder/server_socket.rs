@@ -8,8 +8,8 @@ use futures_util::FutureExt;
 use futures_util::future::Shared;
 use polywire_core::Result;
 
-use super::canary_handover::CanaryHandover;
 use super::dispatcher::Dispatcher;
+use super::misdelivered_canaries::MisdeliveredCanaries;
 use crate::common_errors::config;
 use crate::config::Settings;
 use crate::endpoint::{
@@ -34,7 +34,7 @@ pub(crate) struct ServerSocket {
     /// The configuration, for canaries.
     settings: Settings,
     /// Canaries that another consumer has taken.
-    canaries: CanaryHandover,
+    canaries: MisdeliveredCanaries,
 }
 
 impl ServerSocket {
@@ -66,7 +66,7 @@ impl ServerSocket {
         // An error means that the runtime has ended, and the task with it.
         let ended = task.map(drop).boxed().shared();
         let (runtime, settings) = (RuntimeWatch::start(), settings.clone());
-        let canaries = CanaryHandover::default();
+        let canaries = MisdeliveredCanaries::default();
         Ok(Arc::new(Self { dispatcher, ended, bound, runtime, settings, canaries }))
     }
 
@@ -82,7 +82,7 @@ impl ServerSocket {
     }
 
     /// Canaries that another consumer has taken, for the consumers that have sent them.
-    pub(super) fn canaries(&self) -> &CanaryHandover {
+    pub(super) fn canaries(&self) -> &MisdeliveredCanaries {
         &self.canaries
     }
 

@@ -59,8 +59,19 @@ impl PeerConnection {
             _ => &self.state.disconnects,
         };
         let count = losses.note();
-        if let Some(count) = count {
-            tracing::warn!(endpoint, calls, reason, count, "connection lost");
+        match count {
+            Some(count) if self.state.resends.gets_replies() => {
+                tracing::warn!(endpoint, calls, reason, count, "connection lost");
+            }
+            Some(count) => {
+                tracing::warn!(
+                    endpoint,
+                    reason,
+                    count,
+                    "connection lost: jobs that the puller had not taken in are lost"
+                );
+            }
+            None => {}
         }
         count.is_some()
     }

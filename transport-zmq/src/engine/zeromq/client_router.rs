@@ -9,7 +9,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use polywire_core::Result;
 use tokio::sync::mpsc;
 
-use super::arrivals::{NoOwner, received};
+use super::arrival_stream::{NoOwner, received};
 use super::frame_conversion::{frames_of, message_of};
 use super::link::{Arrival, Link};
 use super::link_set::LinkSet;

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use zeromq::ZmqMessage;
 
-use super::arrivals::received;
+use super::arrival_stream::received;
 use super::connect::{RECONNECT_MAX, RECONNECT_MIN, connect};
 use super::frame_conversion::{frames_of, message_of};
 use super::link::{Arrival, Link, LinkOwner};

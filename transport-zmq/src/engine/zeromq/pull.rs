@@ -12,7 +12,7 @@ use futures_util::{StreamExt, stream};
 use polywire_core::{Address, Window};
 use tokio::sync::mpsc;
 
-use super::arrivals::{NoOwner, received};
+use super::arrival_stream::{NoOwner, received};
 use super::frame_conversion::frames_of;
 use super::link::Arrival;
 use super::link_set::LinkSet;

@@ -4,6 +4,7 @@
 //! puller of each job, and keeps a job until the relay has written it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -48,6 +49,10 @@ struct Jobs {
     state: Mutex<State>,
     /// Throttle for log lines of pullers that pull from another queue.
     wrong_queue: LogThrottle,
+    /// Throttle for log lines of pullers that left.
+    losses: LogThrottle,
+    /// Set when the socket closes, which ends all links.
+    is_closing: AtomicBool,
 }
 
 /// The turn of the pullers. A puller is here while its link is open.
@@ -72,6 +77,8 @@ impl ZeromqPush {
             traffic: traffic.clone(),
             state: Mutex::default(),
             wrong_queue: LogThrottle::new(),
+            losses: LogThrottle::new(),
+            is_closing: AtomicBool::new(false),
         });
         // The byte bound becomes a number of the largest messages.
         let largest = settings.peer_bytes_max / settings.limits.body_max.max(1);
@@ -118,14 +125,26 @@ impl LinkOwner for Jobs {
         Ok(())
     }
 
-    /// Removes a puller, and hands its unsent jobs to the others.
+    /// Removes a puller, and hands its unsent jobs to the others. A log line at level warn says
+    /// that others may be lost, throttled. The balancer has it for the last puller.
     fn ended(&self, link: &Arc<Link>) {
         let mut state = lock(&self.state);
         state.pullers.retain(|puller| puller.number != link.number);
         state.unsent.extend(link.outbox.take_unsent());
         state.spread();
+        let has_others = !state.pullers.is_empty();
+        drop(state);
+        if has_others
+            && !self.is_closing.load(Ordering::Acquire)
+            && let Some(count) = self.losses.note()
+        {
+            tracing::warn!(traffic = ?self.traffic, count, "{LOST_PULLER}");
+        }
     }
 }
+
+/// Line of the log for a puller that has left.
+const LOST_PULLER: &str = "a puller has left: jobs that it had not taken in are lost";
 
 #[async_trait]
 impl SocketControl for ZeromqPush {
@@ -140,6 +159,7 @@ impl SocketControl for ZeromqPush {
     /// Sends the queued jobs for up to the linger time. Jobs without a puller are counted in a log
     /// line, and lost.
     fn close(&self) -> BoxFuture<'static, ()> {
+        self.jobs.is_closing.store(true, Ordering::Release);
         let (close, jobs) = (self.endpoints.close(), self.jobs.clone());
         let close = async move {
             close.await;

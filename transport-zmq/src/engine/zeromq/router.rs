@@ -14,7 +14,7 @@ use polywire_core::transport::Sending;
 use tokio::sync::mpsc;
 use zeromq::ZmqMessage;
 
-use super::arrivals::{NoOwner, received};
+use super::arrival_stream::{NoOwner, received};
 use super::frame_conversion::{frames_of, message_of};
 use super::link::{Arrival, Link};
 use super::link_set::LinkSet;

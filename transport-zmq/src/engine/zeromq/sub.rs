@@ -10,7 +10,7 @@ use polywire_core::{Result, Window};
 use tokio::sync::mpsc;
 use zeromq::ZmqMessage;
 
-use super::arrivals::received;
+use super::arrival_stream::received;
 use super::frame_conversion::event_of;
 use super::link::{Arrival, Link, LinkOwner};
 use super::link_set::LinkSet;

@@ -1,34 +1,10 @@
-//! Outcomes of calls, as layers classify them.
+//! Guard by which layers record the reason for which a call has no outcome.
 
-use std::borrow::Cow;
-
-use crate::error::{CallError, Code, Fault};
+use crate::error::Code;
 use crate::handler_stop_reason::StopReason;
 use crate::message::Deadline;
 use crate::panic_containment::catch;
-use crate::service::{Reply, Request};
-
-/// Returns the fault of an outcome. On a client the reply contains the fault; on a server it may
-/// also be the error.
-pub(super) fn fault(outcome: &Result<Reply, CallError>) -> Option<&Fault> {
-    match outcome {
-        Ok(reply) => reply.message.fault.as_deref(),
-        Err(error) => error.fault(),
-    }
-}
-
-/// Returns the kind of a failure, for OpenTelemetry's `error.type`, or `None` for a success. The
-/// number of different kinds is small.
-pub(super) fn kind(outcome: &Result<Reply, CallError>) -> Option<Cow<'static, str>> {
-    if let Some(fault) = fault(outcome) {
-        return Some(fault.code.as_str().into());
-    }
-    match outcome {
-        Err(CallError::DeadlineExceeded(_)) => Some("DeadlineExceeded".into()),
-        Err(CallError::Failed(error)) => Some(format!("{:?}", error.kind()).into()),
-        _ => None,
-    }
-}
+use crate::service::Request;
 
 /// Guard of a call that has no outcome if it is dropped, because its handler is stopped, or its
 /// caller drops it. The guard then records the reason as the kind of a failure:

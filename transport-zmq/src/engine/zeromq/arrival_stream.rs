@@ -1,6 +1,6 @@
-//! The queue of messages that arrive at a socket.
+//! The messages that arrive at a socket, as a stream from their queue.
 //!
-//! The queue is bounded. While the queue is full, the links read no more messages, so a slow reader
+//! The queue, which `link_set` makes, is bounded. While the queue is full, the links read no more messages, so a slow reader
 //! slows the peers down.
 
 use futures_core::Stream;

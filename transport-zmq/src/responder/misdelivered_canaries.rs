@@ -13,14 +13,14 @@ use crate::lock::lock;
 /// A canary passes the socket and the queue, where any consumer of the service may take it. The
 /// taker passes it to the consumer that has sent it, which answers when it is polled.
 #[derive(Default)]
-pub(super) struct CanaryHandover {
+pub(super) struct MisdeliveredCanaries {
     /// An entry for each consumer, with or without a canary.
     canaries: Mutex<FxHashMap<u64, Option<Message>>>,
     /// Set if there may be a canary, so that a delivery costs no lock.
     is_any: AtomicBool,
 }
 
-impl CanaryHandover {
+impl MisdeliveredCanaries {
     /// Adds a consumer.
     pub(super) fn add_consumer(&self, consumer: u64) {
         lock(&self.canaries).insert(consumer, None);
