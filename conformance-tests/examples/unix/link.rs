@@ -85,6 +85,9 @@ pub(crate) async fn carry(
         // written last.
         copy(&mut from, &mut sink()).await
     };
+    // Dropped with this task alone, so that a queue that is closed while there is room shows the end
+    // of the runtime.
+    let queued = &mut queued;
     let writing = async move {
         while let Some((frame, _room)) =
             queued.recv().await.filter(|(frame, _)| frame.kind != Kind::Bye)
@@ -119,7 +122,9 @@ impl Outbound for Outgoing {
         Sending::later(async {
             check(&message)?;
             let Link { frames, room, closing, .. } = &*self.0;
-            let ended = || if *closing.borrow() { closed() } else { lost().unsent() };
+            // A lost connection closes the room.
+            let is_lost = || !*closing.borrow() && room.is_closed();
+            let ended = || if is_lost() { lost().unsent() } else { closed() };
             let room = room.clone().acquire_owned().await.map_err(|_| ended())?;
             let is_one_way = message.id.is_none();
             let frame = Frame { kind: Kind::Send, number: 0, message };

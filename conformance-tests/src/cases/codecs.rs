@@ -3,19 +3,23 @@
 //! A transport carries a body without knowing its format. JSON is text and MessagePack is binary,
 //! so both together show whether bodies are carried as they are.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
 use polywire_codec::{Json, MessagePack};
 use polywire_core::{
-    CallError, Client, Codec, ErrorKind, Message, Publisher, Puller, Pusher, Reply, Router, Server,
-    Subscriber, service_fn,
+    CallError, Client, Code, Codec, Error, ErrorKind, Message, Publisher, Puller, Pusher, Reply,
+    Router, Server, Service, Subscriber, service_fn,
 };
 use serde::{Deserialize, Serialize};
 
 use super::receive::{next_event, next_job};
+use super::request::raw_request;
 use crate::context::TestContext;
 use crate::context::running_server::RunningServer;
 use crate::names::{CHANNEL, QUEUE, SERVICE};
 use crate::verdict::{Failure, OrFail, Verdict, ensure};
-use crate::wait::{PATIENCE, in_time};
+use crate::wait::{PATIENCE, in_time, within};
 
 /// A call in JSON and a call in MessagePack come back unchanged.
 ///
@@ -63,6 +67,45 @@ pub async fn client_reads_the_formats_that_it_accepts(context: &TestContext) -> 
     let _both = RunningServer::start(serving, server, router);
     answers_in(context, &name, Json).await?;
     answers_in(context, &name, MessagePack).await
+}
+
+/// The media type of a request counts without its case and its parameters, the charset excepted.
+///
+/// A server of JSON answers requests whose media type differs from that of the codec in case, and
+/// in a charset that is UTF-8. It answers another charset with a fault, [`Code::InvalidArguments`].
+///
+/// Catches wires that carry the media types that they know, and replace others.
+pub async fn parameters_of_a_media_type_do_not_count(context: &TestContext) -> Verdict {
+    let router = Router::new(Json).method("double", async |n: u32| Ok(2 * n));
+    let _server = context.serve(router).await?;
+    let requester = context.requester().await?;
+    let ask = async |media_type: &'static str| {
+        let mut request = raw_request("double")?;
+        request.message.body = Bytes::from_static(b"7").into();
+        request.message.content_type = Some(media_type.into());
+        requester.call(request).await.or_fail(&format!("a request in {media_type} is answered"))
+    };
+    for media_type in [
+        Json::CONTENT_TYPE,
+        "application/json; charset=utf-8",
+        "Application/JSON;charset=\"UTF-8\"",
+    ] {
+        let reply = ask(media_type).await?.message;
+        ensure!(
+            reply.fault.is_none(),
+            "a request in {media_type} was answered with {:?}",
+            reply.fault
+        );
+        let body = reply.body.into_bytes();
+        ensure!(*body == *b"14", "a request in {media_type} was answered with {body:?}");
+    }
+    let foreign = ask("application/json; charset=latin1").await?.message;
+    let foreign = foreign.fault.or_fail("another charset is answered with a fault")?;
+    ensure!(
+        foreign.code == Code::InvalidArguments,
+        "another charset was answered with {foreign:?}"
+    );
+    Ok(())
 }
 
 /// Calls a server of several formats in one of them.
@@ -140,6 +183,113 @@ async fn event_crosses<C: Codec>(context: &TestContext, codec: C) -> Verdict {
     publisher.publish("a", &reading()).await.or_fail("publishing")?;
     let event = next_event(&mut events).await?;
     ensure!(*event == reading(), "in {}, an event came as {:?}", C::CONTENT_TYPE, *event);
+    Ok(())
+}
+
+/// Numbers that JSON does not have.
+const NOT_IN_JSON: [f64; 3] = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+
+/// Numbers that need all digits of a floating-point number.
+const IN_JSON: [f64; 2] = [0.1, f64::MAX];
+
+/// A call in JSON with a number that JSON does not have fails at its caller and is not sent.
+///
+/// The numbers are not-a-number and the two infinities, in a call and in a one-way call. The error
+/// is [`ErrorKind::Codec`] and unsent. Finite numbers come back unchanged, and the handler has seen
+/// these alone when its server has drained.
+///
+/// Catches transports that read bodies and write them again.
+pub async fn call_with_a_number_beyond_json_is_unsent(context: &TestContext) -> Verdict {
+    let seen: Arc<Mutex<Vec<f64>>> = Arc::default();
+    let noted = seen.clone();
+    let router = Router::new(Json).method("note", move |number: f64| {
+        noted.lock().unwrap_or_else(PoisonError::into_inner).push(number);
+        async move { Ok(number) }
+    });
+    let server = context.serve(router).await?;
+    let transport = context.calling().await?;
+    let client = in_time(Client::connect(&transport, SERVICE, Json).timeout(PATIENCE)).await?;
+    for number in NOT_IN_JSON {
+        let called = client.call::<f64>("note", &number).await;
+        is_unsent("a call", number, error_of(&called))?;
+        let sent = client.request("note").send(&number).await;
+        is_unsent("a one-way call", number, error_of(&sent))?;
+    }
+    for number in IN_JSON {
+        let back: f64 = client.call("note", &number).await.or_fail("a finite number is sent")?;
+        is_same(number, back)?;
+    }
+    within(PATIENCE, "the server drains", server.handle.drain()).await?;
+    let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    ensure!(seen.len() == IN_JSON.len(), "the handler got the numbers {seen:?}");
+    Ok(())
+}
+
+/// A job in JSON with a number that JSON does not have fails at its pusher and is not sent.
+///
+/// As [`call_with_a_number_beyond_json_is_unsent`]: the puller gets the finite numbers alone.
+///
+/// Catches the same as [`call_with_a_number_beyond_json_is_unsent`].
+///
+/// Needs the capability `pipeline`.
+pub async fn job_with_a_number_beyond_json_is_unsent(context: &TestContext) -> Verdict {
+    context.require("pipeline", |can| can.pipeline).await?;
+    let mut jobs: Puller<f64> =
+        in_time(Puller::bind(&context.serving().await?, QUEUE, Json)).await?;
+    let pusher = in_time(Pusher::connect(&context.calling().await?, QUEUE, Json)).await?;
+    for number in NOT_IN_JSON {
+        is_unsent("a push", number, pusher.push(&number).await.as_ref().err())?;
+    }
+    for number in IN_JSON {
+        pusher.push(&number).await.or_fail("a finite number is pushed")?;
+        let job = next_job(&mut jobs).await?;
+        is_same(number, *job)?;
+        job.ack();
+    }
+    Ok(())
+}
+
+/// An event in JSON with a number that JSON does not have fails at its publisher and is not sent.
+///
+/// As [`call_with_a_number_beyond_json_is_unsent`]: the subscriber gets the finite numbers alone.
+///
+/// Catches the same as [`call_with_a_number_beyond_json_is_unsent`].
+///
+/// Needs the capability `pubsub`.
+pub async fn event_with_a_number_beyond_json_is_unsent(context: &TestContext) -> Verdict {
+    context.require("pubsub", |can| can.pubsub).await?;
+    let mut events: Subscriber<f64> =
+        in_time(Subscriber::bind(&context.serving().await?, CHANNEL, Json)).await?;
+    let publisher = in_time(Publisher::connect(&context.calling().await?, CHANNEL, Json)).await?;
+    for number in NOT_IN_JSON {
+        is_unsent("an event", number, publisher.publish("a", &number).await.as_ref().err())?;
+    }
+    for number in IN_JSON {
+        publisher.publish("a", &number).await.or_fail("a finite number is published")?;
+        is_same(number, *next_event(&mut events).await?)?;
+    }
+    Ok(())
+}
+
+/// The error on this side that a call failed with.
+fn error_of<T>(outcome: &Result<T, CallError>) -> Option<&Error> {
+    match outcome {
+        Err(CallError::Failed(error)) => Some(error),
+        _ => None,
+    }
+}
+
+/// Checks that a message failed in its codec, and was not sent.
+fn is_unsent(what: &str, number: f64, error: Option<&Error>) -> Verdict {
+    let is_refused =
+        error.is_some_and(|error| error.kind() == ErrorKind::Codec && error.is_unsent());
+    ensure!(is_refused, "{what} with the number {number} ended with the error {error:?}");
+    Ok(())
+}
+
+/// Checks that a number arrived with each of its digits.
+fn is_same(sent: f64, came: f64) -> Verdict {
+    ensure!(sent.to_bits() == came.to_bits(), "the number {sent:e} came as {came:e}");
     Ok(())
 }
 

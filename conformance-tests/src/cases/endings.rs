@@ -7,10 +7,15 @@
 
 mod closing;
 mod receivers;
+mod runtimes;
 mod senders;
 
 pub use self::closing::{close_denies_no_call_that_was_taken, close_denies_no_job_that_was_taken};
 pub use self::receivers::jobs_of_workers_that_end_are_done;
+pub use self::runtimes::{
+    call_after_the_end_of_its_runtime_is_closed, event_after_the_end_of_its_runtime_is_closed,
+    job_after_the_end_of_its_runtime_is_closed,
+};
 pub use self::senders::{
     event_of_a_dropped_publisher_arrives, job_of_a_dropped_pusher_is_done,
     one_way_call_of_a_dropped_client_runs,

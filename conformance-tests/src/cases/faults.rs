@@ -4,6 +4,7 @@
 //! Core makes the faults. The transport must carry them, and the server must go on after each.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use polywire_codec::{Json, MessagePack};
@@ -13,11 +14,12 @@ use polywire_core::{
 };
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::panicking_payload::panic_with_panicking_payload;
 use super::request::raw_request;
 use crate::context::TestContext;
 use crate::names::SERVICE;
 use crate::verdict::{Failure, OrFail, Verdict, ensure};
-use crate::wait::{PATIENCE, in_time};
+use crate::wait::{PATIENCE, in_time, within};
 
 /// A fault keeps its code, kind, message and details.
 ///
@@ -195,6 +197,36 @@ pub async fn panicking_handler_answers(context: &TestContext) -> Verdict {
         server.handle.stats().panicked
     );
     still_serves(&client).await
+}
+
+/// A handler whose panic has a payload that panics in turn answers with a fault, once.
+///
+/// The payload panics when it is dropped. The server answers the next call and drains, and the
+/// request has run once by then.
+///
+/// Catches backends that deliver a request again whose handler panicked.
+pub async fn panicking_payload_answers_once(context: &TestContext) -> Verdict {
+    let runs = Arc::new(AtomicU32::new(0));
+    let count = runs.clone();
+    let panicking = doubling().method("panic", move |(): ()| {
+        count.fetch_add(1, Ordering::SeqCst);
+        async move {
+            if true {
+                panic_with_panicking_payload();
+            }
+            Ok(())
+        }
+    });
+    let server = context.serve(panicking).await?;
+    let client = context.client().await?;
+    let fault = fault_of(client.call::<()>("panic", &()).await)?;
+    ensure!(fault.code == Code::Internal, "it was answered with {fault:?}");
+    still_serves(&client).await?;
+    within(PATIENCE, "the server drains", server.handle.drain()).await?;
+    let (runs, panicked) = (runs.load(Ordering::SeqCst), server.handle.stats().panicked);
+    ensure!(runs == 1, "the request whose handler panicked ran {runs} times");
+    ensure!(panicked == 1, "{panicked} panics were counted");
+    Ok(())
 }
 
 /// A result that cannot be encoded is answered with a fault, and the server lives.

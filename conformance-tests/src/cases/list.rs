@@ -1,9 +1,9 @@
 //! The list of all cases.
 
 use super::{
-    answers, at_most_once, bodies, broadcasts, brokers, calls, chains, codecs, deadlines, endings,
-    faults, handlers, health, instances, lifecycle, links, long_names, message_ids, one_way,
-    outages, pipeline, pubsub, redelivery, retries, send_options, servers,
+    answers, at_most_once, bodies, broadcasts, brokers, budget, calls, chains, codecs, deadlines,
+    endings, faults, handlers, health, instances, lifecycle, links, long_names, message_ids,
+    one_way, outages, pipeline, pubsub, redelivery, retries, send_options, servers,
 };
 use crate::case::Case;
 
@@ -40,6 +40,7 @@ macro_rules! each_case {
                 minimum unreadable_arguments_are_a_fault "Arguments that cannot be decoded are answered with a fault, and the server lives";
                 minimum foreign_format_is_named "A call in another format than the server's is answered with a fault that names both";
                 minimum panicking_handler_answers "A handler that panics answers with a fault, and the server lives";
+                minimum panicking_payload_answers_once "A handler whose panic has a payload that panics in turn answers with a fault, and runs once";
                 minimum unencodable_result_answers "A result that cannot be encoded is answered with a fault, and the server lives";
                 minimum unreadable_reply_fails_its_call_alone "A reply that cannot be decoded fails its own call and no other";
             }
@@ -106,8 +107,12 @@ macro_rules! each_case {
             codecs {
                 minimum calls_cross_in_each_codec "A call in JSON and a call in MessagePack come back unchanged";
                 minimum client_reads_the_formats_that_it_accepts "A client reads replies in each format that it accepts, and in no other";
+                minimum parameters_of_a_media_type_do_not_count "The media type of a request counts without its case and its parameters, the charset excepted";
                 optional jobs_cross_in_each_codec "A job in JSON and a job in MessagePack arrive unchanged";
                 optional events_cross_in_each_codec "An event in JSON and an event in MessagePack arrive unchanged";
+                minimum call_with_a_number_beyond_json_is_unsent "A call in JSON with a number that JSON does not have fails at its caller, and is not sent";
+                optional job_with_a_number_beyond_json_is_unsent "A job in JSON with a number that JSON does not have fails at its pusher, and is not sent";
+                optional event_with_a_number_beyond_json_is_unsent "An event in JSON with a number that JSON does not have fails at its publisher, and is not sent";
             }
             servers {
                 minimum competing_servers_share "Requests are spread over competing servers";
@@ -148,6 +153,7 @@ macro_rules! each_case {
                 optional worker_that_does_not_read_loses_nothing "For a worker that does not read, each push waits or is kept: every job whose push succeeded arrives";
                 optional failing_job_is_tried_again_and_then_discarded "A job whose handler fails is retried as often as configured, and then discarded";
                 optional bad_jobs_leave_the_worker_at_work "A handler that panics and a job that cannot be decoded leave the worker at work";
+                optional panicking_payload_of_a_job_runs_once "A job whose handler panics with a payload that panics in turn runs once, and the worker goes on";
                 optional draining_worker_finishes_what_runs "A worker that drains finishes the jobs that run, and receives no more";
                 optional close_ends_pulling_and_pushing "Closing a transport ends its pullers, and its pushers fail as closed";
             }
@@ -224,6 +230,14 @@ macro_rules! each_case {
                 optional event_of_a_dropped_publisher_arrives "An event that was published arrives, even if its publisher and its transport are dropped at once";
                 minimum close_denies_no_call_that_was_taken "A transport that is closed while it sends calls one as unsent only if no server got it";
                 optional close_denies_no_job_that_was_taken "A transport that is closed while it pushes calls a job unsent only if no worker gets it";
+                minimum call_after_the_end_of_its_runtime_is_closed "A call over a transport whose runtime has ended fails at once as closed and unsent; a one-way call does so, or runs";
+                optional job_after_the_end_of_its_runtime_is_closed "A push over a transport whose runtime has ended fails at once as closed and unsent, or its job is done";
+                optional event_after_the_end_of_its_runtime_is_closed "Publishing over a transport whose runtime has ended fails at once as closed and unsent, or the event arrives";
+            }
+            budget {
+                minimum failing_calls_leave_other_tasks_their_turns "A loop over calls that fail at once leaves other tasks their turns";
+                optional failing_pushes_leave_other_tasks_their_turns "A loop over pushes that fail at once leaves other tasks their turns";
+                optional failing_publishes_leave_other_tasks_their_turns "A loop over events that cannot be published leaves other tasks their turns";
             }
             health {
                 optional bound_handles_consume "An endpoint handle is reported as consuming once it is bound, and a closed transport is not ready";

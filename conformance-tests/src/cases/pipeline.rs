@@ -21,4 +21,5 @@ pub use self::windows::window_leaves_many_jobs_to_others;
 pub use self::workers::{
     bad_jobs_leave_the_worker_at_work, close_ends_pulling_and_pushing,
     draining_worker_finishes_what_runs, failing_job_is_tried_again_and_then_discarded,
+    panicking_payload_of_a_job_runs_once,
 };

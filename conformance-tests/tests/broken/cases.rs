@@ -3,6 +3,7 @@
 mod at_most_once;
 mod bodies;
 mod broadcasts;
+mod budget;
 mod calls;
 mod disturbances;
 mod endings;
@@ -26,6 +27,7 @@ pub(crate) fn caught() -> impl Iterator<Item = &'static str> {
         at_most_once::CAUGHT,
         bodies::CAUGHT,
         broadcasts::CAUGHT,
+        budget::CAUGHT,
         calls::CAUGHT,
         disturbances::CAUGHT,
         endings::CAUGHT,

@@ -2,6 +2,7 @@
 
 pub(crate) mod abandoning;
 pub(crate) mod broadcasts;
+pub(crate) mod budget;
 pub(crate) mod calls;
 pub(crate) mod capabilities;
 pub(crate) mod closing;

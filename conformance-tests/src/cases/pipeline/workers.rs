@@ -9,6 +9,7 @@ use polywire_core::{
 };
 use tokio::sync::Semaphore;
 
+use crate::cases::panicking_payload::panic_with_panicking_payload;
 use crate::cases::receive::next_job;
 use crate::cases::services::use_permit;
 use crate::cases::task::AbortOnDrop;
@@ -94,6 +95,45 @@ pub async fn bad_jobs_leave_the_worker_at_work(context: &TestContext) -> Verdict
     let ended = || handle.stats().discarded + handle.stats().dead_lettered;
     eventually("the bad jobs are discarded or dead-lettered", || ended() == 2).await?;
     ensure!(handle.stats().panicked == 1, "{} handlers panicked, not one", handle.stats().panicked);
+    Ok(())
+}
+
+/// A job whose handler panics with a payload that panics in turn is given up once, and the worker
+/// goes on.
+///
+/// The worker allows one attempt. The payload panics when it is dropped. The next job is done, and
+/// the worker drains; the bad job has run once by then.
+///
+/// Catches backends that deliver a job again that was given up.
+///
+/// Needs the capability `pipeline`.
+pub async fn panicking_payload_of_a_job_runs_once(context: &TestContext) -> Verdict {
+    context.require("pipeline", |can| can.pipeline).await?;
+    let transport = context.serving().await?;
+    let worker = in_time(Worker::bind(&transport, QUEUE, MessagePack).attempts(1)).await?;
+    let (handle, runs) = (worker.handle(), Arc::new(AtomicU32::new(0)));
+    let count = runs.clone();
+    let work = worker.work(move |job: u32| {
+        let count = count.clone();
+        async move {
+            if job == 0 {
+                count.fetch_add(1, Ordering::SeqCst);
+                panic_with_panicking_payload();
+            }
+            Ok(())
+        }
+    });
+    let _working = AbortOnDrop::new(tokio::spawn(work));
+    let pusher = context.pusher().await?;
+    pusher.push(&0_u32).await.or_fail("a push")?;
+    pusher.push(&1_u32).await.or_fail("a push")?;
+    eventually("the good job is done", || handle.stats().done == 1).await?;
+    let ended = || handle.stats().discarded + handle.stats().dead_lettered;
+    eventually("the bad job is discarded or dead-lettered", || ended() > 0).await?;
+    within(PATIENCE, "the worker drains", handle.drain()).await?;
+    let (runs, panicked) = (runs.load(Ordering::SeqCst), handle.stats().panicked);
+    ensure!(runs == 1, "the job whose handler panicked ran {runs} times");
+    ensure!(panicked == 1, "{panicked} panics were counted");
     Ok(())
 }
 

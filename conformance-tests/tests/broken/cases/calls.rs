@@ -11,6 +11,7 @@ use crate::flaws::calls::{
 };
 use crate::flaws::declining::{DeliversDeclinedTwice, DropsDeclined};
 use crate::flaws::deliveries::MissesTheFirst;
+use crate::flaws::handlers::RequeuesPanics;
 use crate::flaws::messages::{
     AltersFaults, AltersRequests, LosesFaults, LosesReplies, RepeatsReplies, RepeatsRequests,
     SwallowsUnroutable, Swaps,
@@ -61,6 +62,8 @@ caught! {
         "faults.foreign_format_is_named", "the fault does not name application/json";
     lost_text_of_panic: AltersFaults(|fault| fault.message.clear()),
         "faults.panicking_handler_answers", "the fault does not hold the text of the panic";
+    requeued_panics: RequeuesPanics,
+        "faults.panicking_payload_answers_once", "the request whose handler panicked ran";
     lost_text_of_unencodable_result: AltersFaults(|fault| fault.message.clear()),
         "faults.unencodable_result_answers", "the fault does not say why";
     disconnection_by_one_reply: DisconnectsOnUnreadable,

@@ -5,7 +5,7 @@ use polywire_core::Headers;
 use crate::caught::caught;
 use crate::flaws::capabilities::IgnoresTheWindow;
 use crate::flaws::closing::NeverCloses;
-use crate::flaws::deliveries::{EndsAfterBadJobs, GhostConsumer, LastFirst};
+use crate::flaws::deliveries::{EndsAfterBadJobs, GhostConsumer, LastFirst, RequeuesGivenUp};
 use crate::flaws::events::{LosesEvery, NeedsReceivers, NeverWaits, RepeatsSome};
 use crate::flaws::hoarding::{Hoards, HoardsUnsettled};
 use crate::flaws::messages::Alters;
@@ -42,6 +42,8 @@ caught! {
         "pipeline.failing_job_is_tried_again_and_then_discarded", "the job is discarded within";
     end_after_bad_job: EndsAfterBadJobs,
         "pipeline.bad_jobs_leave_the_worker_at_work", "the good job is done within";
+    requeued_when_given_up: RequeuesGivenUp::default(),
+        "pipeline.panicking_payload_of_a_job_runs_once", "the job whose handler panicked ran";
     ghost_consumer: GhostConsumer, "pipeline.draining_worker_finishes_what_runs", "a job arrives in time";
     endless_pushing: NeverCloses,
         "pipeline.close_ends_pulling_and_pushing", "a push after closing ended with Ok";

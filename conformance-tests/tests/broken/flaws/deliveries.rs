@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
@@ -12,7 +12,7 @@ use polywire_core::transport::{
 use polywire_core::{Message, Result};
 
 use crate::flaw::{Flaw, Halves};
-use crate::halves::settled;
+use crate::halves::{received, settled};
 
 /// Misses the deliveries that arrive before the first poll.
 #[derive(Clone)]
@@ -73,6 +73,25 @@ impl Flaw for EndsAfterBadJobs {
         polled(receiver, move |receiver, cx| {
             if is_over.load(Ordering::SeqCst) { Poll::Ready(None) } else { poll(receiver, cx) }
         })
+    }
+}
+
+/// Delivers a job that was given up again as a new one, three times in all.
+#[derive(Clone, Default)]
+pub(crate) struct RequeuesGivenUp(Arc<AtomicU32>);
+
+impl Flaw for RequeuesGivenUp {
+    fn pulling(&self, receiver: Receiver) -> Receiver {
+        let requeues = self.0.clone();
+        let receiver = settled(receiver, move |outcome| match outcome {
+            Outcome::Discard | Outcome::DeadLetter(_)
+                if requeues.fetch_add(1, Ordering::SeqCst) < 3 =>
+            {
+                Outcome::Requeue
+            }
+            outcome => outcome,
+        });
+        received(receiver, |item| item.map(|delivery| delivery.attempt(1)))
     }
 }
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 use futures_core::Stream;
 use polywire_core::transport::{Delivery, Inbound, Outbound, Receiver, Sender, Sending};
 use polywire_core::{Error, ErrorKind, Memory, Message, Result, Transport, Window};
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{Mutex, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::flaw::{Flaw, Halves};
@@ -145,5 +146,77 @@ impl Flaw for DeniesWhenClosing {
         let closed = memory.close().await;
         self.0.store(false, Ordering::SeqCst);
         closed
+    }
+}
+
+/// Reports success for a message in a queue, whose writer may have ended with its runtime.
+#[derive(Clone)]
+pub(crate) struct QueuesForEver;
+
+impl Flaw for QueuesForEver {
+    fn calling_locally(&self, sender: Sender) -> Sender {
+        Sender::new(WrittenQueue::new(sender, false))
+    }
+
+    fn pushing_locally(&self, sender: Sender) -> Sender {
+        Sender::new(WrittenQueue::new(sender, false))
+    }
+
+    fn publishing_locally(&self, sender: Sender) -> Sender {
+        Sender::new(WrittenQueue::new(sender, false))
+    }
+}
+
+/// Waits for the writer of its queue, which may have ended with its runtime.
+#[derive(Clone)]
+pub(crate) struct WaitsForEver;
+
+impl Flaw for WaitsForEver {
+    fn calling_locally(&self, sender: Sender) -> Sender {
+        Sender::new(WrittenQueue::new(sender, true))
+    }
+
+    fn pushing_locally(&self, sender: Sender) -> Sender {
+        Sender::new(WrittenQueue::new(sender, true))
+    }
+
+    fn publishing_locally(&self, sender: Sender) -> Sender {
+        Sender::new(WrittenQueue::new(sender, true))
+    }
+}
+
+/// A queue that stays open without its writer, a task.
+struct WrittenQueue {
+    queue: UnboundedSender<QueuedMessage>,
+    _messages: Arc<Mutex<UnboundedReceiver<QueuedMessage>>>,
+    waits: bool,
+}
+
+/// A message, and the slot for the result of its send.
+type QueuedMessage = (Message, oneshot::Sender<Result<()>>);
+
+impl WrittenQueue {
+    fn new(sender: Sender, waits: bool) -> Self {
+        let (queue, messages) = unbounded_channel::<QueuedMessage>();
+        let messages = Arc::new(Mutex::new(messages));
+        let written = messages.clone();
+        tokio::spawn(async move {
+            let mut messages = written.lock().await;
+            while let Some((message, slot)) = messages.recv().await {
+                let _ = slot.send(sender.send(message).await);
+            }
+        });
+        Self { queue, _messages: messages, waits }
+    }
+}
+
+impl Outbound for WrittenQueue {
+    fn send(&self, message: Message) -> Sending<'_> {
+        let (slot, sent) = oneshot::channel();
+        self.queue.send((message, slot)).unwrap();
+        if !self.waits {
+            return Sending::ready(Ok(()));
+        }
+        Sending::later(async move { sent.await.unwrap() })
     }
 }

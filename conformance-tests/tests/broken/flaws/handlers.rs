@@ -1,7 +1,9 @@
-//! Flaws of requests whose callers have gone, and of methods that come and go.
+//! Flaws of requests whose callers have gone or whose handlers panic, and of methods that come and
+//! go.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
@@ -12,7 +14,7 @@ use polywire_core::{Address, Code, Message, Result};
 
 use crate::flaw::{Flaw, Halves};
 use crate::flaws::settling::stopping;
-use crate::halves::{altered, received};
+use crate::halves::{altered, received, settled};
 
 /// Delivers an abandoned request once more.
 #[derive(Clone)]
@@ -130,5 +132,28 @@ impl Flaw for RemembersMissingMethods {
             item
         };
         (sender, received(receiver, note))
+    }
+}
+
+/// Delivers a request again whose handler panicked, three times in all.
+#[derive(Clone)]
+pub(crate) struct RequeuesPanics;
+
+impl Flaw for RequeuesPanics {
+    fn serving(&self, (sender, receiver): Halves) -> Halves {
+        let (has_panicked, panics) = (Arc::new(AtomicBool::new(false)), AtomicU32::new(0));
+        let requeues = has_panicked.clone();
+        let sender = altered(sender, move |reply| {
+            if reply.fault.as_ref().is_some_and(|fault| fault.kind == "Panic")
+                && panics.fetch_add(1, Ordering::SeqCst) < 3
+            {
+                has_panicked.store(true, Ordering::SeqCst);
+            }
+            vec![reply]
+        });
+        let requeue = move |outcome| {
+            if requeues.swap(false, Ordering::SeqCst) { Outcome::Requeue } else { outcome }
+        };
+        (sender, settled(receiver, requeue))
     }
 }

@@ -144,3 +144,32 @@ pub(crate) fn text_only(message: &mut Message) {
     let body = std::mem::take(&mut message.body).into_bytes();
     message.body = String::from_utf8_lossy(&body).into_owned().into_bytes().into();
 }
+
+/// Reads a body that is a JSON number, and writes it again in single precision.
+pub(crate) fn single_precision(message: &mut Message) {
+    let body = std::mem::take(&mut message.body).into_bytes();
+    message.body = match serde_json::from_slice::<f32>(&body) {
+        Ok(number) => serde_json::to_vec(&f64::from(number)).unwrap().into(),
+        Err(_) => body.into(),
+    };
+}
+
+/// Replaces a media type that is none of the codecs.
+pub(crate) fn known_media_types(message: &mut Message) {
+    let is_known = matches!(
+        message.content_type.as_deref(),
+        None | Some("application/json" | "application/msgpack")
+    );
+    if !is_known {
+        message.content_type = Some("application/octet-stream".into());
+    }
+}
+
+/// Drops the parameters of a media type.
+pub(crate) fn bare_media_types(message: &mut Message) {
+    if let Some(media_type) = &mut message.content_type
+        && let Some((bare, _)) = media_type.split_once(';')
+    {
+        *media_type = bare.to_owned().into();
+    }
+}
