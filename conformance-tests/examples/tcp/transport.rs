@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use futures_util::Stream;
 use futures_util::future::join_all;
+use polywire_core::transport::kit::EnvelopeLimits;
 use polywire_core::transport::{
     Delivery, FilterControl, Filters, Inbound, Outbound, Receiver, Sender, Sending, Subscription,
     async_trait,
@@ -15,7 +16,7 @@ use polywire_core::{Address, Capabilities, Filter, Message, Result, Transport, W
 
 use super::broker::lock;
 use super::link::{Deliveries, Link, closed};
-use super::wire::{self, Frame, Open, Packet, Role};
+use super::wire::{Frame, Kind, Open, Role};
 
 /// The transport of a process.
 pub(crate) struct Tcp {
@@ -70,16 +71,15 @@ impl Tcp {
 
 impl Transport for Tcp {
     fn capabilities(&self) -> Capabilities {
-        let mut capabilities = Capabilities::least(wire::LIMITS.body_max);
-        capabilities.settlement = true;
-        capabilities.attempts = true;
-        capabilities.pipeline = true;
-        capabilities.pubsub = true;
-        capabilities.holding = true;
-        capabilities.groups = true;
-        capabilities.durable_groups = true;
-        capabilities.unroutable_at_once = true;
-        capabilities
+        Capabilities::least(EnvelopeLimits::default().message.body_max)
+            .with_settlement(true)
+            .with_attempts(true)
+            .with_pipeline(true)
+            .with_pubsub(true)
+            .with_holding(true)
+            .with_groups(true)
+            .with_durable_groups(true)
+            .with_unroutable_at_once(true)
     }
 
     async fn requester(&self, service: &Address) -> Result<(Sender, Receiver)> {
@@ -135,8 +135,11 @@ struct Outgoing(Arc<Link>);
 
 impl Outbound for Outgoing {
     fn send(&self, message: Message) -> Sending<'_> {
-        match wire::check(&message) {
-            Ok(()) => Sending::later(self.0.ask(Frame::Send(Packet(message)))),
+        match EnvelopeLimits::default().check(&message) {
+            Ok(()) => {
+                let frame = Frame { kind: Kind::Send, message: Some(message) };
+                Sending::later(self.0.ask(frame))
+            }
             Err(error) => Sending::ready(Err(error)),
         }
     }
@@ -177,10 +180,10 @@ struct LinkFilters(Arc<Link>);
 #[async_trait]
 impl FilterControl for LinkFilters {
     async fn add(&self, filter: Filter) -> Result<()> {
-        self.0.ask(Frame::AddFilter(filter.to_string())).await
+        self.0.ask(Kind::AddFilter(filter.to_string())).await
     }
 
     async fn remove(&self, filter: Filter) -> Result<()> {
-        self.0.ask(Frame::RemoveFilter(filter.to_string())).await
+        self.0.ask(Kind::RemoveFilter(filter.to_string())).await
     }
 }

@@ -6,14 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use futures_util::stream::Stream;
+use polywire_core::transport::kit::{
+    EnvelopeLimits, LinkMonitor, LinkWatch, OutcomeEnvelope, unroutable,
+};
 use polywire_core::transport::{Delivery, Inbound, Outbound, Outcome, Receipt, Sending, Settle};
 use polywire_core::{Error, ErrorKind, Message, Result};
 use tokio::io::{AsyncWriteExt, BufReader, copy, sink};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::wire::{Frame, Kind, check, read, write};
+use super::wire::{Frame, Kind, read, write};
 
 /// An endpoint handle at the broker. Its halves and its receipts hold the link. When the last of
 /// them is dropped, the endpoint handle closes.
@@ -22,7 +25,7 @@ pub(crate) struct Link {
     /// the outcomes of the deliveries.
     pub(crate) frames: UnboundedSender<QueuedFrame>,
     pub(crate) room: Arc<Semaphore>,
-    pub(crate) closing: watch::Sender<bool>,
+    pub(crate) monitor: LinkMonitor,
     /// One-way calls that the broker has not answered, in the order of their frames.
     pub(crate) unanswered: Mutex<VecDeque<oneshot::Sender<Kind>>>,
 }
@@ -44,7 +47,7 @@ impl Link {
 
 impl Settle for Link {
     fn settle(&self, tag: u64, outcome: Outcome) {
-        self.queue(Kind::Settle(outcome == Outcome::Requeue), tag);
+        self.queue(Kind::Settle(OutcomeEnvelope::of(&outcome)), tag);
     }
 }
 
@@ -52,7 +55,7 @@ impl Settle for Link {
 pub(crate) async fn carry(
     stream: UnixStream,
     link: Weak<Link>,
-    mut closing: watch::Receiver<bool>,
+    mut watch: LinkWatch,
     arrived: UnboundedSender<Result<Delivery>>,
     mut queued: UnboundedReceiver<QueuedFrame>,
 ) {
@@ -74,7 +77,7 @@ pub(crate) async fn carry(
         };
         tokio::select! {
             () = receiving => {}
-            Ok(_) = closing.wait_for(|closing| *closing) => {}
+            () = watch.closing() => {}
         }
         if let Some(link) = link.upgrade() {
             link.room.close();
@@ -102,13 +105,9 @@ fn delivery(Frame { kind, number, message }: Frame, link: &Weak<Link>) -> Result
         (Kind::Request(attempt), Some(link), _) => {
             Ok(Delivery::new(message, Receipt::new(link, number)).attempt(attempt))
         }
-        (Kind::Refused, _, Some(call)) => Err(no_server().with_call(call)),
+        (Kind::Refused, _, Some(call)) => Err(unroutable(call)),
         _ => Ok(Delivery::settled(message)),
     }
-}
-
-fn no_server() -> Error {
-    Error::new(ErrorKind::Unroutable, "cannot route the call: no server").unsent()
 }
 
 /// The sending half of a link.
@@ -117,9 +116,9 @@ pub(crate) struct Outgoing(pub(crate) Arc<Link>);
 impl Outbound for Outgoing {
     fn send(&self, message: Message) -> Sending<'_> {
         Sending::later(async {
-            check(&message)?;
-            let Link { frames, room, closing, .. } = &*self.0;
-            let ended = || if *closing.borrow() { closed() } else { lost().unsent() };
+            EnvelopeLimits::default().check(&message)?;
+            let Link { frames, room, monitor, .. } = &*self.0;
+            let ended = || if monitor.is_closing() { closed() } else { lost().unsent() };
             let room = room.clone().acquire_owned().await.map_err(|_| ended())?;
             let is_one_way = message.id.is_none();
             let frame = Frame { kind: Kind::Send, number: 0, message };
@@ -135,7 +134,7 @@ impl Outbound for Outgoing {
             }
             match answered.await {
                 Ok(Kind::Accepted) => Ok(()),
-                Ok(_) => Err(no_server()),
+                Ok(_) => Err(unroutable(None)),
                 Err(_) => Err(lost()),
             }
         })
@@ -152,7 +151,11 @@ impl Stream for Incoming {
     type Item = Result<Delivery>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if *self.link.closing.borrow() { Poll::Ready(None) } else { self.deliveries.poll_recv(cx) }
+        if self.link.monitor.is_closing() {
+            Poll::Ready(None)
+        } else {
+            self.deliveries.poll_recv(cx)
+        }
     }
 }
 
