@@ -7,7 +7,9 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use polywire_core::transport::kit::{ErrorEnvelope, LinkMonitor, LinkWatch, OutcomeEnvelope};
+use polywire_core::transport::kit::{
+    DeliveryFeed, DeliveryQueue, ErrorEnvelope, LinkMonitor, LinkWatch, OutcomeEnvelope,
+};
 use polywire_core::transport::{Delivery, Outcome, Receipt, Settle};
 use polywire_core::{Error, ErrorKind, Result};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
@@ -34,10 +36,6 @@ type QueuedFrame = (Frame, Option<AnswerSlot>);
 /// The channel for an answer, and the room that its frame takes.
 type AnswerSlot = (oneshot::Sender<Result<()>>, OwnedSemaphorePermit);
 
-/// The deliveries that arrived. Unbounded, because the broker respects the window, and a reply
-/// answers one of the calls in flight.
-pub(crate) type Deliveries = UnboundedReceiver<Result<Delivery>>;
-
 /// The longest time to connect.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 /// The pause between attempts to connect.
@@ -49,13 +47,14 @@ const UNANSWERED_MAX: usize = 1024;
 
 impl Link {
     /// Connects, and opens the endpoint handle.
-    pub(crate) async fn open(broker: SocketAddr, open: Open) -> Result<(Arc<Self>, Deliveries)> {
+    pub(crate) async fn open(broker: SocketAddr, open: Open) -> Result<(Arc<Self>, DeliveryQueue)> {
         let stream = connect(broker, &open).await?;
         let (frames, queued) = unbounded_channel();
-        let (arrived, deliveries) = unbounded_channel();
         let (room, monitor) = (Arc::new(Semaphore::new(UNANSWERED_MAX)), LinkMonitor::new());
         let mut watch = monitor.watch();
         let link = Arc::new(Self { frames, room, monitor });
+        let stopped = link.clone();
+        let (arrived, deliveries) = DeliveryQueue::new(&link.monitor, move || stopped.stop());
         let supervisor = Supervisor {
             broker,
             open,
@@ -88,13 +87,13 @@ impl Link {
     }
 
     /// Stops receiving.
-    pub(crate) fn stop(&self) {
+    fn stop(&self) {
         // A closed link receives nothing anyway.
         let _ = self.frames.send((Kind::Stop.into(), None));
     }
 
     /// Returns true if the transport is closed.
-    pub(crate) fn is_closed(&self) -> bool {
+    fn is_closed(&self) -> bool {
         self.monitor.is_closing()
     }
 
@@ -119,7 +118,7 @@ struct Supervisor {
     /// The state of the endpoint handle, to be opened again over the next connection.
     open: Open,
     queued: UnboundedReceiver<QueuedFrame>,
-    arrived: UnboundedSender<Result<Delivery>>,
+    arrived: DeliveryFeed,
     link: Weak<Link>,
     watch: LinkWatch,
 }
@@ -147,7 +146,7 @@ impl Supervisor {
             if self.open.role == Role::Requester {
                 // Replies to the calls in flight are lost with the connection. A requester without
                 // a receiver makes no calls.
-                let _ = self.arrived.send(Err(lost()));
+                self.arrived.push(Err(lost()));
             }
             stream = loop {
                 match connect(self.broker, &self.open).await {
@@ -181,7 +180,7 @@ type PendingAnswers = Mutex<VecDeque<AnswerSlot>>;
 async fn read(
     mut from: impl AsyncRead + Unpin,
     link: &Weak<Link>,
-    arrived: &UnboundedSender<Result<Delivery>>,
+    arrived: &DeliveryFeed,
     pending: &PendingAnswers,
 ) -> IoResult<()> {
     loop {
@@ -204,8 +203,7 @@ async fn read(
             Kind::Failed(failure) => Err(failure.into_error()),
             _ => return Err(unexpected()),
         };
-        // Without a receiver, the delivery is dropped here, and its receipt requeues it.
-        let _ = arrived.send(item);
+        arrived.push(item);
     }
 }
 

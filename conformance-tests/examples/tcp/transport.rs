@@ -1,21 +1,17 @@
 //! The transport: each endpoint handle is a link to the broker.
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, Weak};
-use std::task::{Context, Poll};
 
-use futures_util::Stream;
 use futures_util::future::join_all;
 use polywire_core::transport::kit::EnvelopeLimits;
 use polywire_core::transport::{
-    Delivery, FilterControl, Filters, Inbound, Outbound, Receiver, Sender, Sending, Subscription,
-    async_trait,
+    FilterControl, Filters, Outbound, Receiver, Sender, Sending, Subscription, async_trait,
 };
 use polywire_core::{Address, Capabilities, Filter, Message, Result, Transport, Window};
 
 use super::broker::lock;
-use super::link::{Deliveries, Link, closed};
+use super::link::{Link, closed};
 use super::wire::{Frame, Kind, Open, Role};
 
 /// The transport of a process.
@@ -55,8 +51,8 @@ impl Tcp {
             link.close().await;
             return Err(closed().unsent());
         }
-        let receiver = Receiver::new(Incoming { link: link.clone(), deliveries });
-        Ok((Sender::new(Outgoing(link.clone())), receiver, Filters::new(LinkFilters(link))))
+        let filters = Filters::new(LinkFilters(link.clone()));
+        Ok((Sender::new(Outgoing(link)), Receiver::new(deliveries), filters))
     }
 
     /// Keeps a link, to close it with the transport. Returns false if the transport is closed.
@@ -142,35 +138,6 @@ impl Outbound for Outgoing {
             }
             Err(error) => Sending::ready(Err(error)),
         }
-    }
-}
-
-/// The receiving half of a link.
-struct Incoming {
-    link: Arc<Link>,
-    deliveries: Deliveries,
-}
-
-impl Stream for Incoming {
-    type Item = Result<Delivery>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.link.is_closed() { Poll::Ready(None) } else { self.deliveries.poll_recv(cx) }
-    }
-}
-
-impl Inbound for Incoming {
-    fn stop(mut self: Pin<&mut Self>) {
-        // Queued before the requeues, so that requeued deliveries do not come back.
-        self.link.stop();
-        self.deliveries.close();
-        while self.deliveries.try_recv().is_ok() {}
-    }
-}
-
-impl Drop for Incoming {
-    fn drop(&mut self) {
-        Pin::new(self).stop();
     }
 }
 

@@ -1,15 +1,12 @@
 //! The client's side of a connection to the broker.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll};
 
-use futures_util::stream::Stream;
 use polywire_core::transport::kit::{
-    EnvelopeLimits, LinkMonitor, LinkWatch, OutcomeEnvelope, unroutable,
+    DeliveryFeed, EnvelopeLimits, LinkMonitor, LinkWatch, OutcomeEnvelope, unroutable,
 };
-use polywire_core::transport::{Delivery, Inbound, Outbound, Outcome, Receipt, Sending, Settle};
+use polywire_core::transport::{Delivery, Outbound, Outcome, Receipt, Sending, Settle};
 use polywire_core::{Error, ErrorKind, Message, Result};
 use tokio::io::{AsyncWriteExt, BufReader, copy, sink};
 use tokio::net::UnixStream;
@@ -36,7 +33,7 @@ type QueuedFrame = (Frame, Option<OwnedSemaphorePermit>);
 impl Link {
     /// Queues a frame without a message. Once the connection is lost, the broker has requeued all
     /// deliveries, so the frame may be dropped.
-    fn queue(&self, kind: Kind, number: u64) {
+    pub(crate) fn queue(&self, kind: Kind, number: u64) {
         let _ = self.frames.send((Frame { kind, number, message: Message::default() }, None));
     }
 
@@ -56,7 +53,7 @@ pub(crate) async fn carry(
     stream: UnixStream,
     link: Weak<Link>,
     mut watch: LinkWatch,
-    arrived: UnboundedSender<Result<Delivery>>,
+    arrived: DeliveryFeed,
     mut queued: UnboundedReceiver<QueuedFrame>,
 ) {
     let (mut from, mut to) = stream.into_split();
@@ -70,10 +67,9 @@ pub(crate) async fn carry(
                     waiting.and_then(|waiting| waiting.send(frame.kind).ok());
                     continue;
                 }
-                // Without a receiver, the delivery is dropped here, and its receipt requeues it.
-                let _ = arrived.send(delivery(frame, &link));
+                arrived.push(delivery(frame, &link));
             }
-            let _ = arrived.send(Err(lost()));
+            arrived.push(Err(lost()));
         };
         tokio::select! {
             () = receiving => {}
@@ -138,39 +134,6 @@ impl Outbound for Outgoing {
                 Err(_) => Err(lost()),
             }
         })
-    }
-}
-
-/// The receiving half of a link.
-pub(crate) struct Incoming {
-    pub(crate) link: Arc<Link>,
-    pub(crate) deliveries: UnboundedReceiver<Result<Delivery>>,
-}
-
-impl Stream for Incoming {
-    type Item = Result<Delivery>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.link.monitor.is_closing() {
-            Poll::Ready(None)
-        } else {
-            self.deliveries.poll_recv(cx)
-        }
-    }
-}
-
-impl Inbound for Incoming {
-    fn stop(mut self: Pin<&mut Self>) {
-        // Queued before the requeues, so that requeued deliveries do not come back.
-        self.link.queue(Kind::Stop, 0);
-        self.deliveries.close();
-        while self.deliveries.try_recv().is_ok() {}
-    }
-}
-
-impl Drop for Incoming {
-    fn drop(&mut self) {
-        Pin::new(self).stop();
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{Error as IoError, ErrorKind::InvalidData};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use polywire_core::transport::kit::LinkMonitor;
+use polywire_core::transport::kit::{DeliveryQueue, LinkMonitor};
 use polywire_core::transport::{Filters, Receiver, Sender, Subscription};
 use polywire_core::{
     Address, Capabilities, Deadline, Error, Limits, Message, Result, Transport, Window,
@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::timeout;
 
-use super::link::{Incoming, Link, Outgoing, carry, closed, lost};
+use super::link::{Link, Outgoing, carry, closed, lost};
 use super::wire::{Frame, Kind, PATIENCE, read, write};
 
 /// The transport of a process.
@@ -48,7 +48,7 @@ impl Unix {
             lost().with("broker", self.broker.display()).with_source(error).unsent()
         };
         let stream = connected.map_err(unreachable)?;
-        let ((frames, queued), (arrived, deliveries)) = (unbounded_channel(), unbounded_channel());
+        let (frames, queued) = unbounded_channel();
         let room = Arc::new(Semaphore::new(UNWRITTEN_MAX));
         let link = Arc::new(Link {
             frames,
@@ -56,9 +56,11 @@ impl Unix {
             monitor: self.monitor.clone(),
             unanswered: Default::default(),
         });
+        let stopped = link.clone();
+        let (arrived, deliveries) =
+            DeliveryQueue::new(&self.monitor, move || stopped.queue(Kind::Stop, 0));
         tokio::spawn(carry(stream, Arc::downgrade(&link), watch, arrived, queued));
-        let receiver = Receiver::new(Incoming { link: link.clone(), deliveries });
-        Ok((Sender::new(Outgoing(link)), receiver))
+        Ok((Sender::new(Outgoing(link)), Receiver::new(deliveries)))
     }
 
     /// Connects to the broker, and waits until it has opened the endpoint handle.

@@ -9,6 +9,7 @@
 //! | [`ErrorEnvelope`], [`OutcomeEnvelope`] | errors and outcomes, as plain data |
 //! | [`EnvelopeLimits`] | the limits of a message, checked in one place for both directions |
 //! | [`HeldDeliveries`], [`DeliveryTags`] | window, credit, tags and outcomes of deliveries |
+//! | [`DeliveryQueue`], [`DeliveryFeed`] | the receiving half of a handle that another task reads |
 //! | [`LinkMonitor`], [`LinkWatch`] | the state of a connection, with tasks that wait for it |
 //! | [`refused_reply`], [`unroutable`] | answers to what no server took |
 //!
@@ -16,6 +17,7 @@
 //! format of its own needs no [`Envelope`], and may use the other parts.
 
 mod cut_text;
+mod delivery_queue;
 mod delivery_tags;
 mod envelope;
 mod envelope_limits;
@@ -27,6 +29,7 @@ mod link_monitor;
 mod outcome_envelope;
 mod refusal;
 
+pub use self::delivery_queue::{DeliveryFeed, DeliveryQueue};
 pub use self::delivery_tags::DeliveryTags;
 pub use self::envelope::Envelope;
 pub use self::envelope_limits::EnvelopeLimits;

@@ -1,5 +1,6 @@
 //! State of a connection, and the tasks that wait for a change of it.
 
+use futures_core::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -46,25 +47,29 @@ impl LinkPhase {
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct LinkMonitor(watch::Sender<LinkPhase>);
+pub struct LinkMonitor {
+    phase: watch::Sender<LinkPhase>,
+    /// Counts the tasks that have a [`LinkWatch`].
+    tasks: watch::Sender<()>,
+}
 
 impl LinkMonitor {
     /// Creates the monitor of a connection that is not there yet.
     #[must_use]
     pub fn new() -> Self {
-        Self(watch::Sender::new(LinkPhase::Connecting))
+        Self { phase: watch::Sender::new(LinkPhase::Connecting), tasks: watch::Sender::new(()) }
     }
 
     /// Returns the present state.
     #[must_use]
     pub fn phase(&self) -> LinkPhase {
-        self.0.borrow().clone()
+        self.phase.borrow().clone()
     }
 
     /// Returns whether the connection is being closed.
     #[must_use]
     pub fn is_closing(&self) -> bool {
-        self.0.borrow().is_closing()
+        self.phase.borrow().is_closing()
     }
 
     /// Sets the state to [`LinkPhase::Ready`], unless the connection is being closed.
@@ -87,7 +92,7 @@ impl LinkMonitor {
     /// Returns the side of a task that waits for changes.
     #[must_use]
     pub fn watch(&self) -> LinkWatch {
-        LinkWatch(self.0.subscribe())
+        LinkWatch { phase: self.phase.subscribe(), _task: self.tasks.subscribe() }
     }
 
     /// Waits until each [`LinkWatch`] is dropped: until all tasks of the connection have ended, if
@@ -96,11 +101,18 @@ impl LinkMonitor {
     /// A close waits so for the last bytes to be written. The caller bounds the wait, since a peer
     /// may not read. If the future is dropped, nothing changes.
     pub async fn unwatched(&self) {
-        self.0.closed().await;
+        self.tasks.closed().await;
+    }
+
+    /// Returns a future that resolves when the connection is being closed, and that does not count
+    /// as a task.
+    pub(super) fn when_closing(&self) -> BoxFuture<'static, ()> {
+        let mut phase = self.phase.subscribe();
+        Box::pin(async move { closing(&mut phase).await })
     }
 
     fn set(&self, next: LinkPhase) {
-        self.0.send_if_modified(|phase| {
+        self.phase.send_if_modified(|phase| {
             let may_change = !phase.is_closing();
             if may_change {
                 *phase = next;
@@ -118,13 +130,16 @@ impl Default for LinkMonitor {
 
 /// State of a connection, as a task waits for it; see [`LinkMonitor`].
 #[derive(Clone, Debug)]
-pub struct LinkWatch(watch::Receiver<LinkPhase>);
+pub struct LinkWatch {
+    phase: watch::Receiver<LinkPhase>,
+    _task: watch::Receiver<()>,
+}
 
 impl LinkWatch {
     /// Returns the present state.
     #[must_use]
     pub fn phase(&self) -> LinkPhase {
-        self.0.borrow().clone()
+        self.phase.borrow().clone()
     }
 
     /// Waits until messages can be sent and received.
@@ -137,7 +152,7 @@ impl LinkWatch {
     /// [`ErrorKind::Closed`], unsent, if the connection is being closed, or its monitor is dropped.
     pub async fn ready(&mut self) -> Result<()> {
         let settled = |phase: &LinkPhase| matches!(phase, LinkPhase::Ready | LinkPhase::Closing);
-        let is_ready = self.0.wait_for(settled).await.is_ok_and(|phase| !phase.is_closing());
+        let is_ready = self.phase.wait_for(settled).await.is_ok_and(|phase| !phase.is_closing());
         if is_ready {
             return Ok(());
         }
@@ -150,9 +165,13 @@ impl LinkWatch {
     ///
     /// If the future is dropped, nothing changes.
     pub async fn closing(&mut self) {
-        if self.0.wait_for(LinkPhase::is_closing).await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        closing(&mut self.phase).await;
+    }
+}
+
+async fn closing(phase: &mut watch::Receiver<LinkPhase>) {
+    if phase.wait_for(LinkPhase::is_closing).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 
