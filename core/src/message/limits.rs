@@ -63,13 +63,11 @@ impl Limits {
 
     /// Returns the first limit that a message exceeds: its name, the size, and the limit.
     pub(crate) fn excess(&self, message: &Message) -> Option<(&'static str, usize, usize)> {
-        let sizes = [
-            ("body", message.body.len(), self.body_max),
-            ("frames", message.body.frames().len(), self.frames_max),
-            ("headers", message.headers.len(), self.headers_max),
-            ("header bytes", message.headers.byte_len(), self.header_bytes_max),
-        ];
-        sizes.into_iter().find(|(_, size, max)| size > max)
+        let Self { body_max, frames_max, headers_max, header_bytes_max } = *self;
+        exceeds("body", message.body.len(), body_max)
+            .or_else(|| exceeds("frames", message.body.frames().len(), frames_max))
+            .or_else(|| exceeds("headers", message.headers.len(), headers_max))
+            .or_else(|| exceeds("header bytes", message.headers.byte_len(), header_bytes_max))
     }
 
     /// Returns the name of the first header that is [reserved](crate::Headers::RESERVED).
@@ -83,4 +81,8 @@ impl Limits {
         let error = Error::new(ErrorKind::TooLarge, "cannot send the message: it exceeds a limit");
         error.with("what", what).with("size", size).with("limit", max).unsent()
     }
+}
+
+fn exceeds(what: &'static str, size: usize, max: usize) -> Option<(&'static str, usize, usize)> {
+    (size > max).then_some((what, size, max))
 }

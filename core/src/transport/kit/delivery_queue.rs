@@ -23,8 +23,9 @@ use crate::transport::{Delivery, Inbound};
 ///   this handle again. Dropping the value is the same.
 /// - A delivery that arrives after the stop is dropped, and so requeued, too.
 ///
-/// The queue has no bound of its own: the [window](crate::Window) of the handle bounds its unsettled
-/// deliveries, and the calls in flight bound the replies. So the source must respect the window.
+/// The queue has no bound of its own: the [window](crate::Window) of the handle bounds its
+/// unsettled deliveries, and the calls in flight bound the replies. So the source must respect the
+/// window.
 ///
 /// ```
 /// use polywire_core::transport::kit::{DeliveryQueue, LinkMonitor};

@@ -16,8 +16,8 @@ use crate::message::{Address, Body, CallId, Deadline, Message, MessageId, ReplyT
 /// this version does not know is ignored, as far as the format knows the names of fields.
 ///
 /// - **To send**, check the message with [`EnvelopeLimits::check`] when it is queued. Make the
-///   envelope with [`of`](Self::of) when it is written: the remaining time of a deadline is computed
-///   then.
+///   envelope with [`of`](Self::of) when it is written: the remaining time of a deadline is
+///   computed then.
 /// - **To receive**, read at most [`EnvelopeLimits::encoded_max`] bytes, decode them, ask
 ///   [`body_len`](Self::body_len) for the bytes to read on, and call
 ///   [`into_message`](Self::into_message).

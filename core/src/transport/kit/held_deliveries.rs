@@ -13,8 +13,8 @@ use crate::transport::{Outcome, Window};
 /// part of a backend that pulls from one.
 ///
 /// `T` is what settles a delivery at its source: a [`Receipt`](crate::transport::Receipt), the
-/// number of a message at a broker, an offset. The value makes no I/O. Its owner does as each
-/// method says, and decides on the lock.
+/// number of a message at a broker, an offset. The table makes no I/O and has no lock: its owner
+/// carries out each step that a method returns.
 ///
 /// - **Window.** At most `window` deliveries are unsettled. [`take_credit`](Self::take_credit) says
 ///   how many more the source may send. A delivery beyond the window is returned by

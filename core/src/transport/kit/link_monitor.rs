@@ -83,8 +83,8 @@ impl LinkMonitor {
         self.set(LinkPhase::Lost(error));
     }
 
-    /// Sets the state to [`LinkPhase::Closing`], and wakes all tasks that wait. A second call has no
-    /// effect.
+    /// Sets the state to [`LinkPhase::Closing`], and wakes all tasks that wait. A second call has
+    /// no effect.
     pub fn close(&self) {
         self.set(LinkPhase::Closing);
     }
@@ -160,8 +160,10 @@ impl LinkWatch {
         Err(Error::new(ErrorKind::Closed, text).unsent())
     }
 
-    /// Waits until the connection is being closed, without end if its monitor is dropped before: the
-    /// tasks of a dropped handle still write what was queued.
+    /// Waits until the connection is being closed.
+    ///
+    /// If the monitor is dropped before, the wait has no end: the tasks of a dropped handle still
+    /// write what was queued, and end by themselves.
     ///
     /// If the future is dropped, nothing changes.
     pub async fn closing(&mut self) {

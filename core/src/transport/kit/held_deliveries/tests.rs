@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
+use proptest::sample::Index;
+
 use super::*;
 use crate::error::Fault;
 use crate::message::DeadLetterReason;
@@ -68,6 +71,46 @@ fn original_waits_for_the_confirm_of_its_copy() {
         assert_eq!(held.settle(tag, outcome.clone()), SettleStep::Copy(outcome));
         assert_eq!(held.copied(tag, false), SettleStep::Requeue("b"));
         assert!(held.is_empty());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn each_delivery_ends_once_in_any_order_of_events(
+        window in 1_usize..5,
+        actions in proptest::collection::vec((0_u8..8, any::<Index>()), 0..80),
+    ) {
+        let mut held = HeldDeliveries::new(Window::new(window), &DeliveryTags::new());
+        let (mut tags, mut ended, mut arrived) = (Vec::new(), Vec::new(), 0_u32);
+        for (action, index) in actions {
+            let tag = if tags.is_empty() { 0 } else { *index.get(&tags) };
+            let step = match action {
+                0 => held.settle(tag, Outcome::Ack),
+                1 => held.settle(tag, Outcome::Requeue),
+                2 => held.settle(tag, retry()),
+                3 => held.copied(tag, true),
+                4 => held.copied(tag, false),
+                _ => {
+                    let has_room = held.has_room();
+                    let hold = held.hold(arrived);
+                    prop_assert_eq!(hold.is_ok(), has_room);
+                    if let Ok(tag) = hold {
+                        tags.push(tag);
+                        arrived += 1;
+                    }
+                    continue;
+                }
+            };
+            if let SettleStep::Ack(source) | SettleStep::Requeue(source) = step {
+                ended.push(source);
+            }
+            prop_assert!(held.len() <= window && held.len() + ended.len() == arrived as usize);
+        }
+        ended.extend(held.take_all());
+        ended.sort_unstable();
+        prop_assert!(ended.into_iter().eq(0..arrived));
     }
 }
 
