@@ -7,8 +7,8 @@ use polywire_core::transport::kit::{Envelope, EnvelopeLimits, ErrorEnvelope, Out
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// A frame. Its envelope is made when it is written, so that the remaining time of a deadline is
-/// that of then.
+/// A frame. The envelope of its message is made when the frame is written: the remaining time of a
+/// deadline is computed then.
 pub(crate) struct Frame {
     pub(crate) kind: Kind,
     /// The message of a `Send` or a `Deliver`.
