@@ -19,6 +19,7 @@ use polywire_core::{
     Address, Body, Client, Code, Deadline, ErrorKind, Fault, Filter, Group, Message, Router,
     Server, Transport, Window,
 };
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -210,14 +211,30 @@ async fn frozen_broker_does_not_delay_closing() {
 #[tokio::test]
 async fn garbage_ends_its_connection() {
     let broker = Broker::start().await.unwrap();
-    let mut open = Vec::new();
-    let frame = serde_json::json!([{ "Open": { "role": "Pusher", "name": "a b", "window": 1,
-        "filters": [], "group": null, "stopped": false } }, null])
-    .to_string();
-    open.extend((frame.len() as u64).to_be_bytes());
-    open.extend(frame.as_bytes());
-    let not_open = [&13_u64.to_be_bytes()[..], b"[\"Stop\",null]"].concat();
-    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 64], &[0; 64], &open, &not_open] {
+    let frame = |head: serde_json::Value| {
+        let head = head.to_string();
+        [&(head.len() as u64).to_be_bytes()[..], head.as_bytes()].concat()
+    };
+    let open = |name: &str| {
+        frame(json!([{ "Open": { "role": "Pusher", "name": name, "window": 1, "filters": [],
+            "group": null, "stopped": false } }, null]))
+    };
+    let sends =
+        |envelope: serde_json::Value| [open("jobs"), frame(json!(["Send", envelope]))].concat();
+    let (misnamed, not_open) = (open("a b"), frame(json!(["Stop", null])));
+    let malformed = sends(json!({ "method": "a b" }));
+    let endless = sends(json!({ "frames": [u64::MAX, 1] }));
+    let without_message = sends(json!(null));
+    for garbage in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        &[0xff; 64],
+        &[0; 64],
+        &misnamed,
+        &not_open,
+        &malformed,
+        &endless,
+        &without_message,
+    ] {
         let mut client = TcpStream::connect(broker.address).await.unwrap();
         client.write_all(garbage).await.unwrap();
         let ended = tokio::time::timeout(PATIENCE, client.read_to_end(&mut Vec::new())).await;
