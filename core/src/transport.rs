@@ -3,7 +3,7 @@
 //! Read in this order: [`Transport`] opens endpoint handles; [`Sender`] and [`Receiver`] are the
 //! two halves of each handle; [`Outbound`] and [`Inbound`] are the traits behind these halves; a
 //! [`Delivery`] carries a message and its [`Receipt`]. `docs/backends.md` is the guide for authors
-//! of backends.
+//! of backends, and [`kit`] has the parts that most backends need.
 
 mod any_transport;
 mod begin_permission;
@@ -14,6 +14,7 @@ mod delivery_outcome;
 mod filter_control;
 mod identified;
 mod inbound;
+pub mod kit;
 mod log_throttle;
 mod memory;
 mod outbound;

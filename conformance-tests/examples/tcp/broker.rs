@@ -1,16 +1,16 @@
 //! The broker: it owns the queues, and opens an endpoint handle at them for each connection.
 
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{Error as IoError, Result as IoResult};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64, atomic::Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use polywire_core::message::ReplyTo;
+use polywire_core::transport::kit::{DeliveryTags, ErrorEnvelope, HeldDeliveries, OutcomeEnvelope};
 use polywire_core::transport::{
     Delivery, Filters, Receipt, Receiver, Sender, Sending, Subscription,
 };
@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use super::wire::{self, Frame, Open, Packet, Role, unexpected};
+use super::wire::{self, Frame, Kind, Open, Role, unexpected};
 
 /// A broker on a port of the loopback interface. Dropping it kills the broker: connections end, and
 /// queues are gone.
@@ -53,12 +53,10 @@ impl Drop for Broker {
 }
 
 async fn accept(listener: TcpListener) {
-    let (memory, incarnation) =
-        (Memory::new().with_limits(wire::LIMITS), RandomState::new().hash_one(()));
     let queues = Queues {
-        memory,
-        incarnation: incarnation.to_be_bytes(),
-        last_tag: Arc::new((incarnation >> 1).into()),
+        memory: Memory::new(),
+        incarnation: RandomState::new().hash_one(()).to_be_bytes(),
+        tags: DeliveryTags::new(),
     };
     let mut hosted = JoinSet::new();
     loop {
@@ -78,9 +76,9 @@ struct Queues {
     /// The incarnation of the broker. In the next one, the same reply address may belong to
     /// another client.
     incarnation: [u8; 8],
-    /// The last tag of all connections. Tags differ between incarnations, so that a receipt of a
-    /// lost connection settles nothing over the next.
-    last_tag: Arc<AtomicU64>,
+    /// The tags of all connections, so that a receipt of a lost connection settles nothing over
+    /// the next.
+    tags: DeliveryTags,
 }
 
 /// Serves a connection until it ends. Its unsettled deliveries are requeued then, since their
@@ -90,12 +88,12 @@ async fn host(stream: TcpStream, queues: Queues) -> IoResult<()> {
     let (from, to) = stream.into_split();
     let (mut from, mut to) = (BufReader::new(from), BufWriter::new(to));
     let first = timeout(Duration::from_secs(2), wire::read(&mut from)).await??;
-    let Frame::Open(open) = first else { return Err(unexpected()) };
+    let Kind::Open(open) = first.kind else { return Err(unexpected()) };
     let (endpoint, opened) = match HostedEndpoint::open(queues, open).await {
         Ok(endpoint) => (Ok(endpoint), Ok(())),
-        Err(error) => (Err(unexpected()), Err(error.into())),
+        Err(error) => (Err(unexpected()), Err(ErrorEnvelope::of(&error))),
     };
-    wire::write(&mut to, &Frame::Done(opened)).await?;
+    wire::write(&mut to, &Kind::Done(opened).into()).await?;
     to.flush().await?;
     let endpoint = endpoint?;
     // While this many answers wait to be written, no more frames are read.
@@ -112,7 +110,7 @@ struct HostedEndpoint {
     sender: Option<Sender>,
     receiver: Mutex<Option<Receiver>>,
     filters: Option<Filters>,
-    held: Mutex<HashMap<u64, Receipt>>,
+    held: Mutex<HeldDeliveries<Receipt>>,
 }
 
 impl HostedEndpoint {
@@ -139,7 +137,8 @@ impl HostedEndpoint {
             }
         };
         let receiver = Mutex::new(receiver.filter(|_| !open.stopped));
-        Ok(Self { queues, sender, receiver, filters, held: Mutex::default() })
+        let held = Mutex::new(HeldDeliveries::new(window, &queues.tags));
+        Ok(Self { queues, sender, receiver, filters, held })
     }
 
     /// Handles the frames of the client, one after the other. Where a queue is full, the connection
@@ -150,25 +149,27 @@ impl HostedEndpoint {
         answers: mpsc::Sender<Frame>,
     ) -> IoResult<()> {
         loop {
-            let done = match wire::read(&mut from).await? {
-                Frame::Send(Packet(message)) => self.send(message)?.await,
-                Frame::AddFilter(filter) => {
+            let Frame { kind, message } = wire::read(&mut from).await?;
+            let done = match kind {
+                Kind::Send => self.send(message.ok_or_else(unexpected)?)?.await,
+                Kind::AddFilter(filter) => {
                     self.filters.as_ref().ok_or_else(unexpected)?.add(filter).await
                 }
-                Frame::RemoveFilter(filter) => {
+                Kind::RemoveFilter(filter) => {
                     self.filters.as_ref().ok_or_else(unexpected)?.remove(filter).await
                 }
-                Frame::Settle(tag, outcome) => {
-                    self.settle(tag, &outcome);
+                Kind::Settle(tag, outcome) => {
+                    self.settle(tag, outcome);
                     continue;
                 }
-                Frame::Stop => {
+                Kind::Stop => {
                     *lock(&self.receiver) = None;
                     continue;
                 }
                 _ => return Err(unexpected()),
             };
-            answers.send(Frame::Done(done.map_err(Into::into))).await.map_err(IoError::other)?;
+            let done = Kind::Done(done.map_err(|error| ErrorEnvelope::of(&error)));
+            answers.send(done.into()).await.map_err(IoError::other)?;
         }
     }
 
@@ -183,8 +184,8 @@ impl HostedEndpoint {
             let frame = tokio::select! {
                 Some(frame) = queued.recv() => frame,
                 next = poll_fn(|cx| self.poll_next(&mut turn, cx)) => match next {
-                    Ok(delivery) => self.hold(delivery),
-                    Err(error) => Frame::Failed(error.into()),
+                    Ok(delivery) => self.hold(delivery)?,
+                    Err(error) => Kind::Failed(ErrorEnvelope::of(&error)).into(),
                 },
             };
             wire::write(&mut to, &frame).await?;
@@ -215,23 +216,22 @@ impl HostedEndpoint {
         Poll::Ready(item)
     }
 
-    fn hold(&self, Delivery { mut message, receipt, attempt, .. }: Delivery) -> Frame {
+    fn hold(&self, delivery: Delivery) -> IoResult<Frame> {
+        let Delivery { mut message, receipt, attempt, .. } = delivery;
         let named =
             |at: ReplyTo| ReplyTo::new([&self.queues.incarnation, &at.as_bytes()[..]].concat());
         message.reply_to = message.reply_to.map(named);
-        let tag = receipt.is_some().then(|| self.queues.last_tag.fetch_add(1, Ordering::Relaxed));
-        if let Some(tag) = tag {
-            lock(&self.held).insert(tag, receipt);
-        }
-        Frame::Deliver(tag, attempt, Packet(*message))
+        let tag = match receipt.is_some() {
+            true => Some(lock(&self.held).hold(receipt).map_err(|_| unexpected())?),
+            false => None,
+        };
+        Ok(Frame { kind: Kind::Deliver(tag, attempt), message: Some(*message) })
     }
 
-    fn settle(&self, tag: u64, outcome: &str) {
-        let Some(receipt) = lock(&self.held).remove(&tag) else { return };
-        match outcome {
-            "Ack" => receipt.ack(),
-            "Discard" => receipt.discard(),
-            _ => receipt.requeue(),
+    fn settle(&self, tag: u64, outcome: OutcomeEnvelope) {
+        let receipt = lock(&self.held).release(tag);
+        if let Some(receipt) = receipt {
+            receipt.settle(outcome.into_outcome());
         }
     }
 }

@@ -7,16 +7,19 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use polywire_core::transport::kit::{
+    DeliveryFeed, DeliveryQueue, ErrorEnvelope, LinkMonitor, LinkWatch, OutcomeEnvelope,
+};
 use polywire_core::transport::{Delivery, Outcome, Receipt, Settle};
 use polywire_core::{Error, ErrorKind, Result};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::broker::lock;
-use super::wire::{self, Frame, Open, Packet, Role, unexpected};
+use super::wire::{self, Frame, Kind, Open, Role, unexpected};
 
 /// An endpoint handle at the broker. Its halves and its receipts hold the link. When the last of
 /// them is dropped, the endpoint handle closes.
@@ -25,17 +28,13 @@ pub(crate) struct Link {
     /// deliveries.
     frames: UnboundedSender<QueuedFrame>,
     room: Arc<Semaphore>,
-    closing: watch::Sender<bool>,
+    monitor: LinkMonitor,
 }
 
 /// A frame to be written, and the slot for its answer.
 type QueuedFrame = (Frame, Option<AnswerSlot>);
 /// The channel for an answer, and the room that its frame takes.
 type AnswerSlot = (oneshot::Sender<Result<()>>, OwnedSemaphorePermit);
-
-/// The deliveries that arrived. Unbounded, because the broker respects the window, and a reply
-/// answers one of the calls in flight.
-pub(crate) type Deliveries = UnboundedReceiver<Result<Delivery>>;
 
 /// The longest time to connect.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
@@ -48,25 +47,26 @@ const UNANSWERED_MAX: usize = 1024;
 
 impl Link {
     /// Connects, and opens the endpoint handle.
-    pub(crate) async fn open(broker: SocketAddr, open: Open) -> Result<(Arc<Self>, Deliveries)> {
+    pub(crate) async fn open(broker: SocketAddr, open: Open) -> Result<(Arc<Self>, DeliveryQueue)> {
         let stream = connect(broker, &open).await?;
         let (frames, queued) = unbounded_channel();
-        let (arrived, deliveries) = unbounded_channel();
-        let (closing, closed) = watch::channel(false);
-        let link =
-            Arc::new(Self { frames, room: Arc::new(Semaphore::new(UNANSWERED_MAX)), closing });
+        let (room, monitor) = (Arc::new(Semaphore::new(UNANSWERED_MAX)), LinkMonitor::new());
+        let mut watch = monitor.watch();
+        let link = Arc::new(Self { frames, room, monitor });
+        let stopped = link.clone();
+        let (arrived, deliveries) = DeliveryQueue::new(&link.monitor, move || stopped.stop());
         let supervisor = Supervisor {
             broker,
             open,
             queued,
             arrived,
             link: Arc::downgrade(&link),
-            closing: closed.clone(),
+            watch: watch.clone(),
         };
         // The task ends when the link is dropped, or closed, even if the broker is frozen.
         tokio::spawn(async move {
             let late = async {
-                is_closing(closed).await;
+                watch.closing().await;
                 sleep(CLOSE_MAX).await;
             };
             tokio::select! {
@@ -78,7 +78,8 @@ impl Link {
     }
 
     /// Sends a frame, and waits for the answer. If the future is dropped, the answer is discarded.
-    pub(crate) async fn ask(&self, frame: Frame) -> Result<()> {
+    pub(crate) async fn ask(&self, frame: impl Into<Frame>) -> Result<()> {
+        let frame = frame.into();
         let room = self.room.clone().acquire_owned().await.map_err(|_| closed())?;
         let (answer, answered) = oneshot::channel();
         self.frames.send((frame, Some((answer, room)))).map_err(|_| closed().unsent())?;
@@ -86,27 +87,28 @@ impl Link {
     }
 
     /// Stops receiving.
-    pub(crate) fn stop(&self) {
+    fn stop(&self) {
         // A closed link receives nothing anyway.
-        let _ = self.frames.send((Frame::Stop, None));
+        let _ = self.frames.send((Kind::Stop.into(), None));
     }
 
     /// Returns true if the transport is closed.
-    pub(crate) fn is_closed(&self) -> bool {
-        *self.closing.borrow()
+    fn is_closed(&self) -> bool {
+        self.monitor.is_closing()
     }
 
     /// Writes the queued frames, and ends the link.
     pub(crate) async fn close(&self) {
-        self.closing.send_replace(true);
-        self.closing.closed().await;
+        self.monitor.close();
+        self.monitor.unwatched().await;
     }
 }
 
 impl Settle for Link {
     fn settle(&self, tag: u64, outcome: Outcome) {
         // The broker requeues the deliveries of a closed link by itself.
-        let _ = self.frames.send((Frame::Settle(tag, format!("{outcome:?}")), None));
+        let outcome = OutcomeEnvelope::of(&outcome);
+        let _ = self.frames.send((Kind::Settle(tag, outcome).into(), None));
     }
 }
 
@@ -116,9 +118,9 @@ struct Supervisor {
     /// The state of the endpoint handle, to be opened again over the next connection.
     open: Open,
     queued: UnboundedReceiver<QueuedFrame>,
-    arrived: UnboundedSender<Result<Delivery>>,
+    arrived: DeliveryFeed,
     link: Weak<Link>,
-    closing: watch::Receiver<bool>,
+    watch: LinkWatch,
 }
 
 /// Connects to the broker, and waits until it has opened the endpoint handle.
@@ -126,14 +128,16 @@ async fn connect(broker: SocketAddr, open: &Open) -> Result<TcpStream> {
     let opening = async {
         let mut stream = TcpStream::connect(broker).await?;
         stream.set_nodelay(true)?;
-        wire::write(&mut stream, &Frame::Open(open.clone())).await?;
-        let Frame::Done(done) = wire::read(&mut stream).await? else { return Err(unexpected()) };
-        Ok((done, stream))
+        wire::write(&mut stream, &Kind::Open(open.clone()).into()).await?;
+        match wire::read(&mut stream).await?.kind {
+            Kind::Done(done) => Ok((done, stream)),
+            _ => Err(unexpected()),
+        }
     };
     let unreachable = |error: IoError| lost().with("broker", broker).with_source(error).unsent();
     let opened = timeout(CONNECT_MAX, opening).await.map_err(|late| unreachable(late.into()))?;
     let (done, stream) = opened.map_err(unreachable)?;
-    Ok(done.map(|()| stream)?)
+    done.map(|()| stream).map_err(ErrorEnvelope::into_error)
 }
 
 impl Supervisor {
@@ -142,7 +146,7 @@ impl Supervisor {
             if self.open.role == Role::Requester {
                 // Replies to the calls in flight are lost with the connection. A requester without
                 // a receiver makes no calls.
-                let _ = self.arrived.send(Err(lost()));
+                self.arrived.push(Err(lost()));
             }
             stream = loop {
                 match connect(self.broker, &self.open).await {
@@ -161,7 +165,7 @@ impl Supervisor {
         let mut reading = pin!(read(BufReader::new(from), &self.link, &self.arrived, &pending));
         tokio::select! {
             lost = &mut reading => return lost,
-            written = write(BufWriter::new(to), &mut self.queued, &mut self.open, &pending, self.closing.clone()) => written?,
+            written = write(BufWriter::new(to), &mut self.queued, &mut self.open, &pending, self.watch.clone()) => written?,
         }
         // Reads to the end: closing a socket with unread bytes resets it, and discards the bytes
         // that were written last.
@@ -176,29 +180,30 @@ type PendingAnswers = Mutex<VecDeque<AnswerSlot>>;
 async fn read(
     mut from: impl AsyncRead + Unpin,
     link: &Weak<Link>,
-    arrived: &UnboundedSender<Result<Delivery>>,
+    arrived: &DeliveryFeed,
     pending: &PendingAnswers,
 ) -> IoResult<()> {
     loop {
-        let item = match wire::read(&mut from).await? {
-            Frame::Done(done) => {
+        let Frame { kind, message } = wire::read(&mut from).await?;
+        let item = match kind {
+            Kind::Done(done) => {
                 let (answer, _room) = lock(pending).pop_front().ok_or_else(unexpected)?;
                 // The caller may have stopped waiting.
-                let _ = answer.send(done.map_err(Into::into));
+                let _ = answer.send(done.map_err(ErrorEnvelope::into_error));
                 continue;
             }
-            Frame::Deliver(tag, attempt, Packet(message)) => {
+            Kind::Deliver(tag, attempt) => {
+                let message = message.ok_or_else(unexpected)?;
                 let receipt = match (tag, link.upgrade()) {
                     (Some(tag), Some(link)) => Receipt::new(link, tag),
                     _ => Receipt::none(),
                 };
                 Ok(Delivery::new(message, receipt).attempt(attempt))
             }
-            Frame::Failed(failure) => Err(failure.into()),
+            Kind::Failed(failure) => Err(failure.into_error()),
             _ => return Err(unexpected()),
         };
-        // Without a receiver, the delivery is dropped here, and its receipt requeues it.
-        let _ = arrived.send(item);
+        arrived.push(item);
     }
 }
 
@@ -207,9 +212,9 @@ async fn write(
     queued: &mut UnboundedReceiver<QueuedFrame>,
     open: &mut Open,
     pending: &PendingAnswers,
-    closing: watch::Receiver<bool>,
+    mut watch: LinkWatch,
 ) -> IoResult<()> {
-    let mut closing = pin!(is_closing(closing));
+    let mut closing = pin!(watch.closing());
     loop {
         let next = tokio::select! {
             next = queued.recv() => next,
@@ -222,7 +227,7 @@ async fn write(
         // The caller may have stopped waiting while there was no connection.
         let is_abandoned = slot.as_ref().is_some_and(|(answer, _)| answer.is_closed());
         if !is_abandoned {
-            open.apply(&frame);
+            open.apply(&frame.kind);
             // Before the frame is written, so that the answer finds its slot.
             lock(pending).extend(slot);
             wire::write(&mut to, &frame).await?;
@@ -230,13 +235,6 @@ async fn write(
         if queued.is_empty() {
             to.flush().await?;
         }
-    }
-}
-
-/// Resolves when the link is closed, and never if it is dropped.
-async fn is_closing(mut closing: watch::Receiver<bool>) {
-    if closing.wait_for(|closing| *closing).await.is_err() {
-        std::future::pending::<()>().await;
     }
 }
 

@@ -1,21 +1,18 @@
 //! The transport: each endpoint handle is a link to the broker.
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, Weak};
-use std::task::{Context, Poll};
 
-use futures_util::Stream;
 use futures_util::future::join_all;
+use polywire_core::transport::kit::EnvelopeLimits;
 use polywire_core::transport::{
-    Delivery, FilterControl, Filters, Inbound, Outbound, Receiver, Sender, Sending, Subscription,
-    async_trait,
+    FilterControl, Filters, Outbound, Receiver, Sender, Sending, Subscription, async_trait,
 };
 use polywire_core::{Address, Capabilities, Filter, Message, Result, Transport, Window};
 
 use super::broker::lock;
-use super::link::{Deliveries, Link, closed};
-use super::wire::{self, Frame, Open, Packet, Role};
+use super::link::{Link, closed};
+use super::wire::{Frame, Kind, Open, Role};
 
 /// The transport of a process.
 pub(crate) struct Tcp {
@@ -54,8 +51,8 @@ impl Tcp {
             link.close().await;
             return Err(closed().unsent());
         }
-        let receiver = Receiver::new(Incoming { link: link.clone(), deliveries });
-        Ok((Sender::new(Outgoing(link.clone())), receiver, Filters::new(LinkFilters(link))))
+        let filters = Filters::new(LinkFilters(link.clone()));
+        Ok((Sender::new(Outgoing(link)), Receiver::new(deliveries), filters))
     }
 
     /// Keeps a link, to close it with the transport. Returns false if the transport is closed.
@@ -70,16 +67,15 @@ impl Tcp {
 
 impl Transport for Tcp {
     fn capabilities(&self) -> Capabilities {
-        let mut capabilities = Capabilities::least(wire::LIMITS.body_max);
-        capabilities.settlement = true;
-        capabilities.attempts = true;
-        capabilities.pipeline = true;
-        capabilities.pubsub = true;
-        capabilities.holding = true;
-        capabilities.groups = true;
-        capabilities.durable_groups = true;
-        capabilities.unroutable_at_once = true;
-        capabilities
+        Capabilities::least(EnvelopeLimits::default().message.body_max)
+            .with_settlement(true)
+            .with_attempts(true)
+            .with_pipeline(true)
+            .with_pubsub(true)
+            .with_holding(true)
+            .with_groups(true)
+            .with_durable_groups(true)
+            .with_unroutable_at_once(true)
     }
 
     async fn requester(&self, service: &Address) -> Result<(Sender, Receiver)> {
@@ -135,39 +131,13 @@ struct Outgoing(Arc<Link>);
 
 impl Outbound for Outgoing {
     fn send(&self, message: Message) -> Sending<'_> {
-        match wire::check(&message) {
-            Ok(()) => Sending::later(self.0.ask(Frame::Send(Packet(message)))),
+        match EnvelopeLimits::default().check(&message) {
+            Ok(()) => {
+                let frame = Frame { kind: Kind::Send, message: Some(message) };
+                Sending::later(self.0.ask(frame))
+            }
             Err(error) => Sending::ready(Err(error)),
         }
-    }
-}
-
-/// The receiving half of a link.
-struct Incoming {
-    link: Arc<Link>,
-    deliveries: Deliveries,
-}
-
-impl Stream for Incoming {
-    type Item = Result<Delivery>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.link.is_closed() { Poll::Ready(None) } else { self.deliveries.poll_recv(cx) }
-    }
-}
-
-impl Inbound for Incoming {
-    fn stop(mut self: Pin<&mut Self>) {
-        // Queued before the requeues, so that requeued deliveries do not come back.
-        self.link.stop();
-        self.deliveries.close();
-        while self.deliveries.try_recv().is_ok() {}
-    }
-}
-
-impl Drop for Incoming {
-    fn drop(&mut self) {
-        Pin::new(self).stop();
     }
 }
 
@@ -177,10 +147,10 @@ struct LinkFilters(Arc<Link>);
 #[async_trait]
 impl FilterControl for LinkFilters {
     async fn add(&self, filter: Filter) -> Result<()> {
-        self.0.ask(Frame::AddFilter(filter.to_string())).await
+        self.0.ask(Kind::AddFilter(filter.to_string())).await
     }
 
     async fn remove(&self, filter: Filter) -> Result<()> {
-        self.0.ask(Frame::RemoveFilter(filter.to_string())).await
+        self.0.ask(Kind::RemoveFilter(filter.to_string())).await
     }
 }

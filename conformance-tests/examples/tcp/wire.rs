@@ -1,28 +1,34 @@
-//! Frames on a connection: a head in JSON, and the body of its message.
+//! Frames on a connection: a length, a head in JSON, and the body of the message.
 
 use std::io::{Error as IoError, ErrorKind as IoErrorKind, Result as IoResult};
 
-use bytes::Bytes;
-use polywire_core::message::{CallId, MessageId, ReplyTo};
-use polywire_core::{
-    Address, Body, Code, Deadline, Error, ErrorKind, Fault, Limits, Message, Result,
-};
+use polywire_core::Message;
+use polywire_core::transport::kit::{Envelope, EnvelopeLimits, ErrorEnvelope, OutcomeEnvelope};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// A frame: sent by the client down to `Stop`, and by the broker from `Done` on.
+/// A frame. The envelope of its message is made when the frame is written: the remaining time of a
+/// deadline is computed then.
+pub(crate) struct Frame {
+    pub(crate) kind: Kind,
+    /// The message of a `Send` or a `Deliver`.
+    pub(crate) message: Option<Message>,
+}
+
+/// The kind of a frame: sent by the client down to `Stop`, and by the broker from `Done` on.
 #[derive(Serialize, Deserialize)]
-pub(crate) enum Frame {
+pub(crate) enum Kind {
     Open(Open),
-    Send(Packet),
+    Send,
     AddFilter(String),
     RemoveFilter(String),
-    Settle(u64, String),
+    Settle(u64, OutcomeEnvelope),
     Stop,
     /// The outcome of the next of the first four frames, in their order.
-    Done(Result<(), Failure>),
-    Deliver(Option<u64>, u32, Packet),
-    Failed(Failure),
+    Done(Result<(), ErrorEnvelope>),
+    /// A message with its tag, if it has to be settled, and the number of its attempt.
+    Deliver(Option<u64>, u32),
+    Failed(ErrorEnvelope),
 }
 
 /// The endpoint handle that a connection opens.
@@ -51,188 +57,61 @@ pub(crate) enum Role {
 
 impl Open {
     /// Applies a change of the endpoint handle, for the next connection.
-    pub(crate) fn apply(&mut self, frame: &Frame) {
-        match frame {
-            Frame::AddFilter(filter) if !self.filters.contains(filter) => {
+    pub(crate) fn apply(&mut self, kind: &Kind) {
+        match kind {
+            Kind::AddFilter(filter) if !self.filters.contains(filter) => {
                 self.filters.push(filter.clone());
             }
-            Frame::RemoveFilter(filter) => self.filters.retain(|other| other != filter),
-            Frame::Stop => self.stopped = true,
+            Kind::RemoveFilter(filter) => self.filters.retain(|other| other != filter),
+            Kind::Stop => self.stopped = true,
             _ => {}
         }
     }
 }
 
-/// A message on the wire. Its remaining time is computed when the frame is written, not when it is
-/// made.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(into = "Envelope", try_from = "Envelope")]
-pub(crate) struct Packet(pub(crate) Message);
-
-/// An error on the wire, with its details in its sentence.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Failure {
-    kind: String,
-    sentence: String,
-    call: Option<u64>,
-    unsent: bool,
-}
-
-/// The limits of both sides, so that one can read everything that the other writes.
-pub(crate) const LIMITS: Limits =
-    Limits { body_max: 64 << 20, frames_max: 64, headers_max: 64, header_bytes_max: 16 << 10 };
-
-/// The most bytes of text beside the headers.
-const TEXT_MAX: usize = 64 << 10;
-
-/// The most bytes of a head. JSON turns one byte into six at worst: 480 KiB of text and headers.
-const HEAD_MAX: usize = 512 << 10;
-
-/// Refuses a message that the other side would not read.
-pub(crate) fn check(message: &Message) -> Result<()> {
-    let fault = message.fault.as_ref();
-    let fault =
-        fault.map_or(0, |fault| fault.kind.len() + fault.message.len() + fault.details.len());
-    if fault + message.content_type.as_ref().map_or(0, |format| format.len()) > TEXT_MAX {
-        return Err(Error::new(
-            ErrorKind::TooLarge,
-            "cannot send the fault: larger than the limit",
-        )
-        .unsent());
+impl From<Kind> for Frame {
+    fn from(kind: Kind) -> Self {
+        Self { kind, message: None }
     }
-    LIMITS.check(message)
 }
 
 /// Writes a frame, without a flush.
 pub(crate) async fn write(to: &mut (impl AsyncWrite + Unpin), frame: &Frame) -> IoResult<()> {
-    write_sized(to, &serde_json::to_vec(frame)?).await?;
-    let (Frame::Send(packet) | Frame::Deliver(_, _, packet)) = frame else { return Ok(()) };
-    let frames = packet.0.body.frames();
-    to.write_u64(frames.len() as u64).await?;
-    for frame in frames {
-        write_sized(to, frame).await?;
+    let envelope = frame.message.as_ref().map(Envelope::of);
+    let head = serde_json::to_vec(&(&frame.kind, envelope))?;
+    to.write_u64(head.len() as u64).await?;
+    to.write_all(&head).await?;
+    let Some(message) = &frame.message else { return Ok(()) };
+    for part in message.body.frames() {
+        to.write_all(part).await?;
     }
     Ok(())
 }
 
 /// Reads a frame. After an error, the connection is unusable.
 pub(crate) async fn read(from: &mut (impl AsyncRead + Unpin)) -> IoResult<Frame> {
-    let mut frame = serde_json::from_slice(&read_sized(from, HEAD_MAX).await?)?;
-    let (Frame::Send(packet) | Frame::Deliver(_, _, packet)) = &mut frame else { return Ok(frame) };
-    let (mut frames, mut room) = (Vec::new(), LIMITS.body_max);
-    for _ in 0..read_size(from, LIMITS.frames_max).await? {
-        let frame = read_sized(from, room).await?;
-        room -= frame.len();
-        frames.push(frame);
+    let limits = EnvelopeLimits::default();
+    let head = from.read_u64().await?;
+    if head > limits.encoded_max() as u64 {
+        return Err(IoError::other("cannot read the frame: larger than the limit"));
     }
-    packet.0.body = Body::from_frames(frames);
-    Ok(frame)
+    let head = read_sized(from, head).await?;
+    let (kind, envelope): (Kind, Option<Envelope>) = serde_json::from_slice(&head)?;
+    let Some(envelope) = envelope else { return Ok(kind.into()) };
+    let body = envelope.body_len(&limits).map_err(IoError::other)?;
+    let body = read_sized(from, body as u64).await?;
+    let message = envelope.into_message(body, &limits).map_err(IoError::other)?;
+    Ok(Frame { kind, message: Some(message) })
 }
 
-async fn write_sized(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> IoResult<()> {
-    to.write_u64(bytes.len() as u64).await?;
-    to.write_all(bytes).await
-}
-
-async fn read_sized(from: &mut (impl AsyncRead + Unpin), max: usize) -> IoResult<Bytes> {
-    let size = read_size(from, max).await?;
+async fn read_sized(from: &mut (impl AsyncRead + Unpin), size: u64) -> IoResult<Vec<u8>> {
     // The buffer grows as bytes arrive, so that a length alone costs no memory.
     let mut bytes = Vec::new();
     from.take(size).read_to_end(&mut bytes).await?;
-    if bytes.len() as u64 == size {
-        Ok(bytes.into())
-    } else {
-        Err(IoErrorKind::UnexpectedEof.into())
-    }
-}
-
-async fn read_size(from: &mut (impl AsyncRead + Unpin), max: usize) -> IoResult<u64> {
-    let size = from.read_u64().await?;
-    if size <= max as u64 {
-        Ok(size)
-    } else {
-        Err(IoError::other("cannot read the frame: larger than the limit"))
-    }
+    if bytes.len() as u64 == size { Ok(bytes) } else { Err(IoErrorKind::UnexpectedEof.into()) }
 }
 
 /// The error of a frame that is not allowed here.
 pub(crate) fn unexpected() -> IoError {
     IoError::other("cannot handle the frame: not allowed here")
-}
-
-/// The head of a message.
-#[derive(Serialize, Deserialize)]
-struct Envelope {
-    method: Option<String>,
-    topic: Option<String>,
-    id: Option<u64>,
-    message_id: Option<String>,
-    reply_to: Option<Vec<u8>>,
-    left_ms: Option<u64>,
-    fault: Option<(u8, String, String, Vec<u8>, bool)>,
-    content_type: Option<String>,
-    headers: Vec<(String, String)>,
-}
-
-impl From<Packet> for Envelope {
-    fn from(Packet(message): Packet) -> Self {
-        let fault = message.fault.map(|fault| *fault);
-        Self {
-            method: message.method.map(|method| method.to_string()),
-            topic: message.topic.map(|topic| topic.to_string()),
-            id: message.id.map(|id| id.0),
-            message_id: message.message_id.map(|id| id.to_string()),
-            reply_to: message.reply_to.map(|reply_to| reply_to.as_bytes().to_vec()),
-            left_ms: message.deadline.map(Deadline::remaining_ms),
-            fault: fault.map(|it| {
-                let is_permanent = it.is_permanent();
-                (it.code.as_u8(), it.kind, it.message, it.details.into(), is_permanent)
-            }),
-            content_type: message.content_type.map(|format| format.to_string()),
-            headers: message
-                .headers
-                .iter()
-                .map(|(name, value)| (name.to_string(), value.to_string()))
-                .collect(),
-        }
-    }
-}
-
-impl TryFrom<Envelope> for Packet {
-    type Error = Error;
-
-    fn try_from(envelope: Envelope) -> Result<Self> {
-        let mut message = Message::default();
-        message.method = envelope.method.map(Address::new).transpose()?;
-        message.topic = envelope.topic.map(Address::new).transpose()?;
-        message.id = envelope.id.map(CallId);
-        message.message_id = envelope.message_id.map(MessageId::new).transpose()?;
-        message.reply_to = envelope.reply_to.map(ReplyTo::new);
-        message.deadline = envelope.left_ms.map(Deadline::after_ms);
-        message.fault = envelope.fault.map(|(code, kind, text, details, is_permanent)| {
-            let fault = Fault::new(Code::from_u8(code), text).with_kind(kind).with_details(details);
-            Box::new(if is_permanent { fault.permanent() } else { fault })
-        });
-        message.content_type = envelope.content_type.map(Into::into);
-        message.headers = envelope.headers.into_iter().collect();
-        Ok(Self(message))
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        let (kind, call) = (format!("{:?}", error.kind()), error.call().map(|call| call.0));
-        Self { kind, sentence: error.to_string(), call, unsent: error.is_unsent() }
-    }
-}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        const KNOWN: [ErrorKind; 4] =
-            [ErrorKind::Closed, ErrorKind::Config, ErrorKind::TooLarge, ErrorKind::Unroutable];
-        let kind = KNOWN.into_iter().find(|kind| format!("{kind:?}") == failure.kind);
-        let error = Self::new(kind.unwrap_or(ErrorKind::Rejected), failure.sentence);
-        let error = failure.call.map(CallId).into_iter().fold(error, Self::with_call);
-        if failure.unsent { error.unsent() } else { error }
-    }
 }

@@ -3,7 +3,8 @@
 //! Every method refuses, and the capabilities claim the least, so that the suite runs from the
 //! first minute: the cases of the minimum set fail, and all others are not run. Write `responder`
 //! and `requester` first, then claim one capability after the other. The guide to backends says
-//! what each method owes.
+//! what each method owes. The module `polywire_core::transport::kit` has the parts that most
+//! backends need: envelopes of messages, limits, receiving halves, unsettled deliveries.
 
 use polywire_core::transport::{Filters, Receiver, Sender, Subscription};
 use polywire_core::{Address, Capabilities, Error, Result, Transport, Window};

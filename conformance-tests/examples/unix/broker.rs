@@ -1,11 +1,11 @@
 //! The broker: it opens an endpoint handle of `Memory` for each connection.
 
-use std::collections::HashMap;
 use std::io::{Error as IoError, ErrorKind::InvalidData, Result as IoResult};
 use std::pin::pin;
 
 use futures_util::stream::{StreamExt, unfold};
 use polywire_core::message::CallId;
+use polywire_core::transport::kit::{DeliveryTags, HeldDeliveries};
 use polywire_core::transport::{Delivery, Receipt};
 use polywire_core::{Memory, Message, Result, Transport, Window};
 use tokio::io::BufReader;
@@ -30,14 +30,14 @@ async fn host(stream: UnixStream, memory: Memory) -> IoResult<()> {
     let (from, mut to) = stream.into_split();
     let mut from = BufReader::new(from);
     let Frame { kind, number, message } = timeout(PATIENCE, read(&mut from)).await??;
-    let service = message.method.ok_or(InvalidData)?;
+    let (service, window) = (message.method.ok_or(InvalidData)?, Window::new(number as usize));
     let opened = match kind {
         Kind::Open(false) => memory.requester(&service).await,
-        Kind::Open(true) => memory.responder(&service, Window::new(number as usize)).await,
+        Kind::Open(true) => memory.responder(&service, window).await,
         _ => return Err(InvalidData.into()),
     };
     let (sender, mut receiver) = opened.map_err(IoError::other)?;
-    let mut held = HeldRequests::default();
+    let mut held = HeldDeliveries::new(window, &DeliveryTags::new());
     // Keeps a frame that was read in part. No frame is read while one is written, which cannot
     // block both sides, as the client always reads.
     let mut frames = pin!(unfold(from, async |mut from| Some((read(&mut from).await.ok()?, from))));
@@ -57,42 +57,31 @@ async fn host(stream: UnixStream, memory: Memory) -> IoResult<()> {
                             (Ok(()), None) => break Frame { kind: Kind::Accepted, ..refused(None) },
                             (Ok(()), Some(_)) => {}
                         },
-                        Kind::Settle(requeue) => held.settle(number, requeue),
+                        Kind::Settle(outcome) => {
+                            if let Some(receipt) = held.release(number) {
+                                receipt.settle(outcome.into_outcome());
+                            }
+                        }
                         Kind::Stop => receiver.stop(),
                         _ => return Err(InvalidData.into()),
                     }
                 }
-                Some(next) = receiver.next() => break held.frame_of(next),
+                Some(next) = receiver.next() => break frame_of(next, &mut held)?,
             }
         };
     }
 }
 
-/// The unsettled requests of a connection.
-#[derive(Default)]
-struct HeldRequests {
-    receipts: HashMap<u64, Receipt>,
-    last_tag: u64,
-}
-
-impl HeldRequests {
-    /// The frame for the next item of the receiver. Holds the receipt of a request.
-    fn frame_of(&mut self, next: Result<Delivery>) -> Frame {
-        match next {
-            Err(error) => refused(error.call()),
-            Ok(Delivery { message, receipt, attempt, .. }) if receipt.is_some() => {
-                self.last_tag += 1;
-                self.receipts.insert(self.last_tag, receipt);
-                Frame { kind: Kind::Request(attempt), number: self.last_tag, message: *message }
-            }
-            Ok(reply) => Frame { kind: Kind::Send, number: 0, message: *reply.message },
+/// The frame for the next item of a receiver. Holds the receipt of a request.
+fn frame_of(next: Result<Delivery>, held: &mut HeldDeliveries<Receipt>) -> IoResult<Frame> {
+    Ok(match next {
+        Err(error) => refused(error.call()),
+        Ok(Delivery { message, receipt, attempt, .. }) if receipt.is_some() => {
+            let number = held.hold(receipt).map_err(|_| InvalidData)?;
+            Frame { kind: Kind::Request(attempt), number, message: *message }
         }
-    }
-
-    fn settle(&mut self, tag: u64, requeue: bool) {
-        let Some(receipt) = self.receipts.remove(&tag) else { return };
-        if requeue { receipt.requeue() } else { receipt.ack() }
-    }
+        Ok(reply) => Frame { kind: Kind::Send, number: 0, message: *reply.message },
+    })
 }
 
 fn refused(call: Option<CallId>) -> Frame {

@@ -1,19 +1,19 @@
 //! The client's side of a connection to the broker.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll};
 
-use futures_util::stream::Stream;
-use polywire_core::transport::{Delivery, Inbound, Outbound, Outcome, Receipt, Sending, Settle};
+use polywire_core::transport::kit::{
+    DeliveryFeed, EnvelopeLimits, LinkMonitor, LinkWatch, OutcomeEnvelope, unroutable,
+};
+use polywire_core::transport::{Delivery, Outbound, Outcome, Receipt, Sending, Settle};
 use polywire_core::{Error, ErrorKind, Message, Result};
 use tokio::io::{AsyncWriteExt, BufReader, copy, sink};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::wire::{Frame, Kind, check, read, write};
+use super::wire::{Frame, Kind, read, write};
 
 /// An endpoint handle at the broker. Its halves and its receipts hold the link. When the last of
 /// them is dropped, the endpoint handle closes.
@@ -22,7 +22,7 @@ pub(crate) struct Link {
     /// the outcomes of the deliveries.
     pub(crate) frames: UnboundedSender<QueuedFrame>,
     pub(crate) room: Arc<Semaphore>,
-    pub(crate) closing: watch::Sender<bool>,
+    pub(crate) monitor: LinkMonitor,
     /// One-way calls that the broker has not answered, in the order of their frames.
     pub(crate) unanswered: Mutex<VecDeque<oneshot::Sender<Kind>>>,
 }
@@ -33,7 +33,7 @@ type QueuedFrame = (Frame, Option<OwnedSemaphorePermit>);
 impl Link {
     /// Queues a frame without a message. Once the connection is lost, the broker has requeued all
     /// deliveries, so the frame may be dropped.
-    fn queue(&self, kind: Kind, number: u64) {
+    pub(crate) fn queue(&self, kind: Kind, number: u64) {
         let _ = self.frames.send((Frame { kind, number, message: Message::default() }, None));
     }
 
@@ -44,7 +44,7 @@ impl Link {
 
 impl Settle for Link {
     fn settle(&self, tag: u64, outcome: Outcome) {
-        self.queue(Kind::Settle(outcome == Outcome::Requeue), tag);
+        self.queue(Kind::Settle(OutcomeEnvelope::of(&outcome)), tag);
     }
 }
 
@@ -52,8 +52,8 @@ impl Settle for Link {
 pub(crate) async fn carry(
     stream: UnixStream,
     link: Weak<Link>,
-    mut closing: watch::Receiver<bool>,
-    arrived: UnboundedSender<Result<Delivery>>,
+    mut watch: LinkWatch,
+    arrived: DeliveryFeed,
     mut queued: UnboundedReceiver<QueuedFrame>,
 ) {
     let (mut from, mut to) = stream.into_split();
@@ -67,14 +67,13 @@ pub(crate) async fn carry(
                     waiting.and_then(|waiting| waiting.send(frame.kind).ok());
                     continue;
                 }
-                // Without a receiver, the delivery is dropped here, and its receipt requeues it.
-                let _ = arrived.send(delivery(frame, &link));
+                arrived.push(delivery(frame, &link));
             }
-            let _ = arrived.send(Err(lost()));
+            arrived.push(Err(lost()));
         };
         tokio::select! {
             () = receiving => {}
-            Ok(_) = closing.wait_for(|closing| *closing) => {}
+            () = watch.closing() => {}
         }
         if let Some(link) = link.upgrade() {
             link.room.close();
@@ -105,13 +104,9 @@ fn delivery(Frame { kind, number, message }: Frame, link: &Weak<Link>) -> Result
         (Kind::Request(attempt), Some(link), _) => {
             Ok(Delivery::new(message, Receipt::new(link, number)).attempt(attempt))
         }
-        (Kind::Refused, _, Some(call)) => Err(no_server().with_call(call)),
+        (Kind::Refused, _, Some(call)) => Err(unroutable(call)),
         _ => Ok(Delivery::settled(message)),
     }
-}
-
-fn no_server() -> Error {
-    Error::new(ErrorKind::Unroutable, "cannot route the call: no server").unsent()
 }
 
 /// The sending half of a link.
@@ -120,10 +115,10 @@ pub(crate) struct Outgoing(pub(crate) Arc<Link>);
 impl Outbound for Outgoing {
     fn send(&self, message: Message) -> Sending<'_> {
         Sending::later(async {
-            check(&message)?;
-            let Link { frames, room, closing, .. } = &*self.0;
+            EnvelopeLimits::default().check(&message)?;
+            let Link { frames, room, monitor, .. } = &*self.0;
             // A lost connection closes the room.
-            let is_lost = || !*closing.borrow() && room.is_closed();
+            let is_lost = || !monitor.is_closing() && room.is_closed();
             let ended = || if is_lost() { lost().unsent() } else { closed() };
             let room = room.clone().acquire_owned().await.map_err(|_| ended())?;
             let is_one_way = message.id.is_none();
@@ -140,39 +135,10 @@ impl Outbound for Outgoing {
             }
             match answered.await {
                 Ok(Kind::Accepted) => Ok(()),
-                Ok(_) => Err(no_server()),
+                Ok(_) => Err(unroutable(None)),
                 Err(_) => Err(lost()),
             }
         })
-    }
-}
-
-/// The receiving half of a link.
-pub(crate) struct Incoming {
-    pub(crate) link: Arc<Link>,
-    pub(crate) deliveries: UnboundedReceiver<Result<Delivery>>,
-}
-
-impl Stream for Incoming {
-    type Item = Result<Delivery>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if *self.link.closing.borrow() { Poll::Ready(None) } else { self.deliveries.poll_recv(cx) }
-    }
-}
-
-impl Inbound for Incoming {
-    fn stop(mut self: Pin<&mut Self>) {
-        // Queued before the requeues, so that requeued deliveries do not come back.
-        self.link.queue(Kind::Stop, 0);
-        self.deliveries.close();
-        while self.deliveries.try_recv().is_ok() {}
-    }
-}
-
-impl Drop for Incoming {
-    fn drop(&mut self) {
-        Pin::new(self).stop();
     }
 }
 

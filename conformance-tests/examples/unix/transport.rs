@@ -4,22 +4,23 @@ use std::io::{Error as IoError, ErrorKind::InvalidData};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use polywire_core::transport::kit::{DeliveryQueue, LinkMonitor};
 use polywire_core::transport::{Filters, Receiver, Sender, Subscription};
 use polywire_core::{
     Address, Capabilities, Deadline, Error, Limits, Message, Result, Transport, Window,
 };
 use tokio::net::UnixStream;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::unbounded_channel;
-use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
-use super::link::{Incoming, Link, Outgoing, carry, closed, lost};
+use super::link::{Link, Outgoing, carry, closed, lost};
 use super::wire::{Frame, Kind, PATIENCE, read, write};
 
 /// The transport of a process.
 pub(crate) struct Unix {
     broker: PathBuf,
-    closing: watch::Sender<bool>,
+    monitor: LinkMonitor,
 }
 
 /// The most messages that wait to be written. Others wait for room.
@@ -28,7 +29,7 @@ const UNWRITTEN_MAX: usize = 1024;
 impl Unix {
     /// A transport to the broker with this socket.
     pub(crate) fn new(broker: PathBuf) -> Self {
-        Self { broker, closing: watch::Sender::new(false) }
+        Self { broker, monitor: LinkMonitor::new() }
     }
 
     async fn open(
@@ -37,8 +38,8 @@ impl Unix {
         service: &Address,
         window: Window,
     ) -> Result<(Sender, Receiver)> {
-        let closing = self.closing.subscribe();
-        if *closing.borrow() {
+        let watch = self.monitor.watch();
+        if self.monitor.is_closing() {
             return Err(closed());
         }
         let connecting = self.connect(kind, service, window);
@@ -47,17 +48,19 @@ impl Unix {
             lost().with("broker", self.broker.display()).with_source(error).unsent()
         };
         let stream = connected.map_err(unreachable)?;
-        let ((frames, queued), (arrived, deliveries)) = (unbounded_channel(), unbounded_channel());
+        let (frames, queued) = unbounded_channel();
         let room = Arc::new(Semaphore::new(UNWRITTEN_MAX));
         let link = Arc::new(Link {
             frames,
             room,
-            closing: self.closing.clone(),
+            monitor: self.monitor.clone(),
             unanswered: Default::default(),
         });
-        tokio::spawn(carry(stream, Arc::downgrade(&link), closing, arrived, queued));
-        let receiver = Receiver::new(Incoming { link: link.clone(), deliveries });
-        Ok((Sender::new(Outgoing(link)), receiver))
+        let stopped = link.clone();
+        let (arrived, deliveries) =
+            DeliveryQueue::new(&self.monitor, move || stopped.queue(Kind::Stop, 0));
+        tokio::spawn(carry(stream, Arc::downgrade(&link), watch, arrived, queued));
+        Ok((Sender::new(Outgoing(link)), Receiver::new(deliveries)))
     }
 
     /// Connects to the broker, and waits until it has opened the endpoint handle.
@@ -80,11 +83,10 @@ impl Unix {
 
 impl Transport for Unix {
     fn capabilities(&self) -> Capabilities {
-        let mut capabilities = Capabilities::least(Limits::default().body_max);
-        capabilities.settlement = true;
-        capabilities.attempts = true;
-        capabilities.unroutable_at_once = true;
-        capabilities
+        Capabilities::least(Limits::default().body_max)
+            .with_settlement(true)
+            .with_attempts(true)
+            .with_unroutable_at_once(true)
     }
 
     async fn requester(&self, service: &Address) -> Result<(Sender, Receiver)> {
@@ -112,9 +114,9 @@ impl Transport for Unix {
     }
 
     async fn close(&self) -> Result<()> {
-        self.closing.send_replace(true);
+        self.monitor.close();
         // Queued frames are still written, unless the broker does not read.
-        let _ = timeout(PATIENCE, self.closing.closed()).await;
+        let _ = timeout(PATIENCE, self.monitor.unwatched()).await;
         Ok(())
     }
 }

@@ -1,19 +1,16 @@
-//! Frames on a connection: two lengths, a head in JSON, and the body of the message.
+//! Frames on a connection: a length, a head in JSON, and the body of the message.
 
 use std::io::ErrorKind::{InvalidData, UnexpectedEof};
 use std::io::{Error as IoError, Result as IoResult};
 use std::time::Duration;
 
-use polywire_core::message::{CallId, MessageId, ReplyTo};
-use polywire_core::{Address, Code, Deadline, Error, ErrorKind, Fault, Limits, Message, Result};
+use polywire_core::Message;
+use polywire_core::transport::kit::{Envelope, EnvelopeLimits, OutcomeEnvelope};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter};
 
 /// The longest wait for a peer: for its first frame, and for the last bytes to be written.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
-
-/// The most bytes of a head. JSON turns one byte into six at worst.
-const HEAD_MAX: usize = 512 << 10;
 
 /// A frame.
 pub(crate) struct Frame {
@@ -24,13 +21,12 @@ pub(crate) struct Frame {
 }
 
 /// The kind of a frame, with its argument.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Kind {
     /// Opens an endpoint handle: a responder if true, a requester otherwise.
     Open(bool),
     Send,
-    /// Settles a request: requeues it if true, acknowledges it otherwise.
-    Settle(bool),
+    Settle(OutcomeEnvelope),
     Stop,
     /// The end of a client's frames. Never written.
     Bye,
@@ -42,80 +38,33 @@ pub(crate) enum Kind {
     Accepted,
 }
 
-/// Kind, number, method, content type and message id, call id, reply address, milliseconds left,
-/// fault, headers.
-type Head =
-    (Kind, u64, Texts, Option<u64>, Option<Vec<u8>>, Option<u64>, Failed, Vec<(String, String)>);
-type Texts = [Option<String>; 3];
-type Failed = Option<(u8, String, String, Vec<u8>, bool)>;
-
-/// Refuses a message that the broker would not read.
-pub(crate) fn check(message: &Message) -> Result<()> {
-    let fault = message
-        .fault
-        .as_ref()
-        .map_or(0, |fault| fault.kind.len() + fault.message.len() + fault.details.len());
-    if fault + message.content_type.as_ref().map_or(0, |format| format.len()) > HEAD_MAX / 8 {
-        let error = Error::new(ErrorKind::TooLarge, "cannot send the fault: larger than the limit");
-        return Err(error.unsent());
-    }
-    Limits::default().check(message)
-}
-
 /// Writes a frame, and flushes.
 pub(crate) async fn write(
     to: &mut (impl AsyncWrite + Unpin),
     Frame { kind, number, message }: &Frame,
 ) -> IoResult<()> {
-    let texts = [
-        message.method.as_ref().map(ToString::to_string),
-        message.content_type.as_ref().map(ToString::to_string),
-        message.message_id.as_ref().map(ToString::to_string),
-    ];
-    let fault = message.fault.clone();
-    let headers = message.headers.iter();
-    let head: Head = (
-        *kind,
-        *number,
-        texts,
-        message.id.map(|id| id.0),
-        message.reply_to.as_ref().map(|reply_to| reply_to.as_bytes().to_vec()),
-        message.deadline.map(Deadline::remaining_ms),
-        fault.map(|it| {
-            let is_permanent = it.is_permanent();
-            (it.code.as_u8(), it.kind, it.message, it.details.into(), is_permanent)
-        }),
-        headers.map(|(name, value)| (name.to_string(), value.to_string())).collect(),
-    );
-    let (head, mut to) = (serde_json::to_vec(&head)?, BufWriter::new(to));
+    let head = serde_json::to_vec(&(kind, number, Envelope::of(message)))?;
+    let mut to = BufWriter::new(to);
     to.write_u64(head.len() as u64).await?;
-    to.write_u64(message.body.len() as u64).await?;
     to.write_all(&head).await?;
-    to.write_all(&message.body.clone().into_bytes()).await?;
+    for frame in message.body.frames() {
+        to.write_all(frame).await?;
+    }
     to.flush().await
 }
 
 /// Reads a frame. After an error, the connection is unusable.
 pub(crate) async fn read(from: &mut (impl AsyncRead + Unpin)) -> IoResult<Frame> {
-    let (head, body) = (from.read_u64().await?, from.read_u64().await?);
-    if head > HEAD_MAX as u64 || body > Limits::default().body_max as u64 {
+    let limits = EnvelopeLimits::default();
+    let head = from.read_u64().await?;
+    if head > limits.encoded_max() as u64 {
         return Err(InvalidData.into());
     }
-    let head: Head = serde_json::from_slice(&read_sized(from, head).await?)?;
-    let (kind, number, [method, content_type, message_id], id, reply_to, left_ms, fault, headers) =
-        head;
-    let mut message = Message::new(read_sized(from, body).await?);
-    message.method = method.map(Address::new).transpose().map_err(IoError::other)?;
-    message.message_id = message_id.map(MessageId::new).transpose().map_err(IoError::other)?;
-    message.id = id.map(CallId);
-    message.reply_to = reply_to.map(ReplyTo::new);
-    message.deadline = left_ms.map(Deadline::after_ms);
-    message.fault = fault.map(|(code, kind, text, details, is_permanent)| {
-        let fault = Fault::new(Code::from_u8(code), text).with_kind(kind).with_details(details);
-        Box::new(if is_permanent { fault.permanent() } else { fault })
-    });
-    message.content_type = content_type.map(Into::into);
-    message.headers = headers.into_iter().collect();
+    let head = read_sized(from, head).await?;
+    let (kind, number, envelope): (Kind, u64, Envelope) = serde_json::from_slice(&head)?;
+    let body = envelope.body_len(&limits).map_err(IoError::other)?;
+    let body = read_sized(from, body as u64).await?;
+    let message = envelope.into_message(body, &limits).map_err(IoError::other)?;
     Ok(Frame { kind, number, message })
 }
 

@@ -46,6 +46,29 @@ pub enum ErrorKind {
     Unsupported,
 }
 
+impl ErrorKind {
+    /// All kinds.
+    const ALL: [Self; 12] = [
+        Self::Closed,
+        Self::Codec,
+        Self::Config,
+        Self::DeadlineExceeded,
+        Self::Denied,
+        Self::Disconnected,
+        Self::Overloaded,
+        Self::Rejected,
+        Self::RepliesLost,
+        Self::TooLarge,
+        Self::Unroutable,
+        Self::Unsupported,
+    ];
+
+    /// Returns the kind that is displayed in these words, if there is one.
+    pub(crate) fn from_words(words: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.to_string() == words)
+    }
+}
+
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -86,6 +109,8 @@ mod tests {
             (ErrorKind::Unsupported, "unsupported"),
         ] {
             assert_eq!(kind.to_string(), words);
+            assert_eq!(ErrorKind::from_words(words), Some(kind));
         }
+        assert_eq!(ErrorKind::from_words("teapot"), None);
     }
 }

@@ -103,6 +103,41 @@ impl History {
     /// Longest error text: 1,024 bytes.
     pub const ERROR_MAX: usize = 1024;
 
+    /// Sets the [first error text](Self::first_error), cut at [`History::ERROR_MAX`] bytes.
+    ///
+    /// A backend that decodes a history starts from the default, and sets each field:
+    ///
+    /// ```
+    /// use bytestring::ByteString;
+    /// use polywire_core::message::History;
+    ///
+    /// let first: Option<ByteString> = Some("timed out".into()); // as the wire had it
+    /// let history = History::default().with_first_error(first).with_redriven(1);
+    /// assert_eq!(history.first_error.as_deref(), Some("timed out"));
+    /// ```
+    #[must_use]
+    pub fn with_first_error(self, error: impl Into<Option<ByteString>>) -> Self {
+        Self { first_error: error.into().as_ref().map(cut), ..self }
+    }
+
+    /// Sets the [last error text](Self::last_error), cut at [`History::ERROR_MAX`] bytes.
+    #[must_use]
+    pub fn with_last_error(self, error: impl Into<Option<ByteString>>) -> Self {
+        Self { last_error: error.into().as_ref().map(cut), ..self }
+    }
+
+    /// Sets the number of [redrives](Self::redriven).
+    #[must_use]
+    pub fn with_redriven(self, redriven: u32) -> Self {
+        Self { redriven, ..self }
+    }
+
+    /// Sets the [record](Self::dead_letter) of the dead-lettering.
+    #[must_use]
+    pub fn with_dead_letter(self, record: impl Into<Option<DeadLetterRecord>>) -> Self {
+        Self { dead_letter: record.into(), ..self }
+    }
+
     /// Records the error of a failed attempt. An empty text is ignored.
     pub fn failed(&mut self, error: &ByteString) {
         if error.is_empty() {
@@ -153,6 +188,21 @@ mod tests {
         assert_eq!(odd.first_error.map(|error| error.len()), Some(History::ERROR_MAX - 1));
         history.redriven();
         assert_eq!((history.redriven, history.dead_letter), (1, None));
+    }
+
+    #[test]
+    fn decoded_history_has_each_field_with_its_texts_cut() {
+        let record = DeadLetterRecord::new(DeadLetterReason::Refused, 2, SystemTime::UNIX_EPOCH);
+        let long = ByteString::from("x".repeat(History::ERROR_MAX + 1));
+        let history = History::default()
+            .with_first_error(long.clone())
+            .with_last_error(long)
+            .with_redriven(3)
+            .with_dead_letter(record.clone());
+        for error in [&history.first_error, &history.last_error] {
+            assert_eq!(error.as_ref().map(|error| error.len()), Some(History::ERROR_MAX));
+        }
+        assert_eq!((history.redriven, history.dead_letter), (3, Some(record)));
     }
 
     #[test]

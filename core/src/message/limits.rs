@@ -46,13 +46,12 @@ impl Limits {
     /// - [`ErrorKind::TooLarge`] if a limit is exceeded; the details name the limit and the size.
     /// - [`ErrorKind::Config`] if a header has a [reserved name](crate::Headers::RESERVED).
     pub fn check(&self, message: &Message) -> Result<()> {
-        within("body", message.body.len(), self.body_max)?;
-        within("frames", message.body.frames().len(), self.frames_max)?;
-        within("headers", message.headers.len(), self.headers_max)?;
-        within("header bytes", message.headers.byte_len(), self.header_bytes_max)?;
-        match message.headers.iter().find(|(name, _)| name.starts_with(Headers::RESERVED)) {
+        if let Some((what, size, max)) = self.excess(message) {
+            return Err(Self::too_large(what, size, max));
+        }
+        match Self::reserved_header(message) {
             None => Ok(()),
-            Some((name, _)) => {
+            Some(name) => {
                 let error = Error::new(
                     ErrorKind::Config,
                     "cannot send the message: header names that start with polywire. are reserved",
@@ -61,12 +60,29 @@ impl Limits {
             }
         }
     }
+
+    /// Returns the first limit that a message exceeds: its name, the size, and the limit.
+    pub(crate) fn excess(&self, message: &Message) -> Option<(&'static str, usize, usize)> {
+        let Self { body_max, frames_max, headers_max, header_bytes_max } = *self;
+        exceeds("body", message.body.len(), body_max)
+            .or_else(|| exceeds("frames", message.body.frames().len(), frames_max))
+            .or_else(|| exceeds("headers", message.headers.len(), headers_max))
+            .or_else(|| exceeds("header bytes", message.headers.byte_len(), header_bytes_max))
+    }
+
+    /// Returns the name of the first header that is [reserved](crate::Headers::RESERVED).
+    pub(crate) fn reserved_header(message: &Message) -> Option<&str> {
+        let mut names = message.headers.iter().map(|(name, _)| &**name);
+        names.find(|name| name.starts_with(Headers::RESERVED))
+    }
+
+    /// Returns the error of an outgoing message that exceeds a limit.
+    pub(crate) fn too_large(what: &'static str, size: usize, max: usize) -> Error {
+        let error = Error::new(ErrorKind::TooLarge, "cannot send the message: it exceeds a limit");
+        error.with("what", what).with("size", size).with("limit", max).unsent()
+    }
 }
 
-fn within(what: &'static str, size: usize, max: usize) -> Result<()> {
-    if size <= max {
-        return Ok(());
-    }
-    let error = Error::new(ErrorKind::TooLarge, "cannot send the message: it exceeds a limit");
-    Err(error.with("what", what).with("size", size).with("limit", max).unsent())
+fn exceeds(what: &'static str, size: usize, max: usize) -> Option<(&'static str, usize, usize)> {
+    (size > max).then_some((what, size, max))
 }

@@ -12,6 +12,8 @@ mod early_replies;
 mod ended_runtime;
 mod final_failures;
 mod health;
+mod kit_envelope;
+mod kit_malformed;
 mod live_router;
 mod log;
 mod memory;

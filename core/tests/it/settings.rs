@@ -3,6 +3,7 @@
 mod broadcasts;
 mod call_settings;
 mod extremes;
+mod kit;
 mod layers;
 mod served;
 
@@ -29,6 +30,7 @@ async fn extremes_of_each_setting_work() {
         call_settings::rows(),
         servers(),
         jobs_and_events(),
+        kit::rows(),
         layers::rows(),
         plain(),
     ]
@@ -36,11 +38,16 @@ async fn extremes_of_each_setting_work() {
     .flatten()
     .collect();
     try_all(&rows, PATIENCE).await;
-    check_complete("polywire_core", &["Limits"], &NO_SETTINGS, &rows);
+    check_complete(
+        "polywire_core",
+        &["Limits", "transport::kit::EnvelopeLimits"],
+        &NO_SETTINGS,
+        &rows,
+    );
 }
 
 /// Functions whose numbers come from the peer, from a backend or from this crate.
-const NO_SETTINGS: [&str; 17] = [
+const NO_SETTINGS: [&str; 22] = [
     "health::CanaryEcho::new",
     "health::EndpointProbe::canary",
     "Deadline::earlier_by",
@@ -50,6 +57,11 @@ const NO_SETTINGS: [&str; 17] = [
     "Code::from_u8",
     "message::DeadLetterRecord::new",
     "message::History::dead_lettered",
+    "message::History::with_redriven",
+    "transport::kit::HeldDeliveries::copied",
+    "transport::kit::HeldDeliveries::get",
+    "transport::kit::HeldDeliveries::release",
+    "transport::kit::HeldDeliveries::settle",
     "transport::DeadLetterQueue::discard",
     "transport::DeadLetterQueue::redrive",
     "transport::Asked::new",
