@@ -1,7 +1,6 @@
 //! Receiving half of a handle whose deliveries another task reads.
 
 use std::fmt;
-use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
