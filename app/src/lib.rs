@@ -7,9 +7,9 @@ mod app;
 mod attempt_log;
 mod canaries;
 mod component;
-#[cfg(feature = "metrics")]
-mod dead_letter_gauge;
 mod exit;
+#[cfg(feature = "metrics")]
+mod failure_gauges;
 mod layers;
 mod probe;
 #[cfg(test)]

@@ -9,9 +9,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::canaries::watch_canaries;
 use crate::component::{Component, Stop};
-#[cfg(feature = "metrics")]
-use crate::dead_letter_gauge::record_dead_letters;
 use crate::exit::Exit;
+#[cfg(feature = "metrics")]
+use crate::failure_gauges::record_failures;
 use crate::probe::Probe;
 use crate::transport::AppTransport;
 
@@ -34,8 +34,8 @@ pub(crate) async fn supervise(
     component.lifecycle().set_ended(exit);
 }
 
-/// Stops the component when its transport is refused for good, sends canaries, and counts dead
-/// letters. Never resolves.
+/// Stops the component when its transport is refused for good, sends canaries, and counts
+/// failed deliveries. Never resolves.
 ///
 /// The end of an endpoint stops the component by itself. The watch is for clients, and for
 /// endpoints that are stopped.
@@ -53,10 +53,10 @@ async fn watch(component: &Component, canary: Option<Duration>) {
         }
     };
     #[cfg(feature = "metrics")]
-    let dead_letters = record_dead_letters(transport);
+    let failures = record_failures(transport);
     #[cfg(not(feature = "metrics"))]
-    let dead_letters = pending::<Infallible>();
-    tokio::join!(refusal, canaries, dead_letters);
+    let failures = pending::<Infallible>();
+    tokio::join!(refusal, canaries, failures);
 }
 
 /// Waits for a request to stop, then drains the component, closes its transport, drops what is

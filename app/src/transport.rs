@@ -189,12 +189,13 @@ impl Transport for AppTransport {
     }
 
     async fn dead_letters(&self, source: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
-        let name = match source {
-            DeadLetterSource::Queue(name) | DeadLetterSource::Service(name) => name,
-            DeadLetterSource::Group { channel, .. } => channel,
-            _ => return Err(Error::unsupported("dead_letters")),
-        };
+        let Some(name) = name_of(source) else { return Err(Error::unsupported("dead_letters")) };
         self.routes.of(name)?.transport().dead_letters(source).await
+    }
+
+    async fn waiting_retries(&self, source: &DeadLetterSource) -> Result<u64> {
+        let Some(name) = name_of(source) else { return Err(Error::unsupported("retries")) };
+        self.routes.of(name)?.transport().waiting_retries(source).await
     }
 
     /// Returns the health of the first transport, without that of the others:
@@ -269,6 +270,15 @@ impl Outbound for Gated {
 
     fn check(&self, server: &ServerAddress) {
         self.sender.check(server);
+    }
+}
+
+/// Returns the name by which the URL of a source is chosen; `None` for an unknown kind of source.
+fn name_of(source: &DeadLetterSource) -> Option<&Address> {
+    match source {
+        DeadLetterSource::Queue(name) | DeadLetterSource::Service(name) => Some(name),
+        DeadLetterSource::Group { channel, .. } => Some(channel),
+        _ => None,
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use crate::engine_error::failed;
 use crate::shared::AmqpShared;
 use crate::topology::declare_queue::declare;
+use crate::topology::options_by_queue::QueueSettings;
 use crate::topology::queue_spec::QueueSpec;
 use crate::wire::native;
 
@@ -31,17 +32,7 @@ pub(crate) async fn open(
     shared: &Arc<AmqpShared>,
     source: &DeadLetterSource,
 ) -> Result<Box<dyn DeadLetterQueue>> {
-    let queues = &shared.config.queues;
-    let (origin, may_declare_origin) = match source {
-        DeadLetterSource::Queue(queue) => (queues.queue(native::job_queue(queue)?), true),
-        DeadLetterSource::Service(service) => {
-            (queues.queue(native::request_queue(service)?), false)
-        }
-        DeadLetterSource::Group { channel, group } => {
-            (queues.queue(native::group_queue(channel, group)?), false)
-        }
-        _ => return Err(Error::unsupported("dead_letters")),
-    };
+    let (origin, may_declare_origin) = origin_of(&shared.config.queues, source)?;
     let queue = origin.dead_letter_queue()?;
     let connection = &shared.consuming_connection;
     let channel = connection.channel().await?;
@@ -69,6 +60,27 @@ pub(crate) async fn open(
         remaining: found,
         unsettled,
     }))
+}
+
+/// Returns the queue in which the messages of `source` fail, and whether a redrive may declare it.
+///
+/// # Errors
+///
+/// Those of naming the queue; [`ErrorKind::Unsupported`] for an unknown kind of source.
+pub(crate) fn origin_of(
+    queues: &QueueSettings,
+    source: &DeadLetterSource,
+) -> Result<(QueueSpec, bool)> {
+    Ok(match source {
+        DeadLetterSource::Queue(queue) => (queues.queue(native::job_queue(queue)?), true),
+        DeadLetterSource::Service(service) => {
+            (queues.queue(native::request_queue(service)?), false)
+        }
+        DeadLetterSource::Group { channel, group } => {
+            (queues.queue(native::group_queue(channel, group)?), false)
+        }
+        _ => return Err(Error::unsupported("dead_letters")),
+    })
 }
 
 /// An open dead-letter queue. Dropping the session closes its channel, and the broker requeues what

@@ -39,6 +39,7 @@ mod topology;
 mod transport;
 mod unique_number;
 mod url;
+mod waiting_retries;
 mod wire;
 
 /// The engine under this crate, for programs that hand in a connection of their own.

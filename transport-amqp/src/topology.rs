@@ -27,3 +27,4 @@ pub(crate) mod queue_kind;
 pub(crate) mod queue_options;
 mod queue_options_validation;
 pub(crate) mod queue_spec;
+pub(crate) mod used_retry_queues;

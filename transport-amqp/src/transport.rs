@@ -19,7 +19,9 @@ use crate::builder::AmqpBuilder;
 use crate::connection_events::ConnectionEvents;
 use crate::foreign::{AmqpLayout, ForeignAmqp};
 use crate::shared::AmqpShared;
-use crate::{dead_letters, publisher, puller, pusher, requester, responder, subscriber};
+use crate::{
+    dead_letters, publisher, puller, pusher, requester, responder, subscriber, waiting_retries,
+};
 
 /// RabbitMQ as a transport.
 ///
@@ -210,6 +212,15 @@ impl Transport for Amqp {
     async fn dead_letters(&self, source: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
         self.0.tasks.check_open()?;
         self.0.within_connect_timeout(dead_letters::open(&self.0, source)).await
+    }
+
+    /// Returns the number of messages in the retry queues of `source` that this transport has used
+    /// since it connected.
+    ///
+    /// If the future is dropped, the channel of the count is closed later.
+    async fn waiting_retries(&self, source: &DeadLetterSource) -> Result<u64> {
+        self.0.tasks.check_open()?;
+        self.0.within_connect_timeout(waiting_retries::count(&self.0, source)).await
     }
 
     /// Returns a reader of the health. The connection is connected if both connections are: the one

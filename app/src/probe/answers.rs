@@ -28,7 +28,8 @@ pub(crate) type Subject = Result<Component, String>;
 /// An answer over HTTP.
 pub(super) type Answer = Response<Full<Bytes>>;
 
-/// Sends a canary through the queue of each endpoint, and answers with the outcomes.
+/// Sends a canary through the queue of each endpoint, and answers with the outcomes. A component
+/// without endpoints passes unless a connection of it is lost, blocked, refused or closed.
 pub(super) async fn canary(subject: Result<&Component, &String>) -> Answer {
     let component = match subject {
         Ok(component) => component,
@@ -36,14 +37,21 @@ pub(super) async fn canary(subject: Result<&Component, &String>) -> Answer {
     };
     let transport = component.transport();
     let is_known = transport.healths().any(|health| health.current().is_known());
-    canaries(is_known, send_canaries(transport).await)
+    let outcomes = send_canaries(transport).await;
+    // Nothing goes through the queues of a component of clients, pushers and publishers alone.
+    if outcomes.is_empty()
+        && let Some(connection) = transport.troubled_connection()
+    {
+        return text(StatusCode::SERVICE_UNAVAILABLE, format!("{connection}\n"));
+    }
+    canaries(is_known, outcomes)
 }
 
 /// Returns the answer with the outcomes by endpoint. A transport may have canaries for some
 /// endpoints alone.
 ///
 /// Endpoints without canaries neither pass nor fail. If no transport knows its health, or no
-/// endpoint has canaries, the status is 501. A component without endpoints passes.
+/// endpoint has canaries, the status is 501. No outcomes pass.
 fn canaries(is_known: bool, outcomes: Vec<(String, Result<CanaryEcho>)>) -> Answer {
     let (mut body, mut is_ok, mut has_none) = (String::new(), true, !outcomes.is_empty());
     for (endpoint, outcome) in outcomes {
@@ -125,7 +133,7 @@ mod tests {
 
     use polywire_codec::MessagePack;
     use polywire_core::health::CanaryReceiver;
-    use polywire_core::{AnyTransport, Client, Error, Memory, Router, Window};
+    use polywire_core::{AnyTransport, Client, Error, Memory, Router, Transport, Window};
     use tokio::sync::mpsc;
     use tokio::time::Instant;
 
@@ -155,6 +163,18 @@ mod tests {
             assert_eq!(canaries(true, outcomes()).status(), status, "{kinds:?}");
             assert_eq!(canaries(false, outcomes()).status(), 501, "{kinds:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn canary_of_a_component_of_clients_alone_fails_with_its_connection() {
+        let mut routes = Routes::new();
+        routes.add(None, AnyTransport::new(Memory::new()));
+        let transport = AppTransport::new(routes);
+        let grace = Duration::from_secs(1);
+        let component = Component::new("shop", grace, transport.clone(), Layers::new());
+        assert_eq!(canary(Ok(&component)).await.status(), 200);
+        transport.close().await.unwrap();
+        assert_eq!(canary(Ok(&component)).await.status(), 503);
     }
 
     #[tokio::test(start_paused = true)]

@@ -127,7 +127,8 @@ async fn dead_letters_of_workers_and_listeners_are_a_metric() {
     let component = app.start(setup).await.unwrap();
     let line = "polywire_dead_letters{source=\"queue\",name=\"unread\",group=\"\"} 1";
     let of_group = "polywire_dead_letters{source=\"group\",name=\"orders\",group=\"billing\"} 0";
-    for line in [line, of_group] {
+    let waiting = "polywire_deliveries_waiting{source=\"queue\",name=\"unread\",group=\"\"} 0";
+    for line in [line, of_group, waiting] {
         let counting = async { while !get(probe, "/metrics").await.1.contains(line) {} };
         timeout(PATIENCE, counting).await.expect("the dead letters are counted");
     }

@@ -37,7 +37,7 @@ async fn host(stream: UnixStream, memory: Memory) -> IoResult<()> {
         _ => return Err(InvalidData.into()),
     };
     let (sender, mut receiver) = opened.map_err(IoError::other)?;
-    let mut held = HeldDeliveries::new(window, &DeliveryTags::new());
+    let mut held: HeldDeliveries<Receipt> = HeldDeliveries::new(window, &DeliveryTags::new());
     // Keeps a frame that was read in part. No frame is read while one is written, which cannot
     // block both sides, as the client always reads.
     let mut frames = pin!(unfold(from, async |mut from| Some((read(&mut from).await.ok()?, from))));

@@ -219,6 +219,10 @@ impl<T: Transport> Transport for FlakyTransport<T> {
         self.transport.dead_letters(source).await
     }
 
+    async fn waiting_retries(&self, source: &DeadLetterSource) -> Result<u64> {
+        self.transport.waiting_retries(source).await
+    }
+
     fn health(&self) -> HealthReader {
         self.transport.health()
     }

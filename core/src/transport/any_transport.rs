@@ -72,6 +72,10 @@ impl Transport for AnyTransport {
         self.0.dead_letters(source).await
     }
 
+    async fn waiting_retries(&self, source: &DeadLetterSource) -> Result<u64> {
+        self.0.waiting_retries(source).await
+    }
+
     fn health(&self) -> HealthReader {
         self.0.health()
     }
@@ -106,6 +110,7 @@ trait DynTransport: Send + Sync {
         subscription: Subscription,
     ) -> Result<(Receiver, Filters)>;
     async fn dead_letters(&self, source: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>>;
+    async fn waiting_retries(&self, source: &DeadLetterSource) -> Result<u64>;
     fn health(&self) -> HealthReader;
     fn health_of(&self, name: &Address) -> HealthReader;
     async fn close(&self) -> Result<()>;
@@ -147,6 +152,10 @@ impl<T: Transport> DynTransport for T {
 
     async fn dead_letters(&self, source: &DeadLetterSource) -> Result<Box<dyn DeadLetterQueue>> {
         Transport::dead_letters(self, source).await
+    }
+
+    async fn waiting_retries(&self, source: &DeadLetterSource) -> Result<u64> {
+        Transport::waiting_retries(self, source).await
     }
 
     fn health(&self) -> HealthReader {

@@ -182,6 +182,21 @@ pub trait Transport: Send + Sync + 'static {
         std::future::ready(Err(Error::unsupported("dead_letters")))
     }
 
+    /// Returns the number of deliveries of `source` that wait for their retries, as far as this
+    /// transport knows; zero for a source that was never used. If the future is dropped, nothing
+    /// has changed.
+    ///
+    /// The default implementation fails with [`Unsupported`](crate::ErrorKind::Unsupported), for
+    /// backends without delayed retries, or that cannot count. A transport that wraps another one
+    /// must forward this method.
+    fn waiting_retries(
+        &self,
+        source: &DeadLetterSource,
+    ) -> impl Future<Output = Result<u64>> + Send {
+        let _ = source;
+        std::future::ready(Err(Error::lacking("WaitingRetries::count", "counted retries")))
+    }
+
     /// Returns a reader of the [health](crate::health) of this transport.
     ///
     /// The default implementation reports an [unknown](crate::health::ConnectionState::Unknown)

@@ -35,6 +35,7 @@ mod testing;
 mod tower;
 mod trace;
 mod uncancelled;
+mod waiting_retries;
 mod watching;
 mod wire_log;
 mod work;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use polywire::middleware::{Backoff, CircuitBreaker, Layer, Metrics, Retry};
+use polywire::pipeline::WaitingRetries;
 use polywire::{
     Client, Code, DeadLetters, Error, ErrorKind, Fault, Memory, Message, MessagePack, Overflow,
     Publisher, Puller, Pusher, Reply, Request, Router, Server, Service, Subscriber, Transport,
@@ -279,6 +280,26 @@ fn dead_letters_are_a_gauge_of_their_source() {
     assert_contains(
         &lines,
         r#"polywire_dead_letters{source="group",name="weather",group="forecast"} 0"#,
+    );
+}
+
+#[test]
+fn deliveries_that_wait_for_a_retry_are_a_gauge_of_their_source() {
+    let lines = told(async || {
+        let transport = Memory::new();
+        let mut jobs: Puller<u32> = Puller::bind(&transport, "jobs", MessagePack).await.unwrap();
+        let pusher = Pusher::connect(&transport, "jobs", MessagePack).await.unwrap();
+        for n in 0..2_u32 {
+            pusher.push(&n).await.unwrap();
+            let job = jobs.next().await.unwrap().unwrap();
+            job.retry_after(Duration::from_secs(3600), "busy").unwrap();
+        }
+        let waiting = WaitingRetries::of_queue(&transport, "jobs").unwrap();
+        assert_eq!(waiting.record().await.unwrap(), 2);
+    });
+    assert_contains(
+        &lines,
+        r#"polywire_deliveries_waiting{source="queue",name="jobs",group=""} 2"#,
     );
 }
 

@@ -33,8 +33,9 @@ const CUSTOMERS: usize = 200;
 /// The time between two orders without a bound.
 const PACE: Duration = Duration::from_millis(20);
 
-/// Time for an order to be answered, and for invoices, mails and the dashboard to follow.
-const PATIENCE: Duration = Duration::from_mins(2);
+/// Time for an order to be answered, and for invoices, mails and the dashboard to follow: longer
+/// than a shop of which a program, or the broker, does not work for a while.
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// The time before an order that was not answered is placed again.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -1,11 +1,12 @@
-//! Five troubles of a shop, one after the other: probes turn in time, and the log names the cause
-//! within three lines.
+//! Five troubles of a shop, one after the other: probes turn in time, or rightly stay on, and the
+//! log names the cause within three lines.
 
 mod reading;
+mod row;
 mod turning;
+mod watch;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use polywire_amqp::Amqp;
@@ -17,12 +18,14 @@ use polywire_example_shop::contracts::Mail;
 use tokio::time::Instant;
 
 use self::reading::Reading;
-use self::turning::{Answer, Probe};
+use self::row::Row;
+use self::turning::{Answer, Probe, Turn};
+use self::watch::Watch;
 use super::shop::ledger::Ledger;
 use super::shop::log_lines::LogMark;
 use super::shop::program::Program;
 use super::shop::surroundings::{Shop, USER};
-use super::shop::{PROGRAMS, count, more_orders, seconds, start_programs, stop_programs};
+use super::shop::{PROGRAMS, count, more_orders, start_programs, stop_programs};
 use crate::Plan;
 use crate::broker::Broker;
 use crate::recorder::Recorder;
@@ -34,27 +37,40 @@ const PAYMENTS: usize = 1;
 const ORDERS: usize = 2;
 const MAILER: usize = 4;
 
-/// The default heartbeat of a URL, which the programs have.
-const HEARTBEAT: Duration = Duration::from_secs(10);
-/// The bound of the times in which probes turn.
-const TURN_MAX: Duration = Duration::from_secs(2 * HEARTBEAT.as_secs());
-/// Lines of the log that an operator reads until one names the cause, at most.
-const LINES_MAX: usize = 3;
+/// The queue of the orders.
+const ORDERS_QUEUE: &str = "polywire.orders";
+/// The right to declare everything but that queue, as a pattern of the broker.
+const ALL_BUT_ORDERS: &str = "^(?!polywire\\.orders$)";
 
 /// Runs the scenario, in one size: the seven programs of `examples/shop`, as processes of their
 /// own, go through a wrong password, a poison job, a deleted queue, a stopped program and a disk
-/// alarm.
+/// alarm. The load is that of the scenario `shop`.
 ///
-/// The load is that of the scenario `shop`. For each trouble, the clock starts before the
-/// injection. The probes that the trouble concerns must turn within twice the heartbeat. A line at
-/// `warn` or `error` must name the cause, and is one of the first three that an operator reads.
+/// | trouble | `/ready` and `/canary` of | must |
+/// |---|---|---|
+/// | wrong password | all programs | turn off, and on again |
+/// | poison job | its worker | be gone while no process runs, and on again |
+/// | | all others | stay ready: one job fails, and each other job is done |
+/// | deleted queue | the service | be on again: it declares the queue at once |
+/// | deleted queue that the service may not declare | the service | turn off, and on again |
+/// | | all others | stay ready: their own queues are consumed |
+/// | slow service | the service, which is stopped | be silent, and on again |
+/// | | all others | stay ready, its callers too: their own queues are consumed |
+/// | disk alarm | all programs | turn off, and on again |
+///
+/// Each turn has twice the heartbeat, from the end of the action that causes the turn, plus ten
+/// times the longest time in which a program has answered `/live` meanwhile. The log line of a
+/// trouble that leaves probes on is what shows the trouble: a dead letter with its message id, and
+/// calls that wait for a service. In each trouble, a line at `warn` or `error` must name the cause,
+/// and is one of the first three that an operator reads.
 ///
 /// After each trouble, all probes are on again, and each order that was placed is answered. In the
 /// end, charges, invoices and mails equal the answered orders.
 ///
 /// # Errors
 ///
-/// If a probe turns too late, if the cause is named too late or never, or if the books disagree.
+/// If a probe turns too late, or although it must not; if the cause is named too late or never; if
+/// the books disagree.
 pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
     let broker = Broker::start().await?;
     let folder = tempfile::tempdir().context("cannot create a folder")?;
@@ -67,6 +83,7 @@ pub(crate) async fn run(plan: &Plan, recorder: &Arc<Recorder>) -> Result<()> {
     run.wrong_password().await.context("a wrong password")?;
     run.poison_job().await.context("a poison job")?;
     run.deleted_queue().await.context("a deleted queue")?;
+    run.missing_queue().await.context("a deleted queue that may not be declared")?;
     run.slow_service().await.context("a slow service")?;
     run.disk_alarm().await.context("a disk alarm")?;
 
@@ -85,7 +102,8 @@ struct Troubles<'a> {
     broker: Broker,
     /// The programs in the order of [`PROGRAMS`].
     programs: Vec<Program>,
-    /// The program that places the orders. It has no endpoint, and thus no canary.
+    /// The program that places the orders. It has no endpoint, so its canary is the state of its
+    /// connection.
     load: Program,
     recorder: &'a Recorder,
 }
@@ -94,45 +112,45 @@ impl Troubles<'_> {
     /// Changes the password, and closes all connections: the programs are refused until their file
     /// has the new password.
     ///
-    /// Open connections do not notice the change itself, so the clock starts before their end.
+    /// Open connections do not notice the change itself, so the clock starts with their end.
     async fn wrong_password(&mut self) -> Result<()> {
         let password = "password-1";
         self.broker.ctl(["change_password", USER, password]).await?;
-        let (mark, start) = (LogMark::now(), Instant::now());
-        let (all, serving) = (self.all(), self.serving());
+        let (mark, all) = (LogMark::now(), self.all());
+        let watch = Watch::begin(&[], &self.load);
         // The broker passes the reason on to the programs, so the reason must not name the cause.
-        let closing = self.broker.ctl(["close_all_user_connections", USER, "by an operator"]);
-        let (_, ready, canary) = tokio::try_join!(
-            closing,
-            Probe::Ready.until(Answer::Off, &all, start),
-            Probe::Canary.until(Answer::Off, &serving, start),
-        )?;
+        let closing = self.ctl(["close_all_user_connections", USER, "by an operator"]);
+        let off = Turn::by(closing, Answer::Off, &all).await?;
         let named = |line: &str| line.contains("the password was refused");
         let reading = Reading::once_named(&self.shop.lines, &mark, named).await?;
-        self.record("wrong password", &reading, [ready, canary])?;
-        self.shop.set_password(password)?;
+        let repair = async { self.shop.set_password(password) };
+        let on = Turn::by(repair, Answer::On, &all).await?;
+        let (turns, seen) = ([("off", off), ("on again", on)], watch.end());
+        let row = Row { turns: &turns, seen: &seen, reading: &reading };
+        self.record("wrong password", &row)?;
         self.recovered().await
     }
 
     /// Pushes a mail that aborts the mailer, and starts the mailer again after each end. In the end
     /// the mail is a dead letter.
     ///
-    /// The probes of the mailer give no answer from its first end on, and its readiness is on again
-    /// after its last start. The other programs stay ready.
+    /// The probes of the mailer cannot be reached after its first end, and are on after its last
+    /// start. The other programs stay ready.
     async fn poison_job(&mut self) -> Result<()> {
         let shop = self.shop;
         let amqp = Amqp::connect(&shop.plan.url(&self.broker.url)).await?;
         let pusher = Pusher::connect(&amqp, "mails", MessagePack).await?.with_message_id(POISON)?;
         // No order has this number.
         let mail = Mail { order: u64::MAX, to: "a".to_owned(), text: String::new() };
-        let (mark, start) = (LogMark::now(), Instant::now());
+        let watch = Watch::begin(&self.all_but(MAILER), &self.load);
+        let mark = LogMark::now();
         pusher.push(&mail).await?;
         let named = |line: &str| {
             line.contains("name=mails")
                 && line.contains(POISON)
                 && line.contains("delivery limit exceeded with no recorded outcome")
         };
-        let (mut ends, mut off, mut started) = (0_usize, None, start);
+        let (mut ends, mut off) = (0_usize, None);
         let reading = loop {
             // Each mailer has the time of a wait.
             let status = tokio::select! {
@@ -143,64 +161,101 @@ impl Troubles<'_> {
             ensure!(status.code().is_none(), "the mailer ended with {status}");
             ends += 1;
             ensure!(ends <= ENDS_MAX, "the mailer ended {ends} times, and its job goes on");
-            off.get_or_insert_with(|| start.elapsed());
-            started = Instant::now();
+            if off.is_none() {
+                let mailer = [&self.programs[MAILER]];
+                off = Some(Turn::by(async { Ok(()) }, Answer::Gone, &mailer).await?);
+            }
             self.programs[MAILER] = Program::start(shop, PROGRAMS[MAILER])?;
         };
         let off = off.context("the mailer has not ended")?;
-        let on = Probe::Ready.until(Answer::On, &[&self.programs[MAILER]], started).await?;
+        let mailer = [&self.programs[MAILER]];
+        let on = Turn::by(async { Ok(()) }, Answer::On, &mailer).await?;
+        let seen = watch.end();
         self.recorder.figure("ends of the mailer", ends);
-        self.recorder.figure("last mailer ready in", seconds(on));
-        self.record("poison job", &reading, [off, off])?;
-        self.check_others_ready(MAILER).await?;
-        let dead = DeadLetters::of_queue(&amqp, "mails")?.look(DEAD_MAX).await?;
+        let turns = [("gone after an end", off), ("on after the last start", on)];
+        let row = Row { turns: &turns, seen: &seen, reading: &reading };
+        self.record("poison job", &row)?;
+        seen.check_ready()?;
+        let letters = DeadLetters::of_queue(&amqp, "mails")?;
+        let dead = until_some("the poison job is a dead letter", || async {
+            letters.look(DEAD_MAX).await.ok().filter(|dead| !dead.is_empty())
+        });
+        let dead = dead.await?;
         let is_poison = |letter: &DeadLetter| {
             letter.reason() == DeadLetterReason::Crashed
                 && letter.message_id().is_some_and(|id| id.as_str() == POISON)
         };
-        ensure!(!dead.is_empty() && dead.iter().all(is_poison), "the dead letters are {dead:?}");
+        ensure!(dead.iter().all(is_poison), "the dead letters are {dead:?}");
         self.recovered().await
     }
 
     /// Deletes the queue of the orders, with the requests in it. The program declares the queue
     /// again.
     ///
-    /// Readiness is off for a moment, which a probe may miss. So the times are those until both
-    /// probes are on after the deletion.
+    /// Readiness is off for a moment, which a probe may miss: the row has the number of answers
+    /// that did not. So the times are those until both probes are on after the deletion.
     async fn deleted_queue(&mut self) -> Result<()> {
-        let (mark, start) = (LogMark::now(), Instant::now());
-        self.broker.ctl(["delete_queue", "polywire.orders"]).await?;
+        let orders = [&self.programs[ORDERS]];
+        let watch = Watch::begin(&orders, &self.load);
+        let (mark, begun) = (LogMark::now(), Instant::now());
+        self.ctl(["delete_queue", ORDERS_QUEUE]).await?;
+        let done = Instant::now();
         let named = |line: &str| {
             line.contains("queue=polywire.orders") && line.contains("the queue was deleted")
         };
         let reading = Reading::once_named(&self.shop.lines, &mark, named).await?;
+        let on = Turn::after((begun, done), Answer::On, &orders).await?;
+        let (turns, seen) = ([("on again", on)], watch.end());
+        self.record("deleted queue", &Row { turns: &turns, seen: &seen, reading: &reading })?;
+        self.recovered().await
+    }
+
+    /// Deletes the queue of the orders, whose user may not declare it until the probes are off.
+    async fn missing_queue(&mut self) -> Result<()> {
+        self.ctl(["set_permissions", USER, ALL_BUT_ORDERS, ".*", ".*"]).await?;
         let orders = [&self.programs[ORDERS]];
-        let (ready, canary) = tokio::try_join!(
-            Probe::Ready.until(Answer::On, &orders, start),
-            Probe::Canary.until(Answer::On, &orders, start),
-        )?;
-        self.record("deleted queue", &reading, [ready, canary])?;
+        let watch = Watch::begin(&self.all_but(ORDERS), &self.load);
+        let mark = LogMark::now();
+        let deleting = self.ctl(["delete_queue", ORDERS_QUEUE]);
+        let off = Turn::by(deleting, Answer::Off, &orders).await?;
+        let named = |line: &str| {
+            line.contains("queue=polywire.orders") && line.contains("cannot consume; retrying")
+        };
+        let reading = Reading::once_named(&self.shop.lines, &mark, named).await?;
+        let seen = watch.end();
+        seen.check_ready()?;
+        let repair = self.ctl(["set_permissions", USER, ".*", ".*", ".*"]);
+        let on = Turn::by(repair, Answer::On, &orders).await?;
+        let turns = [("off", off), ("on again", on)];
+        let row = Row { turns: &turns, seen: &seen, reading: &reading };
+        self.record("deleted queue that may not be declared", &row)?;
         self.recovered().await
     }
 
     /// Stops the payments with SIGSTOP: their connections stay open, and nothing answers.
     ///
-    /// The other programs stay ready, since their own queues are consumed.
+    /// The other programs stay ready, since their own queues are consumed. Their canaries wait
+    /// behind the calls that wait for the payments, so the row has the canary of the orders, and
+    /// the scenario asks nothing of it.
     async fn slow_service(&mut self) -> Result<()> {
-        let (mark, start) = (LogMark::now(), Instant::now());
         let payments = [&self.programs[PAYMENTS]];
-        let (_, ready, canary) = tokio::try_join!(
-            self.programs[PAYMENTS].signal("-STOP"),
-            Probe::Ready.until(Answer::Silent, &payments, start),
-            Probe::Canary.until(Answer::Silent, &payments, start),
-        )?;
+        let watch = Watch::begin(&self.all_but(PAYMENTS), &self.load);
+        let mark = LogMark::now();
+        let stop = payments[0].signal("-STOP");
+        let off = Turn::by(stop, Answer::Silent, &payments).await?;
         let named = |line: &str| {
             line.contains("calls wait for replies") && line.contains("service=payments")
         };
         let reading = Reading::once_named(&self.shop.lines, &mark, named).await?;
-        self.check_others_ready(PAYMENTS).await?;
-        self.programs[PAYMENTS].signal("-CONT").await?;
-        self.record("slow service", &reading, [ready, canary])?;
+        let canary = Probe::Canary.ask(&self.programs[ORDERS].prober()).await;
+        let seen = watch.end();
+        seen.check_ready()?;
+        let on = Turn::by(payments[0].signal("-CONT"), Answer::On, &payments).await?;
+        let canary = canary.map_or_else(|| "busy".to_owned(), |answer| format!("{answer:?}"));
+        self.recorder.figure("canary of the orders beside the slow service", canary);
+        let turns = [("silent", off), ("on again", on)];
+        let row = Row { turns: &turns, seen: &seen, reading: &reading };
+        self.record("slow service", &row)?;
         self.recovered().await
     }
 
@@ -208,65 +263,39 @@ impl Troubles<'_> {
     ///
     /// A program that sends nothing else notices by its canary.
     async fn disk_alarm(&mut self) -> Result<()> {
-        let (mark, start) = (LogMark::now(), Instant::now());
-        let (all, serving) = (self.all(), self.serving());
-        let (_, ready, canary) = tokio::try_join!(
-            self.broker.with(|node| node.set_disk_alarm()),
-            Probe::Ready.until(Answer::Off, &all, start),
-            Probe::Canary.until(Answer::Off, &serving, start),
-        )?;
+        let (mark, all) = (LogMark::now(), self.all());
+        let watch = Watch::begin(&[], &self.load);
+        let alarm = self.broker.with(|node| node.set_disk_alarm());
+        let off = Turn::by(alarm, Answer::Off, &all).await?;
         let named = |line: &str| {
             line.contains("the broker has stopped accepting messages") && line.contains("disk")
         };
         let reading = Reading::once_named(&self.shop.lines, &mark, named).await?;
-        self.broker.with(|node| node.clear_disk_alarm()).await?;
-        self.record("disk alarm", &reading, [ready, canary])?;
+        let repair = self.broker.with(|node| node.clear_disk_alarm());
+        let on = Turn::by(repair, Answer::On, &all).await?;
+        let (turns, seen) = ([("off", off), ("on again", on)], watch.end());
+        let row = Row { turns: &turns, seen: &seen, reading: &reading };
+        self.record("disk alarm", &row)?;
         self.recovered().await
     }
 
-    /// Records the figures of a trouble, and checks their bounds. `turned` has the times of
-    /// readiness and canary.
-    fn record(
-        &self,
-        trouble: &'static str,
-        reading: &Reading,
-        turned: [Duration; 2],
-    ) -> Result<()> {
-        let [ready, canary] = turned;
-        let times = format!("/ready in {}, /canary in {}, ", seconds(ready), seconds(canary));
-        self.recorder.figure(trouble, format!("{times}{reading}"));
-        let lines = reading.lines();
-        ensure!(lines <= LINES_MAX, "the cause is named in line {lines}:\n{}", reading.text());
-        // No demand: warnings about the end of the trouble before come later on a busy machine.
-        if reading.lines_of_program() > LINES_MAX {
-            eprintln!("lines of one program before {trouble}:\n{}", reading.text_of_program());
-        }
-        let is_late = turned.into_iter().any(|time| time > TURN_MAX);
-        ensure!(!is_late, "a probe turned too late: {times}the bound is {}", seconds(TURN_MAX));
-        Ok(())
+    /// Records the row of a trouble, and checks its bounds.
+    fn record(&self, trouble: &'static str, row: &Row<'_>) -> Result<()> {
+        self.recorder.figure(trouble, row);
+        row.check(trouble)
     }
 
-    /// Fails unless all serving programs but one are ready.
-    async fn check_others_ready(&self, at: usize) -> Result<()> {
-        let mut others = self.serving();
-        others.remove(at);
-        for program in others {
-            let status = program.status("/ready", TURN_MAX).await;
-            let is_ready = matches!(status, Ok(Some(200)));
-            ensure!(is_ready, "{} answers {status:?}, and not that it is ready", program.name);
-        }
-        Ok(())
+    /// Runs `rabbitmqctl`.
+    async fn ctl<const N: usize>(&self, arguments: [&str; N]) -> Result<()> {
+        self.broker.ctl(arguments).await.map(drop)
     }
 
     /// Waits until all probes are on, and until each order that was placed before is answered.
     ///
     /// The next trouble then finds no line of the last one. Each wait has two minutes.
     async fn recovered(&mut self) -> Result<()> {
-        let (all, serving, now) = (self.all(), self.serving(), Instant::now());
-        tokio::try_join!(
-            Probe::Ready.until(Answer::On, &all, now),
-            Probe::Canary.until(Answer::On, &serving, now),
-        )?;
+        let all = self.all();
+        Turn::by(async { Ok(()) }, Answer::On, &all).await?;
         let books = &self.shop.books;
         more_orders(books, &mut self.load).await?;
         let answered = Ledger::read(books, "customers")?;
@@ -279,9 +308,11 @@ impl Troubles<'_> {
         .await
     }
 
-    /// Returns the programs that serve, in the order of [`PROGRAMS`].
-    fn serving(&self) -> Vec<&Program> {
-        self.programs.iter().collect()
+    /// Returns all programs but the one at this place in [`PROGRAMS`].
+    fn all_but(&self, at: usize) -> Vec<&Program> {
+        let mut programs = self.all();
+        programs.remove(at);
+        programs
     }
 
     /// Returns all programs.

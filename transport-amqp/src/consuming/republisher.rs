@@ -255,6 +255,8 @@ impl Republisher {
             }
             RepublishTarget::Retry(delay) => {
                 let queue = self.queue.retry_queue(delay, self.shared.config.retry_queue_expiry)?;
+                let used = &self.shared.declared_queues.used_retry_queues;
+                used.note(&self.queue.name, &queue, delay);
                 let copy = Republish { delay, ..copy.without_expiration() };
                 self.publish_to_declared(&queue, copy).await
             }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::connection::supervised_connection::SupervisedConnection;
 use crate::topology::declare_queue::declare;
 use crate::topology::queue_spec::QueueSpec;
+use crate::topology::used_retry_queues::UsedRetryQueues;
 
 /// The retry and dead-letter queues that were declared, with the time of the declaration. The
 /// broker counts only a declaration as use of such a queue, if the queue is classic.
@@ -21,12 +22,15 @@ pub(crate) struct DeclaredQueues {
     declared: Mutex<FxHashMap<ShortString, Instant>>,
     /// A fifth of the expiry of a retry queue.
     again_after: Duration,
+    /// The retry queues in which deliveries of this transport may wait, declared recently or not.
+    pub(crate) used_retry_queues: UsedRetryQueues,
 }
 
 impl DeclaredQueues {
     /// Returns an empty cache for retry queues that expire after so long without use.
     pub(crate) fn new(expiry: Duration) -> Self {
-        Self { declared: Mutex::default(), again_after: expiry / 5 }
+        let used_retry_queues = UsedRetryQueues::default();
+        Self { declared: Mutex::default(), again_after: expiry / 5, used_retry_queues }
     }
 
     /// Declares a queue, unless that happened a short time ago. The lock is held meanwhile, so that

@@ -4,20 +4,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
-use polywire_amqp::{QueueKind, QueueOptions};
+use polywire_amqp::{Amqp, QueueKind, QueueOptions};
 use polywire_codec::MessagePack;
-use polywire_core::{DeadLetters, ErrorKind, Server};
+use polywire_core::pipeline::WaitingRetries;
+use polywire_core::transport::DeadLetterSource;
+use polywire_core::{
+    Address, Code, DeadLetters, ErrorKind, Fault, Group, Listener, Retries, Server,
+};
 use polywire_rabbitmq_node::Node;
 use tokio::time::timeout;
 
 use crate::context::{PATIENCE, killed_and_restarted};
-use crate::endpoints::{KINDS, builder, connected, dead_letters, next_job, puller, push, pusher};
+use crate::endpoints::{
+    KINDS, builder, connected, dead_letters, next_job, publisher, puller, push, pusher,
+};
 use crate::engine::{channel, delete_queue, ready_count};
 
 pub(crate) fn trials() -> Vec<Trial> {
     trials![
         broker failed_job_waits_at_the_broker_with_its_errors,
         broker deleted_retry_queue_is_declared_again,
+        broker waiting_jobs_and_events_are_counted_at_the_broker,
         broker waiting_jobs_outlive_the_expiry_of_unused_queues,
         broker delivery_limit_is_refused_where_the_queue_does_not_count,
         node killed_broker_loses_no_republished_job,
@@ -71,6 +78,55 @@ async fn deleted_retry_queue_is_declared_again(url: String) {
     push(&amqp, "redeclared", [2]).await;
     next_job(&mut jobs).await.dead_letter("").unwrap();
     dead_letters(&amqp, "redeclared", 1).await;
+}
+
+/// The transport knows the retry queues that it has used. One that is deleted is empty.
+async fn waiting_jobs_and_events_are_counted_at_the_broker(url: String) {
+    let minute = Duration::from_mins(1);
+    for (name, kind) in KINDS {
+        let (amqp, queue) = (connected(&url, kind).await, format!("counted.{name}"));
+        let waiting = WaitingRetries::of_queue(&amqp, &*queue).unwrap();
+        assert_eq!(waiting.count().await.unwrap(), 0);
+        push(&amqp, &queue, [1, 2, 3]).await;
+        let mut jobs = puller(&amqp, &queue, 3).await;
+        for pause in [minute, minute, 8 * minute] {
+            next_job(&mut jobs).await.retry_after(pause, "busy").unwrap();
+        }
+        counted(&waiting, 3).await;
+        drop(jobs);
+        let other = connected(&url, kind).await;
+        push(&other, &queue, [4]).await;
+        // Another process knows of the pause that it has used itself: the jobs of all processes.
+        let mut jobs = puller(&other, &queue, 1).await;
+        next_job(&mut jobs).await.retry_after(minute, "busy").unwrap();
+        counted(&WaitingRetries::of_queue(&other, &*queue).unwrap(), 3).await;
+        counted(&waiting, 4).await;
+        delete_queue(&url, &format!("polywire.retry.jobs.{queue}..{ROUNDED_MINUTE}")).await;
+        counted(&waiting, 1).await;
+
+        let channel = format!("counted.{name}");
+        let listener = Listener::bind(&amqp, &*channel, MessagePack)
+            .group(Group::new("billing").unwrap().durable())
+            .retries(Retries::new(2).immediate(0).backoff(minute, minute));
+        let listener = listener.await.unwrap();
+        tokio::spawn(listener.listen(async |_: u32| {
+            Err::<(), _>(Fault::new(Code::Application, "the bank is closed"))
+        }));
+        let publisher = publisher(&amqp, &channel).await;
+        publisher.publish("7.placed", &7).await.unwrap();
+        let (channel, group) = (Address::new(channel).unwrap(), Address::new("billing").unwrap());
+        let source = DeadLetterSource::Group { channel, group };
+        counted(&WaitingRetries::of(&amqp, source), 1).await;
+    }
+}
+
+/// A minute in milliseconds, rounded up as the names of retry queues are.
+const ROUNDED_MINUTE: u64 = 65_536;
+
+/// Waits until so many deliveries wait for their retries.
+async fn counted(waiting: &WaitingRetries<'_, Amqp>, count: u64) {
+    let counting = async { while waiting.count().await.unwrap() != count {} };
+    timeout(PATIENCE, counting).await.expect("the waiting deliveries are counted");
 }
 
 /// Jobs wait in a retry queue at each moment at which its expiry could end.

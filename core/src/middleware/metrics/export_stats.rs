@@ -1,9 +1,9 @@
 //! Export of statistics as metrics.
 
-use metrics::{counter, gauge};
+use metrics::{Gauge, counter, gauge};
 
 use crate::error::{ErrorKind, Result};
-use crate::pipeline::DeadLetters;
+use crate::pipeline::{DeadLetters, WaitingRetries};
 use crate::rpc::{ClientStats, ServerStats};
 use crate::transport::{DeadLetterSource, Transport};
 use crate::worker::WorkStats;
@@ -93,22 +93,44 @@ impl<T: Transport> DeadLetters<'_, T> {
     /// A backend that cannot count has no gauge.
     pub async fn record(&self) -> Result<u64> {
         let counted = self.count().await;
-        if matches!(&counted, Err(error) if error.kind() == ErrorKind::Unsupported) {
-            return counted;
-        }
-        let (source, name, group) = match self.source() {
-            DeadLetterSource::Queue(queue) => ("queue", queue, None),
-            DeadLetterSource::Service(service) => ("service", service, None),
-            DeadLetterSource::Group { channel, group } => ("group", channel, Some(group)),
-        };
-        let group = group.map(ToString::to_string).unwrap_or_default();
-        let gauge = gauge!(
-            "polywire_dead_letters",
-            "source" => source,
-            "name" => name.to_string(),
-            "group" => group
-        );
-        gauge.set(counted.as_ref().map_or(f64::NAN, |count| *count as f64));
+        record("polywire_dead_letters", self.source(), &counted);
         counted
     }
+}
+
+impl<T: Transport> WaitingRetries<'_, T> {
+    /// [Counts](Self::count) the deliveries that wait, and records their number as the gauge
+    /// `polywire_deliveries_waiting`, whose labels name their source. Returns the number.
+    ///
+    /// The rest is as with [`DeadLetters::record`].
+    ///
+    /// # Errors
+    ///
+    /// As [`count`](Self::count). The gauge is NaN then, since the last number may be wrong by now.
+    /// A backend that cannot count has no gauge.
+    pub async fn record(&self) -> Result<u64> {
+        let counted = self.count().await;
+        record("polywire_deliveries_waiting", self.source(), &counted);
+        counted
+    }
+}
+
+/// Records a count as a gauge whose labels name its source: NaN if it failed, and no gauge if the
+/// backend cannot count.
+fn record(name: &'static str, source: &DeadLetterSource, counted: &Result<u64>) {
+    if matches!(counted, Err(error) if error.kind() == ErrorKind::Unsupported) {
+        return;
+    }
+    gauge_of(name, source).set(counted.as_ref().map_or(f64::NAN, |count| *count as f64));
+}
+
+/// Returns the gauge of a source.
+fn gauge_of(name: &'static str, source: &DeadLetterSource) -> Gauge {
+    let (kind, of, group) = match source {
+        DeadLetterSource::Queue(queue) => ("queue", queue, None),
+        DeadLetterSource::Service(service) => ("service", service, None),
+        DeadLetterSource::Group { channel, group } => ("group", channel, Some(group)),
+    };
+    let group = group.map(ToString::to_string).unwrap_or_default();
+    gauge!(name, "source" => kind, "name" => of.to_string(), "group" => group)
 }

@@ -85,6 +85,18 @@ impl MemoryBroker {
         }
     }
 
+    /// Returns the queue that `source` names; `None` if it was never used.
+    pub(super) fn known_queue(&self, source: &DeadLetterSource) -> Option<Arc<Queue>> {
+        match source {
+            DeadLetterSource::Queue(queue) => lock(&self.jobs).get(queue).cloned(),
+            DeadLetterSource::Service(service) => lock(&self.services).get(service).cloned(),
+            DeadLetterSource::Group { channel, group } => {
+                let channel = lock(&self.channels).get(channel).cloned();
+                channel.and_then(|channel| channel.group(group))
+            }
+        }
+    }
+
     /// Returns an id that is unique within the namespace.
     pub(super) fn next_id(&self) -> u64 {
         self.last_id.fetch_add(1, Ordering::Relaxed) + 1

@@ -209,6 +209,11 @@ impl Queue {
         lock(&self.state).has_consumers()
     }
 
+    /// Returns the number of messages that wait for their retries.
+    pub(super) fn waiting(&self) -> usize {
+        lock(&self.state).waiting()
+    }
+
     /// Takes out the messages that no consumer is left to fetch.
     fn take_orphans(&self, state: &mut QueueState) -> Vec<Message> {
         if self.policy == NoConsumerPolicy::Hold {

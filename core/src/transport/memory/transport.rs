@@ -168,6 +168,11 @@ impl Transport for Memory {
         Ok(Box::new(DeadLetterSession::new(store, self.broker.source_queue(source))))
     }
 
+    async fn waiting_retries(&self, source: &DeadLetterSource) -> Result<u64> {
+        self.handles.check_open()?;
+        Ok(self.broker.known_queue(source).map_or(0, |queue| queue.waiting() as u64))
+    }
+
     fn health(&self) -> HealthReader {
         self.health.reader()
     }

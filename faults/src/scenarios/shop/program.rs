@@ -32,6 +32,30 @@ pub(crate) struct Program {
 
 type Log = Arc<Mutex<VecDeque<String>>>;
 
+/// A client of the probe of a process.
+#[derive(Clone)]
+pub(crate) struct Prober {
+    /// The name of the program.
+    pub(crate) name: &'static str,
+    probe: watch::Receiver<Option<String>>,
+}
+
+impl Prober {
+    /// Returns the status of the answer to a GET request; `None` if no answer is complete within
+    /// `limit`.
+    ///
+    /// # Errors
+    ///
+    /// If the program has no probe yet, or its probe cannot be reached or answers no HTTP.
+    pub(crate) async fn status(&self, path: &str, limit: Duration) -> Result<Option<u16>> {
+        let address = self.probe.borrow().clone().context("an address")?;
+        let Ok(answer) = timeout(limit, get(&address, path)).await else { return Ok(None) };
+        let answer = answer?;
+        let status = answer.split(' ').nth(1).context("an answer has a status")?;
+        Ok(Some(status.parse::<u16>().context("a status is a number")?))
+    }
+}
+
 /// Lines of the log that an error shows.
 const LINES_MAX: usize = 12;
 
@@ -107,18 +131,9 @@ impl Program {
         self.named(exported)
     }
 
-    /// Returns the status of the answer to a GET request; `None` if no answer is complete within
-    /// `limit`.
-    ///
-    /// # Errors
-    ///
-    /// If the program has no probe yet, or its probe cannot be reached or answers no HTTP.
-    pub(crate) async fn status(&self, path: &str, limit: Duration) -> Result<Option<u16>> {
-        let address = self.probe.borrow().clone().context("an address")?;
-        let Ok(answer) = timeout(limit, get(&address, path)).await else { return Ok(None) };
-        let answer = answer?;
-        let status = answer.split(' ').nth(1).context("an answer has a status")?;
-        Ok(Some(status.parse::<u16>().context("a status is a number")?))
+    /// Returns a client of the probe, which outlives the program.
+    pub(crate) fn prober(&self) -> Prober {
+        Prober { name: self.name, probe: self.probe.clone() }
     }
 
     /// Waits until the process has ended by itself.

@@ -234,6 +234,11 @@ impl QueueState {
         self.delayed.insert((at, self.last_delay), entry);
     }
 
+    /// Returns the number of delayed entries whose time has not come.
+    pub(super) fn waiting(&self) -> usize {
+        self.delayed.range((Instant::now(), u64::MAX)..).count()
+    }
+
     /// Takes all entries out.
     pub(super) fn drain(&mut self) -> Vec<Message> {
         let delayed = std::mem::take(&mut self.delayed).into_values();

@@ -1,9 +1,10 @@
-//! The gauge of dead letters.
+//! The gauges of failed deliveries: dead letters, and deliveries that wait for their retries.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use polywire_core::pipeline::WaitingRetries;
 use polywire_core::transport::DeadLetterSource;
 use polywire_core::{DeadLetters, Error, ErrorKind, Result};
 use tokio::time::{MissedTickBehavior, interval};
@@ -14,28 +15,33 @@ use crate::transport::AppTransport;
 const INTERVAL: Duration = Duration::from_mins(1);
 
 /// Records the number of dead letters of each queue from which workers receive jobs, and of each
-/// group of listeners, at once and each minute.
+/// group of listeners, and the number of deliveries that wait for their retries, at once and each
+/// minute.
 ///
-/// Never resolves. A source whose dead letters cannot be counted has the value NaN. Its failure is
-/// logged once, until a count succeeds. A transport without dead letters, or without counts, is
-/// silent.
-pub(crate) async fn record_dead_letters(transport: &AppTransport) -> Infallible {
+/// Never resolves. A source that cannot be counted has the value NaN. Its failure is logged once,
+/// until a count succeeds. A transport without dead letters or delayed retries, or without counts,
+/// is silent.
+pub(crate) async fn record_failures(transport: &AppTransport) -> Infallible {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut log = FailureLog::default();
+    let (mut dead_log, mut waiting_log) = (FailureLog::default(), FailureLog::default());
     loop {
         ticks.tick().await;
         for source in transport.dead_letter_sources() {
-            let counted = record(transport, &source).await;
-            if let Some(error) = log.note(&source, counted) {
+            let dead = record_dead(transport, &source).await;
+            if let Some(error) = dead_log.note(&source, dead) {
                 tracing::warn!(?error, "cannot count the dead letters");
+            }
+            let waiting = WaitingRetries::of(transport, source.clone()).record().await;
+            if let Some(error) = waiting_log.note(&source, waiting) {
+                tracing::warn!(?error, "cannot count the waiting retries");
             }
         }
     }
 }
 
 /// Records the number of dead letters of one source.
-async fn record(transport: &AppTransport, source: &DeadLetterSource) -> Result<u64> {
+async fn record_dead(transport: &AppTransport, source: &DeadLetterSource) -> Result<u64> {
     DeadLetters::of(transport, source.clone())?.record().await
 }
 
