@@ -1,49 +1,43 @@
-//! Processes of nameko: a service, and a client that makes calls.
+//! Processes of another system: a service, and a client that makes calls.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::environment::peer;
 use crate::patience::PATIENCE;
+use crate::python::not_run;
 
-/// A process of nameko, which is killed when the value is dropped.
+/// A process of another system, which is killed when the value is dropped.
 pub(crate) struct Peer {
-    child: Child,
+    pub(crate) child: Child,
     io: Option<(ChildStdin, BufReader<ChildStdout>)>,
 }
 
 impl Peer {
-    /// Starts a service, and waits until it consumes. `None` without nameko.
-    pub(crate) async fn serve(
+    /// Starts a process, and waits until it is ready. `None` without the packages of the peer, and
+    /// with a broker that refuses its queues: a line that is not `ready` has the reason.
+    pub(crate) async fn start(
         test: &'static str,
-        url: &str,
-        service: &str,
-        serializer: &str,
+        peer: fn(&str) -> Option<Command>,
+        arguments: Vec<String>,
     ) -> Option<Self> {
-        let arguments = ["serve", url, service, serializer].map(ToOwned::to_owned);
-        Self::start(test, arguments.to_vec()).await
-    }
-
-    /// Starts a client. `None` without nameko.
-    pub(crate) async fn client(test: &'static str, url: &str, serializer: &str) -> Option<Self> {
-        let arguments = ["call", url, serializer].map(ToOwned::to_owned);
-        Self::start(test, arguments.to_vec()).await
-    }
-
-    async fn start(test: &'static str, arguments: Vec<String>) -> Option<Self> {
         let starting = tokio::task::spawn_blocking(move || {
-            let mut command: Command = peer(test)?;
+            let mut command = peer(test)?;
             command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
             let mut child = command.spawn().unwrap();
             let input = child.stdin.take().unwrap();
             let mut output = BufReader::new(child.stdout.take().unwrap());
             let mut line = String::new();
             output.read_line(&mut line).unwrap();
+            let started = Self { child, io: Some((input, output)) };
+            if let Some(reason) = line.strip_prefix("refused: ") {
+                not_run(test, reason.trim());
+                return None;
+            }
             assert_eq!(line.trim(), "ready");
-            Some(Self { child, io: Some((input, output)) })
+            Some(started)
         });
         timeout(2 * PATIENCE, starting).await.expect("the program is ready").unwrap()
     }
@@ -61,26 +55,12 @@ impl Peer {
         self.io = Some(io);
         answer
     }
-
-    /// Calls a method with positional arguments.
-    pub(crate) async fn call(&mut self, service: &str, method: &str, args: Value) -> Value {
-        self.ask(json!({ "service": service, "method": method, "args": args })).await
-    }
-
-    /// Waits until the process has ended by itself.
-    pub(crate) fn wait(&mut self) {
-        self.child.wait().unwrap();
-    }
-
-    /// Ends the process without a farewell.
-    pub(crate) fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Drop for Peer {
+    /// Ends the process without a farewell.
     fn drop(&mut self) {
-        self.kill();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

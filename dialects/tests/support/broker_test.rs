@@ -1,0 +1,20 @@
+//! Tests on the broker of `cargo xtask test`.
+
+use std::future::Future;
+
+use libtest_mimic::{Completion, Trial};
+use tokio::time::timeout;
+
+use crate::patience::PATIENCE;
+
+/// A test on the shared broker, whose URL it gets.
+pub(crate) fn broker<F: Future<Output = ()> + 'static>(name: &str, test: fn(String) -> F) -> Trial {
+    Trial::ignorable_test(name, move || {
+        let Ok(url) = std::env::var("POLYWIRE_AMQP_URL") else {
+            return Ok(Completion::ignored_with("no broker; `cargo xtask test` starts one"));
+        };
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async { timeout(2 * PATIENCE, test(url)).await.expect("the test ends") });
+        Ok(Completion::Completed)
+    })
+}
