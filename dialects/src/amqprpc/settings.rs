@@ -79,8 +79,8 @@ use crate::format::Format;
 ///
 /// # Delivery
 ///
-/// The request queue is neither durable nor exclusive, since every peer declares it so. RabbitMQ
-/// denies such queues by default from some version on: see [`durable_queue`](Self::durable_queue).
+/// The request queue is neither durable nor exclusive, since every peer declares it so. Recent
+/// builds of RabbitMQ may deny such queues: see [`durable_queue`](Self::durable_queue).
 /// Servers of amqprpc take their requests without an acknowledgment, so that what they hold is lost
 /// with them. A server of polywire acknowledges after the reply, and its requests go on to another
 /// server.

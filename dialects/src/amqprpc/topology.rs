@@ -21,7 +21,9 @@ pub(super) fn request_queue(service: &Address, is_durable: bool) -> LayoutQueue 
 /// Returns the queue for the replies to the requester of this unique text.
 pub(super) fn reply_queue(unique: &str) -> LayoutQueue {
     let name = reply_queue_name(unique);
-    let queue = QueueDeclaration::new(&name).argument("x-expires", REPLIES_EXPIRE_MS);
+    // By its kind: the default one of a virtual host may be a replicated queue.
+    let queue = QueueDeclaration::new(&name).argument("x-queue-type", "classic");
+    let queue = queue.argument("x-expires", REPLIES_EXPIRE_MS);
     LayoutQueue::new(name, Topology::new().queue(queue)).private()
 }
 

@@ -177,7 +177,8 @@ fn queues_are_those_of_amqprpc() {
     let durable = wire.clone().durable_queue().request_queue(&service).unwrap();
     assert_eq!(durable.topology, Topology::new().queue(QueueDeclaration::new("peer")));
     let replies = wire.reply_queue(&service, UNIQUE).unwrap();
-    let queue = QueueDeclaration::new(OUR_QUEUE).argument("x-expires", 300_000);
+    let queue = QueueDeclaration::new(OUR_QUEUE).argument("x-queue-type", "classic");
+    let queue = queue.argument("x-expires", 300_000);
     assert_eq!((replies.name.as_str(), replies.is_private), (OUR_QUEUE, true));
     assert_eq!(replies.topology, Topology::new().queue(queue));
     for exchange in [wire.request_exchange(&service), wire.reply_exchange(&service)] {
