@@ -3,11 +3,11 @@
 The packages py-amqprpc and go-amqprpc are on no registry. This program stands in for them: it does on the wire what
 they were seen to do, each in its own way.
 
-    peer.py serve URL SERVICE FORMAT LANGUAGE [durable]    prints "ready" and serves
-    peer.py call URL FORMAT LANGUAGE [durable]             makes the calls of standard input, each a line of JSON
+    peer.py serve URL SERVICE FORMAT LANGUAGE    prints "ready" and serves
+    peer.py call URL FORMAT LANGUAGE             makes the calls of standard input, each a line of JSON
 
-FORMAT is json or msgpack, LANGUAGE python or go. Without "durable", the request queue is not durable. If the broker
-denies such queues, the program prints "refused: REASON".
+FORMAT is json or msgpack, LANGUAGE python or go. If the broker denies the queues of amqprpc, the program prints
+"refused: REASON".
 
 An order is {"service", "method", "arguments"}: one call for each argument, all of them in flight at once. The answer
 is a list in the order of the arguments, with {"result"}, {"error"}, or {"wrong"} for a reply that ends a client.
@@ -128,7 +128,7 @@ class ServerOfGo:
             return None, " ".join(str(part) for part in error.args)
 
 
-def serve(url, service, name, language, *durable):
+def serve(url, service, name, language):
     formats, server = Format(name, language), ServerOfGo() if language == "go" else ServerOfPython()
 
     def on_request(channel, _method, properties, body):
@@ -151,30 +151,29 @@ def serve(url, service, name, language, *durable):
         channel.basic_publish("", properties.correlation_id, body, echoed)
 
     channel = connect(url).channel()
-    channel.queue_declare(service, durable=bool(durable))
+    channel.queue_declare(service)
     channel.basic_consume(service, on_request, auto_ack=True)
     print("ready", flush=True)
     channel.start_consuming()
 
 
 class Client:
-    def __init__(self, url, formats, durable):
-        self.formats, self.durable = formats, durable
+    def __init__(self, url, formats):
+        self.formats = formats
         self.connection = connect(url)
         self.channel = self.connection.channel()
         if formats.language == "go":
-            # Exclusive where the broker denies the queue that Go declares.
-            declared = self.channel.queue_declare("", auto_delete=not durable, exclusive=durable)
+            declared = self.channel.queue_declare("", auto_delete=True)
             self.queue, self.next = declared.method.queue, 0
         else:
             self.queue, self.next = "aioamqp.gen-" + str(uuid.uuid4()), 1
-            self.channel.queue_declare(self.queue, durable=durable)
+            self.channel.queue_declare(self.queue)
         # As long as the client lives: the queue of Go ends with its consumer.
         self.channel.basic_consume(self.queue, self.on_reply, auto_ack=True)
 
     def call(self, service, method, arguments):
         if self.formats.language == "go":
-            declared = self.channel.queue_declare(service, durable=self.durable)
+            declared = self.channel.queue_declare(service)
             if declared.method.consumer_count == 0:
                 return [{"error": "no consumers in queue"}]
         first = self.next
@@ -206,8 +205,8 @@ class Client:
             return {"wrong": "the body cannot be read: %s" % error}
 
 
-def call(url, name, language, *durable):
-    client = Client(url, Format(name, language), bool(durable))
+def call(url, name, language):
+    client = Client(url, Format(name, language))
     print("ready", flush=True)
     for line in sys.stdin:
         order = json.loads(line)
