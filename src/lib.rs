@@ -30,6 +30,9 @@ pub use polywire_codec::Json;
 pub use polywire_codec::MessagePack;
 #[cfg(feature = "testing")]
 pub use polywire_core::testing;
+#[cfg(feature = "amqprpc")]
+#[doc(inline)]
+pub use polywire_dialects::amqprpc;
 #[cfg(feature = "nameko")]
 #[doc(inline)]
 pub use polywire_dialects::nameko;

@@ -31,6 +31,7 @@ pub(crate) async fn run(options: &CallOptions) -> Result<(), Failure> {
         Wire::Json => call.send(&transport, Json, options).await,
         Wire::MessagePack => call.send(&transport, MessagePack, options).await,
         Wire::Nameko(nameko) => call.send(&transport, nameko, options).await,
+        Wire::Amqprpc(amqprpc) => call.send(&transport, amqprpc, options).await,
     };
     let closed = transport.close().await;
     print(&called?)?;

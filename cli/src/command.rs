@@ -16,6 +16,9 @@ pub(crate) struct Program {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serves add, echo, fail, sleep and whoami until SIGTERM or SIGINT; prints `ready` when bound
+    ///
+    /// With the dialect amqprpc, the methods are Demo.Add and so on, with one argument each:
+    /// {"A": 2, "B": 3} for Demo.Add, and the milliseconds for Demo.Sleep.
     Demo(DemoOptions),
     /// Calls a method, and prints the result as one line of JSON
     ///
@@ -36,7 +39,7 @@ pub(crate) struct WireOptions {
     /// Format of the bodies
     #[arg(long, default_value = "json")]
     pub(crate) codec: CodecName,
-    /// Setting of the dialect; nameko: rpc_exchange
+    /// Setting of the dialect; nameko: rpc_exchange; amqprpc: object, durable=true
     #[arg(long = "set", value_name = "K=V", value_parser = setting)]
     pub(crate) settings: Vec<(String, String)>,
 }
@@ -44,6 +47,8 @@ pub(crate) struct WireOptions {
 /// A wire format of another system.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum DialectName {
+    /// py-amqprpc and go-amqprpc, over RabbitMQ
+    Amqprpc,
     /// nameko 2 and 3, over RabbitMQ
     Nameko,
 }

@@ -1,62 +1,14 @@
 //! `polywire demo`: a service with one method for each kind of outcome.
 
 use std::io::Write;
-use std::time::Duration;
 
 use polywire::app::shutdown_signal;
-use polywire::{AnyTransport, Code, Dialect, Fault, Json, MessagePack, Server, Transport, service};
-use serde_json::{Value, json};
+use polywire::{AnyTransport, Dialect, Json, MessagePack, Server, Service, Transport};
 
 use crate::command::DemoOptions;
+use crate::demo_methods::{DemoServer, Methods, of_object};
 use crate::dialect::{Wire, open};
 use crate::failure::Failure;
-
-/// A service to try a client with.
-#[service]
-trait Demo {
-    /// Adds two numbers.
-    async fn add(&self, a: i64, b: i64) -> Result<i64, Fault>;
-
-    /// Returns the value.
-    async fn echo(&self, value: Value) -> Result<Value, Fault>;
-
-    /// Fails as `ValueError`, with the details `["boom", 42]`.
-    async fn fail(&self) -> Result<(), Fault>;
-
-    /// Returns after so many milliseconds.
-    async fn sleep(&self, ms: u64) -> Result<(), Fault>;
-
-    /// Returns the name and the process of the server.
-    async fn whoami(&self) -> Result<String, Fault>;
-}
-
-struct Methods;
-
-impl Demo for Methods {
-    async fn add(&self, a: i64, b: i64) -> Result<i64, Fault> {
-        a.checked_add(b).ok_or_else(|| {
-            Fault::new(Code::Application, "the sum exceeds 64 bits").with_kind("OverflowError")
-        })
-    }
-
-    async fn echo(&self, value: Value) -> Result<Value, Fault> {
-        Ok(value)
-    }
-
-    async fn fail(&self) -> Result<(), Fault> {
-        let fault = Fault::new(Code::Application, "('boom', 42)").with_kind("ValueError");
-        Err(fault.with_value(json!(["boom", 42])))
-    }
-
-    async fn sleep(&self, ms: u64) -> Result<(), Fault> {
-        tokio::time::sleep(Duration::from_millis(ms)).await;
-        Ok(())
-    }
-
-    async fn whoami(&self) -> Result<String, Fault> {
-        Ok(format!("polywire {}, process {}", env!("CARGO_PKG_VERSION"), std::process::id()))
-    }
-}
 
 /// Serves until a signal, and drains.
 ///
@@ -68,23 +20,29 @@ pub(crate) async fn run(options: &DemoOptions) -> Result<(), Failure> {
     let stopping = tokio::spawn(shutdown_signal());
     tokio::task::yield_now().await;
     let (transport, wire) = open(&options.wire).await?;
+    let service = &options.service;
     match wire {
-        Wire::Json => serve(&transport, &options.service, Json, stopping).await,
-        Wire::MessagePack => serve(&transport, &options.service, MessagePack, stopping).await,
-        Wire::Nameko(nameko) => serve(&transport, &options.service, nameko, stopping).await,
+        Wire::Json => serve(&transport, service, methods(Json), stopping).await,
+        Wire::MessagePack => serve(&transport, service, methods(MessagePack), stopping).await,
+        Wire::Nameko(nameko) => serve(&transport, service, methods(nameko), stopping).await,
+        Wire::Amqprpc(wire) => serve(&transport, service, of_object(&wire), stopping).await,
     }
 }
 
-async fn serve<D: Dialect>(
+fn methods<D: Dialect>(dialect: D) -> DemoServer<Methods, D> {
+    DemoServer::new(Methods, dialect)
+}
+
+async fn serve(
     transport: &AnyTransport,
     service: &str,
-    dialect: D,
+    methods: impl Service,
     stopping: tokio::task::JoinHandle<()>,
 ) -> Result<(), Failure> {
     let server = Server::bind(transport, service).await?;
     // Without a reader the service runs all the same.
     let _ = writeln!(std::io::stdout(), "ready");
-    let serving = server.serve(DemoServer::new(Methods, dialect));
+    let serving = server.serve(methods);
     let stopped = async {
         // The task neither panics nor is aborted.
         let _ = stopping.await;

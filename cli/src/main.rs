@@ -3,6 +3,9 @@
 //! ```text
 //! polywire demo --url amqp://guest:guest@localhost --dialect nameko
 //! polywire call --url amqp://guest:guest@localhost --dialect nameko demo add 2 3
+//!
+//! polywire demo --url amqp://guest:guest@localhost --dialect amqprpc
+//! polywire call --url amqp://guest:guest@localhost --dialect amqprpc demo Demo.Add '{"A":2,"B":3}'
 //! ```
 //!
 //! Standard output has the result alone, and standard error the log and the failures.
@@ -11,6 +14,7 @@ mod arguments;
 mod call;
 mod command;
 mod demo;
+mod demo_methods;
 mod dialect;
 mod failure;
 

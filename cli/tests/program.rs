@@ -1,5 +1,5 @@
 //! The program as a user runs it: exit codes and both outputs, on the native wire over ZeroMQ and
-//! on the wire of nameko over RabbitMQ.
+//! on the wires of nameko and amqprpc over RabbitMQ.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail so")]
 
@@ -105,14 +105,58 @@ fn native_service_is_called_over_zeromq() {
     assert_eq!((code, &*output), (3, ""), "{errors}");
 }
 
+/// Returns the URL of the broker. Without one, writes that `test` is not run.
+fn broker(test: &str) -> Option<String> {
+    let url = std::env::var("POLYWIRE_AMQP_URL").ok();
+    if url.is_none() {
+        let reason = "no broker; `cargo xtask test` starts one";
+        let _ = writeln!(std::io::stderr(), "not run: {test}: {reason}");
+    }
+    url
+}
+
+#[test]
+fn amqprpc_service_is_called_over_rabbitmq() {
+    let Some(url) = broker("amqprpc_service_is_called_over_rabbitmq") else { return };
+    for codec in ["json", "msgpack"] {
+        let service = format!("cli-amqprpc-{codec}");
+        // Some brokers deny queues that are neither durable nor exclusive.
+        let wire = ["--dialect", "amqprpc", "--codec", codec, "--set", "durable=true"];
+        let object = [&wire[..], &["--set", "object=Peer"]].concat();
+        let demo = Demo::start(&url, &[&object[..], &["--service", service.as_str()]].concat());
+        for (wire, method, arguments, result) in [
+            (&wire[..], "Demo.Add", &["{\"A\":2,\"B\":3}"][..], "5\n"),
+            (&wire[..], "Peer.Add", &["--named", "{\"A\":2,\"B\":-3}"], "-1\n"),
+            (&object[..], "Add", &["{\"A\":2}"], "2\n"),
+            (&object[..], "Echo", &["[1,\"é\"]"], "[1,\"é\"]\n"),
+            (&wire[..], "Demo.Sleep", &["1"], "null\n"),
+        ] {
+            let arguments = [wire, &[service.as_str(), method], arguments].concat();
+            let (code, output, errors) = call(&url, &arguments);
+            assert_eq!((code, &*output), (0, result), "{arguments:?}: {errors}");
+        }
+        let called =
+            |arguments: &[&str]| call(&url, &[&wire[..], &[service.as_str()], arguments].concat());
+        assert!(called(&["Demo.Whoami"]).1.starts_with("\"polywire "));
+        let (code, output, errors) = called(&["Demo.Fail"]);
+        assert_eq!((code, &*output), (1, ""), "{errors}");
+        let fault: Value = serde_json::from_str(&errors).unwrap();
+        let expected = json!({ "code": "Application", "kind": "ValueError",
+            "message": "('boom', 42)", "details": null });
+        assert_eq!(fault, expected);
+        let (code, _, errors) = called(&["Demo.Subtract", "2"]);
+        assert!(code == 1 && errors.contains("MethodNotFound"), "{errors}");
+        // Two arguments do not exist on this wire.
+        assert_eq!(called(&["Demo.Add", "2", "3"]).0, 2);
+        assert_eq!(demo.stop("-INT").code(), Some(0));
+        let (code, _, errors) = call(&url, &[&wire[..], &["nobody", "Demo.Add"]].concat());
+        assert_eq!(code, 3, "{errors}");
+    }
+}
+
 #[test]
 fn nameko_service_is_called_over_rabbitmq() {
-    let Ok(url) = std::env::var("POLYWIRE_AMQP_URL") else {
-        let reason = "no broker; `cargo xtask test` starts one";
-        let name = "nameko_service_is_called_over_rabbitmq";
-        let _ = writeln!(std::io::stderr(), "not run: {name}: {reason}");
-        return;
-    };
+    let Some(url) = broker("nameko_service_is_called_over_rabbitmq") else { return };
     for codec in ["json", "msgpack"] {
         let exchange = format!("rpc_exchange=cli-{codec}");
         let wire = ["--dialect", "nameko", "--codec", codec, "--set", &exchange];
@@ -136,6 +180,9 @@ fn wrong_usage_ends_with_2() {
         &["--set", "x", "demo", "add"],
         &["--set", "x=1", "demo", "add"],
         &["--dialect", "nameko", "demo", "add"],
+        &["--dialect", "amqprpc", "demo", "Demo.Add"],
+        &["--dialect", "amqprpc", "--set", "durable=maybe", "demo", "Demo.Add"],
+        &["--dialect", "amqprpc", "--set", "rpc_exchange=x", "demo", "Demo.Add"],
         &["--dialect", "other", "demo", "add"],
     ] {
         let (code, output, errors) = call("zmq+tcp://127.0.0.1:9", arguments);

@@ -6,18 +6,18 @@
 
 // The files, from the body outwards:
 //
-// - `format`: JSON and MessagePack, and values that stay encoded.
 // - `arguments`: positional and named arguments. `outcome`: results and errors.
 // - `exceptions`: exceptions of Python and the faults that stand for them.
 // - `context_headers`: nameko's context data. `reply_address`: the way back of a reply.
 // - `typed_value`: dates, decimals and other values of Python.
 // - `dialect` and `layout`: the two halves. `topology`: queues and exchanges.
+//
+// The crate has what all dialects share: `format` for bodies, `request_id` for their replies.
 
 mod arguments;
 mod context_headers;
 mod dialect;
 mod exceptions;
-mod format;
 mod layout;
 mod outcome;
 mod reply_address;

@@ -7,31 +7,38 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail so")]
 
+#[path = "support/answered.rs"]
+mod answered;
 #[path = "nameko/both_ours.rs"]
 mod both_ours;
+#[path = "support/broker_test.rs"]
+mod broker_test;
 #[path = "nameko/environment.rs"]
 mod environment;
 #[path = "nameko/events.rs"]
 mod events;
+#[path = "nameko/nameko_peer.rs"]
+mod nameko_peer;
 #[path = "nameko/one_queue.rs"]
 mod one_queue;
 #[path = "nameko/our_client.rs"]
 mod our_client;
 #[path = "nameko/our_server.rs"]
 mod our_server;
-#[path = "nameko/patience.rs"]
+#[path = "support/patience.rs"]
 mod patience;
-#[path = "nameko/peer.rs"]
+#[path = "support/peer.rs"]
 mod peer;
+#[path = "support/python.rs"]
+mod python;
 #[path = "nameko/service.rs"]
 mod service;
+#[path = "support/values.rs"]
+mod values;
 
-use std::future::Future;
+use libtest_mimic::Arguments;
 
-use libtest_mimic::{Arguments, Completion, Trial};
-use tokio::time::timeout;
-
-use self::patience::PATIENCE;
+use self::broker_test::broker;
 
 fn main() {
     let mut arguments = Arguments::from_args();
@@ -54,18 +61,4 @@ fn main() {
         broker("our_events_reach_nameko", events::our_events),
     ];
     libtest_mimic::run(&arguments, trials).exit();
-}
-
-/// A test on the shared broker, whose URL it gets.
-fn broker<F: Future<Output = ()> + 'static>(name: &str, test: fn(String) -> F) -> Trial {
-    Trial::ignorable_test(name, move || {
-        let Ok(url) = std::env::var("POLYWIRE_AMQP_URL") else {
-            return Ok(Completion::ignored_with("no broker; `cargo xtask test` starts one"));
-        };
-        // Before the limit of the test begins.
-        environment::prepare();
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(async { timeout(2 * PATIENCE, test(url)).await.expect("the test ends") });
-        Ok(Completion::Completed)
-    })
 }

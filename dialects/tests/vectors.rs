@@ -4,6 +4,8 @@
 #![cfg(feature = "nameko")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail so")]
 
+#[path = "support/json_values.rs"]
+mod json_values;
 #[path = "vectors/properties.rs"]
 mod properties;
 #[path = "vectors/replies.rs"]

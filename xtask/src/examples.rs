@@ -14,7 +14,7 @@ use anyhow::Result;
 use clap::Args;
 use xshell::Shell;
 
-use self::expected::{EVERYWHERE, MEMORY_ONLY, On, RETRIES, TRANSPORTS};
+use self::expected::{EVERYWHERE, JSON_RPC, MEMORY_ONLY, On, RETRIES, TRANSPORTS};
 use self::ports::free_port;
 use self::runner::Runner;
 use crate::broker;
@@ -35,8 +35,8 @@ pub(crate) struct ExampleOptions {
 /// Builds all examples with the features of the workspace, as the tests do, and runs them.
 ///
 /// Examples for memory alone come first, before the node starts. Then follow the examples for each
-/// transport, the retries, all transports in one process, the calculator, and the shop. One node
-/// serves all examples, and ends with the task.
+/// transport, the retries, a wire format over RabbitMQ, all transports in one process, the
+/// calculator, and the shop. One node serves all examples, and ends with the task.
 ///
 /// The first failure ends the task. In the end, the folder for temporary files has to be empty.
 pub(crate) fn run(shell: &Shell, options: &ExampleOptions) -> Result<()> {
@@ -61,6 +61,7 @@ pub(crate) fn run(shell: &Shell, options: &ExampleOptions) -> Result<()> {
     // ZeroMQ has no retries; the default is memory.
     runner.check(&RETRIES, On::Memory, &[])?;
     runner.check(&RETRIES, On::Amqp, &[&broker])?;
+    runner.check(&JSON_RPC, On::Amqp, &[&broker])?;
     let (first, second) = (free_port()?, free_port()?);
     let zmq = format!("zmq+tcp://127.0.0.1:{first}");
     runner.check(&TRANSPORTS, On::Memory, &[MEMORY, &zmq, &broker])?;

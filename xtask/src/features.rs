@@ -10,7 +10,8 @@ use xshell::{Shell, cmd};
 const FEATURES: [&str; 6] = ["amqp", "json", "macros", "msgpack", "zmq", "zmq-engine-zeromq"];
 
 /// Sets with features that only add to one of those.
-const ADDED: [&str; 5] = ["nameko", "zmq-curve", "app", "app,metrics", "prometheus,amqp,zmq"];
+const ADDED: [&str; 6] =
+    ["amqprpc", "nameko", "zmq-curve", "app", "app,metrics", "prometheus,amqp,zmq"];
 
 /// Published libraries with the sets of features that are checked without any other package.
 ///
@@ -21,22 +22,23 @@ const ALONE: [(&str, &[&str]); 8] = [
     ("polywire-macros", &[""]),
     ("polywire-zmq", &["", "engine-zeromq", "curve"]),
     ("polywire-amqp", &["", "metrics,tls"]),
-    ("polywire-dialects", &["", "nameko"]),
+    ("polywire-dialects", &["", "amqprpc", "nameko"]),
     ("polywire-app", &["", "prometheus"]),
     ("polywire-conformance", &[""]),
 ];
 
 /// Dependencies that a set of features must not bring along: users pay only for the transports that
 /// they select.
-const FOREIGN: [(&str, &[&str]); 5] = [
+const FOREIGN: [(&str, &[&str]); 6] = [
     ("zmq", &["lapin"]),
     ("amqp", &["omq-tokio", "zeromq"]),
+    ("amqprpc", &["omq-tokio", "zeromq"]),
     ("nameko", &["omq-tokio", "zeromq"]),
     ("json,msgpack,macros", &["hyper", "lapin", "metrics", "omq-tokio", "tower", "zeromq"]),
     ("app", &["lapin", "metrics", "omq-tokio", "zeromq"]),
 ];
 
-/// Lints each set of features, runs the quickstart, and checks the dependencies of five sets.
+/// Lints each set of features, runs the quickstart, and checks the dependencies of six sets.
 ///
 /// Cargo compiles a crate once per set of its features, and so everything above it. The sets of the
 /// facade, which calls no third-party crate but serde, are therefore linted beside
@@ -147,10 +149,10 @@ mod tests {
     #[test]
     fn every_set_is_there_once() {
         let mut sets = sets();
-        assert_eq!(sets.len(), 53);
+        assert_eq!(sets.len(), 54);
         sets.sort();
         sets.dedup();
-        assert_eq!(sets.len(), 53);
+        assert_eq!(sets.len(), 54);
         assert!(sets.contains(&String::new()) && sets.contains(&"amqp,zmq".to_owned()));
         assert!(sets.contains(&FEATURES.join(",")));
     }

@@ -8,7 +8,7 @@ use polywire_core::Result;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::format::{Format, Shape, malformed};
+use crate::format::{Format, Shape, malformed};
 
 /// Writes the body of a request.
 ///

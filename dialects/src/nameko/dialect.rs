@@ -5,9 +5,9 @@ use polywire_core::{Body, Dialect, Fault, Message, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::format::Format;
 use super::settings::Nameko;
 use super::{arguments, outcome};
+use crate::format::Format;
 
 impl Nameko {
     /// Returns the format of a message; without a media type, that of this side.

@@ -7,10 +7,11 @@ use polywire_amqp::{AmqpLayout, AmqpMessage, EventConsumer, LayoutExchange, Layo
 use polywire_core::message::CallId;
 use polywire_core::{Address, Capabilities, Code, Error, ErrorKind, Fault, Message, Result};
 
-use super::format::{Format, malformed};
-use super::reply_address::{ReplyAddress, RequestId, next_number};
+use super::reply_address::ReplyAddress;
 use super::settings::Nameko;
 use super::{arguments, context_headers, outcome, topology};
+use crate::format::{Format, malformed};
+use crate::request_id::{RequestId, next_number};
 
 impl AmqpLayout for Nameko {
     fn capabilities(&self, given: Capabilities) -> Capabilities {
@@ -77,10 +78,8 @@ impl AmqpLayout for Nameko {
         // reply there would end a server of nameko.
         let reply_key = properties.reply_to().as_ref().filter(|key| !key.as_str().contains('.'));
         message.reply_to = reply_key.map(|key| {
-            let id = match properties.correlation_id() {
-                Some(id) => RequestId::Correlation(id.as_str().to_owned()),
-                None => RequestId::Numbered(next_number()),
-            };
+            let id = properties.correlation_id().as_ref().map(ShortString::as_str);
+            let id = RequestId::new(id);
             let format = format.unwrap_or(self.format);
             ReplyAddress { format, key: key.as_str().to_owned(), id }.write()
         });
@@ -141,7 +140,7 @@ impl AmqpLayout for Nameko {
         };
         let headers = FieldTable::default();
         let mut properties = properties(address.format).with_headers(headers);
-        if let RequestId::Correlation(id) = address.id {
+        if let RequestId::Given(id) = address.id {
             properties = properties.with_correlation_id(ShortString::from(id));
         }
         Ok(AmqpMessage::new(address.key)?.with_properties(properties).with_body(body))

@@ -5,7 +5,7 @@ use polywire_core::{Fault, Result};
 use serde::Serialize;
 
 use super::exceptions::Exceptions;
-use super::format::{Format, Shape, malformed};
+use crate::format::{Format, Shape, malformed};
 
 /// Writes the body of a success.
 ///

@@ -1,11 +1,10 @@
 //! The way back of a reply, in the reply address of a request.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use bytes::{BufMut, BytesMut};
 use polywire_core::message::ReplyTo;
 
-use super::format::Format;
+use crate::format::Format;
+use crate::request_id::RequestId;
 
 /// Parts of a request that its reply needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,22 +17,6 @@ pub(super) struct ReplyAddress {
     pub(super) id: RequestId,
 }
 
-/// Identity of a request among those with the same key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum RequestId {
-    /// Correlation id of the request, which its reply has as well.
-    Correlation(String),
-    /// Number of this process for a request without a correlation id. No reply has it: it keeps a
-    /// server that deduplicates from taking the next request for the same one.
-    Numbered(u64),
-}
-
-/// Returns a number that this process returns once.
-pub(super) fn next_number() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed)
-}
-
 impl ReplyAddress {
     /// Writes the address: the format, whether there is a correlation id, the length of the key,
     /// the key, the correlation id or the number. Both texts are short strings, of at most 255
@@ -41,11 +24,11 @@ impl ReplyAddress {
     pub(super) fn write(&self) -> ReplyTo {
         let mut bytes = BytesMut::new();
         bytes.put_u8(u8::from(self.format == Format::MessagePack));
-        bytes.put_u8(u8::from(matches!(self.id, RequestId::Correlation(_))));
+        bytes.put_u8(u8::from(matches!(self.id, RequestId::Given(_))));
         bytes.put_u8(u8::try_from(self.key.len()).unwrap_or(u8::MAX));
         bytes.extend_from_slice(self.key.as_bytes());
         match &self.id {
-            RequestId::Correlation(id) => bytes.extend_from_slice(id.as_bytes()),
+            RequestId::Given(id) => bytes.extend_from_slice(id.as_bytes()),
             RequestId::Numbered(number) => bytes.put_u64(*number),
         }
         ReplyTo::new(bytes)
@@ -59,7 +42,7 @@ impl ReplyAddress {
         let format = if *format == 0 { Format::Json } else { Format::MessagePack };
         let id = match has_id {
             0 => RequestId::Numbered(u64::from_be_bytes(id.try_into().ok()?)),
-            _ => RequestId::Correlation(text(id)?),
+            _ => RequestId::Given(text(id)?),
         };
         Some(Self { format, key: text(key)?, id })
     }
@@ -74,8 +57,8 @@ mod tests {
         for format in [Format::Json, Format::MessagePack] {
             for id in [
                 RequestId::Numbered(7),
-                RequestId::Correlation(String::new()),
-                RequestId::Correlation("7efc".to_owned()),
+                RequestId::Given(String::new()),
+                RequestId::Given("7efc".to_owned()),
             ] {
                 let key = "k".repeat(255);
                 let address = ReplyAddress { format, key, id };

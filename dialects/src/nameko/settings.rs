@@ -5,7 +5,7 @@ use std::sync::Arc;
 use polywire_core::{Code, Fault};
 
 use super::exceptions::Exceptions;
-use super::format::Format;
+use crate::format::Format;
 
 /// The wire format of [nameko](https://pypi.org/project/nameko/), 2 and 3.
 ///

@@ -7,8 +7,9 @@ use polywire_core::{CallError, Client, Code, ErrorKind, Server, Transport};
 use polywire_dialects::Nameko;
 use serde_json::{Value, json};
 
-use crate::our_server::values;
-use crate::service::{answered, client, connect, methods, serve};
+use crate::answered::answered;
+use crate::service::{client, connect, methods, serve};
+use crate::values::values;
 
 pub(crate) async fn our_client_calls_our_server(url: String) {
     let (nameko, service) = (connect(&url).await, "ours.alone");

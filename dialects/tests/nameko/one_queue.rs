@@ -6,8 +6,9 @@ use polywire_core::Client;
 use polywire_dialects::Nameko;
 use serde_json::{Value, json};
 
+use crate::answered::answered;
 use crate::peer::Peer;
-use crate::service::{answered, client, connect, serve};
+use crate::service::{client, connect, serve};
 
 pub(crate) async fn servers_of_both_share_a_queue(url: String) {
     let (test, service) = ("servers_of_both_share_a_queue", "shared_queue");

@@ -6,9 +6,9 @@ use polywire_dialects::Nameko;
 use polywire_dialects::nameko::TypedValue;
 use serde_json::{Value, json};
 
-use crate::our_server::values;
 use crate::peer::Peer;
 use crate::service::{client, connect};
+use crate::values::values;
 
 pub(crate) async fn our_client_calls_nameko(url: String) {
     let Some(_peer) = Peer::serve("our_client_calls_nameko", &url, "theirs_json", "json").await

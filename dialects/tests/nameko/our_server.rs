@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
+use crate::answered::answered;
 use crate::peer::Peer;
-use crate::service::{answered, connect, serve};
+use crate::service::{connect, serve};
+use crate::values::values;
 
 pub(crate) async fn nameko_calls_our_server(url: String) {
     let Some(client) = Peer::client("nameko_calls_our_server", &url, "json").await else { return };
@@ -36,20 +38,6 @@ async fn call_each_form(url: &str, mut client: Peer, service: &str) {
     let many = json!({ "service": service, "method": "add", "args": [1, 1], "times": 64 });
     assert_eq!(client.ask(many).await, json!({ "results": vec![2; 64] }));
     answered(&server, 4 + values().len() as u64 + 64).await;
-}
-
-/// Values of each kind.
-pub(crate) fn values() -> Vec<Value> {
-    vec![
-        json!(null),
-        json!(true),
-        json!(-7),
-        json!(1.5),
-        json!("grüße, 世界 \u{1F600} \"quoted\"\n"),
-        json!([1, [2, []], {}]),
-        json!({ "nested": { "list": [null, "é"] }, "": 0 }),
-        json!("x".repeat(200_000)),
-    ]
 }
 
 pub(crate) async fn errors_reach_nameko(url: String) {

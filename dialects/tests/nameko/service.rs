@@ -24,14 +24,6 @@ fn broken() -> Result<(), Fault> {
     panic!("a bug")
 }
 
-/// Waits until a server has answered so many calls: it counts a reply after the caller has it.
-pub(crate) async fn answered(server: &ServerHandle, calls: u64) {
-    while server.stats().answered < calls {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(server.stats().answered, calls);
-}
-
 fn ten() -> i64 {
     10
 }

@@ -206,6 +206,22 @@ pub(crate) const RETRIES: Example = Example {
     ],
 };
 
+/// JSON-RPC 2.0 over RabbitMQ.
+pub(crate) const JSON_RPC: Example = Example {
+    name: "json_rpc",
+    lines: &[
+        all("{\"jsonrpc\":\"2.0\",\"method\":\"add\",\"params\":[2,3],\"id\":7}"),
+        all("{\"jsonrpc\":\"2.0\",\"result\":5,\"id\":7}"),
+        all("2 + 3 = 5"),
+        all("the server is abacus"),
+        all("1 / 0: DivisionByZero: cannot divide by zero"),
+        all("4 + 5 = 9"),
+        all("subtract: MethodNotFound: *"),
+        all("an unknown service is unroutable: true"),
+        all("drained: 6 calls"),
+    ],
+};
+
 /// The books of the shop, which agree. Every order was placed twice, and nothing charged twice.
 pub(crate) const LOAD: Example = Example {
     name: "load",

@@ -30,7 +30,7 @@ const SUITE: &str = "transport-amqp/conformance";
 ///
 /// Entries are compared with the beginning of a name. Programs that are not listed follow, in the
 /// order of cargo.
-const LONGEST_FIRST: [&str; 7] = [
+const LONGEST_FIRST: [&str; 8] = [
     DOCS,
     "faults/quick",
     "transport-amqp/broker",
@@ -38,12 +38,14 @@ const LONGEST_FIRST: [&str; 7] = [
     "transport-zmq/conformance",
     "transport-zmq/it",
     "dialects/nameko",
+    "dialects/amqprpc",
 ];
 
 const DOCS: &str = "documentation";
 
 /// Programs that `--quick` leaves out: they need RabbitMQ.
-const SLOW: [&str; 4] = ["dialects/nameko", "faults/quick", "transport-amqp/broker", SUITE];
+const SLOW: [&str; 5] =
+    ["dialects/amqprpc", "dialects/nameko", "faults/quick", "transport-amqp/broker", SUITE];
 
 impl Job {
     /// Creates the job that compiles and runs the examples of the documentation.

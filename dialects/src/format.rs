@@ -1,4 +1,4 @@
-//! The two formats of bodies, and values that stay encoded.
+//! The two formats of bodies that the dialects share, and values that stay encoded.
 //!
 //! A body is taken apart into slices, each of which is the value of an entry or an element as the
 //! peer wrote it. So the codecs decode arguments and results as they decode a body of their own.
@@ -12,18 +12,18 @@ use polywire_codec::{Json, MessagePack};
 use polywire_core::{Codec, Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-pub(super) use self::shape::Shape;
+pub(crate) use self::shape::Shape;
 
 /// Format of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(crate) enum Format {
     Json,
     MessagePack,
 }
 
 impl Format {
-    /// Returns the media type, exactly as nameko compares it.
-    pub(super) fn content_type(self) -> &'static str {
+    /// Returns the media type, exactly as nameko compares it. On the wire of amqprpc there is none.
+    pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
             Self::MessagePack => "application/x-msgpack",
@@ -31,7 +31,7 @@ impl Format {
     }
 
     /// Returns the encoding beside the media type, as kombu writes it.
-    pub(super) fn content_encoding(self) -> &'static str {
+    pub(crate) fn content_encoding(self) -> &'static str {
         match self {
             Self::Json => "utf-8",
             Self::MessagePack => "binary",
@@ -39,7 +39,7 @@ impl Format {
     }
 
     /// Returns the format of a media type. Case and parameters do not count.
-    pub(super) fn of(content_type: &str) -> Option<Self> {
+    pub(crate) fn of(content_type: &str) -> Option<Self> {
         let name = content_type.split(';').next().unwrap_or_default().trim();
         let is = |format: Self| name.eq_ignore_ascii_case(format.content_type());
         [Self::Json, Self::MessagePack].into_iter().find(|format| is(*format))
@@ -50,7 +50,7 @@ impl Format {
     /// # Errors
     ///
     /// [`ErrorKind::Codec`] if the format cannot hold the value.
-    pub(super) fn encode<T: Serialize + ?Sized>(self, value: &T) -> Result<BytesMut> {
+    pub(crate) fn encode<T: Serialize + ?Sized>(self, value: &T) -> Result<BytesMut> {
         let mut buf = BytesMut::new();
         match self {
             Self::Json => Json.encode(value, &mut buf)?,
@@ -64,7 +64,7 @@ impl Format {
     /// # Errors
     ///
     /// [`ErrorKind::Codec`] if it is not of that type.
-    pub(super) fn decode<'de, T: Deserialize<'de>>(self, bytes: &'de [u8]) -> Result<T> {
+    pub(crate) fn decode<'de, T: Deserialize<'de>>(self, bytes: &'de [u8]) -> Result<T> {
         match self {
             Self::Json => Json.decode(bytes),
             Self::MessagePack => MessagePack.decode(bytes),
@@ -72,7 +72,7 @@ impl Format {
     }
 
     /// Returns the kind of an encoded value.
-    pub(super) fn shape(self, value: &[u8]) -> Shape {
+    pub(crate) fn shape(self, value: &[u8]) -> Shape {
         match self {
             Self::Json => json::shape(value),
             Self::MessagePack => message_pack::shape(value),
@@ -84,7 +84,7 @@ impl Format {
     /// # Errors
     ///
     /// [`ErrorKind::Codec`] if the value is no map with names, or is malformed.
-    pub(super) fn entries(self, map: &[u8]) -> Result<Vec<(String, &[u8])>> {
+    pub(crate) fn entries(self, map: &[u8]) -> Result<Vec<(String, &[u8])>> {
         let entries = match self {
             Self::Json => json::entries(map),
             Self::MessagePack => message_pack::entries(map),
@@ -97,7 +97,7 @@ impl Format {
     /// # Errors
     ///
     /// [`ErrorKind::Codec`] if the value is no list, or is malformed.
-    pub(super) fn elements(self, list: &[u8]) -> Result<Vec<&[u8]>> {
+    pub(crate) fn elements(self, list: &[u8]) -> Result<Vec<&[u8]>> {
         let elements = match self {
             Self::Json => json::elements(list),
             Self::MessagePack => message_pack::elements(list),
@@ -106,7 +106,7 @@ impl Format {
     }
 
     /// Writes a map of encoded values.
-    pub(super) fn map(self, entries: &[(&str, &[u8])]) -> BytesMut {
+    pub(crate) fn map(self, entries: &[(&str, &[u8])]) -> BytesMut {
         match self {
             Self::Json => json::map(entries),
             Self::MessagePack => message_pack::map(entries),
@@ -114,7 +114,7 @@ impl Format {
     }
 
     /// Writes a list of encoded values.
-    pub(super) fn list(self, elements: &[&[u8]]) -> BytesMut {
+    pub(crate) fn list(self, elements: &[&[u8]]) -> BytesMut {
         match self {
             Self::Json => json::list(elements),
             Self::MessagePack => message_pack::list(elements),
@@ -122,7 +122,7 @@ impl Format {
     }
 
     /// Returns the encoded null.
-    pub(super) fn null(self) -> &'static [u8] {
+    pub(crate) fn null(self) -> &'static [u8] {
         match self {
             Self::Json => b"null",
             Self::MessagePack => b"\xc0",
@@ -130,7 +130,7 @@ impl Format {
     }
 
     /// Returns whether the bytes are one value of the format.
-    pub(super) fn is_value(self, bytes: &[u8]) -> bool {
+    pub(crate) fn is_value(self, bytes: &[u8]) -> bool {
         match self {
             Self::Json => json::is_value(bytes),
             Self::MessagePack => message_pack::is_value(bytes),
@@ -138,8 +138,8 @@ impl Format {
     }
 }
 
-/// Returns the error of a body that does not have the form of nameko.
-pub(super) fn malformed(because: &'static str) -> Error {
+/// Returns the error of a body that does not have the form of its dialect.
+pub(crate) fn malformed(because: &'static str) -> Error {
     Error::new(ErrorKind::Codec, "cannot decode the body").with("because", because)
 }
 

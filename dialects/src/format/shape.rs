@@ -2,7 +2,7 @@
 
 /// Kind of an encoded value, by its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::nameko) enum Shape {
+pub(crate) enum Shape {
     Null,
     List,
     Map,
