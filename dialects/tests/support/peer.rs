@@ -29,7 +29,7 @@ impl Peer {
         arguments: Vec<String>,
     ) -> Option<Self> {
         let mut command = Command::from(peer(test)?);
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let input = child.stdin.take().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -55,5 +55,13 @@ impl Peer {
         let written = timeout(PATIENCE, self.input.write_all(order.as_bytes())).await;
         written.expect("the program reads").unwrap();
         serde_json::from_str(&self.line().await).expect("the program answers")
+    }
+}
+
+impl Drop for Peer {
+    /// Ends the process without a farewell.
+    fn drop(&mut self) {
+        // Fails for a process that has ended.
+        let _ = self.child.start_kill();
     }
 }
