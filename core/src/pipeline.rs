@@ -2,8 +2,8 @@
 //!
 //! A [`Pusher`] pushes jobs. A [`Worker`] runs a handler for each job; a [`Puller`] is a stream of
 //! jobs for programs that drive the work themselves. [`DeadLetters`] manage the jobs that failed
-//! for good, which `worker::job_processor` decides, and [`WaitingRetries`] counts those that wait for
-//! their next attempt.
+//! for good, which `worker::job_processor` decides, and [`WaitingRetries`] counts those that wait
+//! for their next attempt.
 
 mod dead_letter;
 mod dead_letters;

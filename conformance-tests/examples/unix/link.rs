@@ -84,8 +84,8 @@ pub(crate) async fn carry(
         // written last.
         copy(&mut from, &mut sink()).await
     };
-    // Dropped with this task alone, so that a queue that is closed while there is room shows the end
-    // of the runtime.
+    // Dropped with this task alone, so that a queue that is closed while there is room shows the
+    // end of the runtime.
     let queued = &mut queued;
     let writing = async move {
         while let Some((frame, _room)) =

@@ -135,7 +135,7 @@ async fn calls_leave_turns(
 /// Polls a loop over an operation once, in a task of its own. The operation returns true if it
 /// failed.
 ///
-/// One poll shows the end of a turn on each runtime, whatever the number of its threads.
+/// One poll shows the end of a turn on each runtime, with any number of threads.
 ///
 /// # Errors
 ///

@@ -32,8 +32,8 @@ use crate::message::Address;
 /// - A full queue makes the sender wait. The backend drops no message to make room.
 /// - A message whose send succeeded arrives, even if the handle and the transport are dropped at
 ///   once, as long as the runtime goes on.
-/// - Once the runtime that opened a handle has ended, a send fails at once as [`Closed`] and unsent,
-///   or its message arrives. The backend takes no message that its ended tasks would send.
+/// - Once the runtime that opened a handle has ended, a send fails at once as [`Closed`] and
+///   unsent, or its message arrives. The backend takes no message that its ended tasks would send.
 /// - A send that a close interrupts counts as [unsent](crate::Error::is_unsent) only if no receiver
 ///   can get its message.
 /// - Jobs of one pusher reach one puller in the order of their sends, and events of one publisher

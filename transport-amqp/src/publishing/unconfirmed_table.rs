@@ -1,5 +1,4 @@
-//! The unconfirmed messages of a channel whose confirms and returns the filter of inbound frames
-//! reads: a message that was returned is unroutable.
+//! Unconfirmed messages, and returned ones, of a channel whose frames the inbound filter reads.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};

@@ -10,8 +10,8 @@ use tokio::time::timeout;
 
 use super::{PATIENCE, builder, serve, watch};
 
-const CONNECTION_LOST: &str = "connection lost: jobs that the puller had not taken in are lost";
-const PULLER_LEFT: &str = "a puller has left: jobs that it had not taken in are lost";
+const CONNECTION_LOST: &str = "connection lost: jobs that the puller had not read are lost";
+const PULLER_LEFT: &str = "a puller has left: jobs that it had not read are lost";
 
 /// Starts a puller that connects to a pusher, and waits until it gets jobs.
 #[cfg(feature = "engine-zeromq")]

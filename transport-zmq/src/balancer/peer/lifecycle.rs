@@ -68,7 +68,7 @@ impl PeerConnection {
                     endpoint,
                     reason,
                     count,
-                    "connection lost: jobs that the puller had not taken in are lost"
+                    "connection lost: jobs that the puller had not read are lost"
                 );
             }
             None => {}

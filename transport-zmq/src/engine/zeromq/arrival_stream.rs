@@ -1,7 +1,7 @@
 //! The messages that arrive at a socket, as a stream from their queue.
 //!
-//! The queue, which `link_set` makes, is bounded. While the queue is full, the links read no more messages, so a slow reader
-//! slows the peers down.
+//! The queue, which `link_set` makes, is bounded. While the queue is full, the links read no more
+//! messages, so a slow reader slows the peers down.
 
 use futures_core::Stream;
 use futures_util::stream;

@@ -144,7 +144,7 @@ impl LinkOwner for Jobs {
 }
 
 /// Line of the log for a puller that has left.
-const LOST_PULLER: &str = "a puller has left: jobs that it had not taken in are lost";
+const LOST_PULLER: &str = "a puller has left: jobs that it had not read are lost";
 
 #[async_trait]
 impl SocketControl for ZeromqPush {
