@@ -159,9 +159,9 @@ pub(super) fn is_request_queue(queue: &ShortString) -> bool {
 /// Returns whether a broker can be asked for a queue or an exchange that may be missing.
 ///
 /// RabbitMQ answers with a text that holds the name. From some 4.x version on (4.3.6 does, 3.10
-/// does not) it shortens the text to 255 characters and not to 255 bytes, and ends the whole connection
-/// if more bytes are left. That concerns long names with letters outside of ASCII. A virtual host
-/// with a longer name than `/` lowers the limit further, which is not considered.
+/// does not) it shortens the text to 255 characters and not to 255 bytes, and ends the whole
+/// connection if more bytes are left. That concerns long names with letters outside of ASCII. A
+/// virtual host with a longer name than `/` lowers the limit further, which is not considered.
 pub(crate) fn can_be_reported_missing(name: &ShortString) -> bool {
     name.as_str().is_ascii() || name.as_str().len() <= REPORTED_MAX
 }
