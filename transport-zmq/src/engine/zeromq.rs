@@ -8,8 +8,8 @@
 //! - `zmtp`, `socket_kind`, `inbound_filter`, `outbound_filter`: the bytes of a connection. No I/O.
 //!
 //! - `relay`, `one_peer_socket` with `inner_listener`, `outbox`, `link`: one connection. `link_set`
-//!   with `link_set_options`, `linked_endpoints`, `connect`, `arrival_stream`, `streams` and
-//!   `socket_file_guard`: all of a socket.
+//!   with `link_set_options`, `link_set_state`, `linked_endpoints`, `connect`, `arrival_stream`,
+//!   `streams` and `socket_file_guard`: all of a socket.
 //!
 //! - One file for each socket type: `dealer`, `push`, `client_router`, `router`, `pull`, `sub`,
 //!   `xpub` with `subscribers`.
@@ -24,6 +24,7 @@ mod inner_listener;
 mod link;
 mod link_set;
 mod link_set_options;
+mod link_set_state;
 mod linked_endpoints;
 mod one_peer_socket;
 mod outbound_filter;

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use polywire_codec::MessagePack;
-use polywire_core::{Client, Fault, Publisher, Puller, Pusher, Router, Server, Transport, Window};
-use polywire_zmq::{Engine, Zmq};
+use polywire_core::{
+    Client, Fault, Publisher, Puller, Pusher, Router, Server, Subscriber, Transport, Window,
+};
+use polywire_zmq::{Admission, Engine, Zmq};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -72,6 +74,42 @@ async fn puller_that_leaves_a_pusher_that_binds_is_logged() {
     pushing.close().await.unwrap();
     drop(first);
     assert_eq!(lines.find(PULLER_LEFT).len(), 1);
+}
+
+/// A job and an event beyond the bound of their receivers, which know no other way to say so.
+#[tokio::test]
+async fn receivers_name_their_bound_on_the_size_of_a_message() {
+    const BEYOND: &str = "disconnected peers beyond the bounds of admission";
+    for engine in [
+        #[cfg(feature = "engine-omq")]
+        Engine::Omq,
+        #[cfg(feature = "engine-zeromq")]
+        Engine::Zeromq,
+    ] {
+        let bounded = || {
+            let admission = Admission { message_max: Some(20_000), ..Admission::default() };
+            builder(engine).admission(admission)
+        };
+        let text = "x".repeat(40_000);
+
+        let (lines, guard) = watch();
+        let pulling = bounded().bind("tcp://127.0.0.1:*").build().unwrap();
+        let _jobs = Puller::<String>::bind(&pulling, "jobs", MessagePack).await.unwrap();
+        let pushing = builder(engine).connect(&pulling.local_endpoints()[0]).build().unwrap();
+        let pusher = Pusher::connect(&pushing, "jobs", MessagePack).await.unwrap();
+        pusher.push(&text).await.unwrap();
+        assert_eq!(lines.wait_for("WARN", BEYOND).await["bound"], "message_max");
+        drop(guard);
+
+        let (lines, _guard) = watch();
+        let publishing = builder(engine).bind("tcp://127.0.0.1:*").build().unwrap();
+        let publisher = Publisher::connect(&publishing, "news", MessagePack).await.unwrap();
+        let subscribing = bounded().connect(&publishing.local_endpoints()[0]).build().unwrap();
+        let subscriber = Subscriber::<String>::bind(&subscribing, "news", MessagePack);
+        let _events = subscriber.filter("t").await.unwrap();
+        publisher.publish("t", &text).await.unwrap();
+        assert_eq!(lines.wait_for("WARN", BEYOND).await["bound"], "message_max");
+    }
 }
 
 /// Ten one-way calls to a server that closes before it has begun them, as one is running.

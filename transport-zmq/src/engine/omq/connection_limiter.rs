@@ -15,6 +15,7 @@ use polywire_core::transport::LogThrottle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use super::engine_error::is_of_message_max;
 use super::subscription_counts::SubscriptionCounts;
 use crate::endpoint::OwnIdentity;
 use crate::engine::admission_log::AdmissionLog;
@@ -183,7 +184,10 @@ impl ConnectionLimiter {
                 }
                 None
             }
-            MonitorEvent::Disconnected { peer, .. } => {
+            MonitorEvent::Disconnected { peer, reason, .. } => {
+                if is_of_message_max(reason) {
+                    self.rejections.note("message_max");
+                }
                 connected.remove(peer.connection_id);
                 lock(&self.subscriptions).remove(peer.connection_id);
                 None

@@ -1,6 +1,6 @@
 //! Errors of the engine, as errors of the transport, and its reasons for lost connections.
 
-use omq_tokio::{MonitorEvent, MonitorStream};
+use omq_tokio::{DisconnectReason, MonitorEvent, MonitorStream};
 use polywire_core::{Error, ErrorKind};
 
 use crate::common_errors::{caller_gone, closed, config};
@@ -25,6 +25,11 @@ pub(super) const DENIED: &str = "the peer denied access: wrong credentials, or n
 /// configured anew: they differ in their security mechanisms, or in the pattern of their sockets.
 pub(super) fn is_lasting(reason: &str) -> bool {
     ["mechanism mismatch", "incompatible socket types"].iter().any(|text| reason.starts_with(text))
+}
+
+/// Returns whether a peer was disconnected because of a message beyond the bound of the socket.
+pub(super) fn is_of_message_max(reason: &DisconnectReason) -> bool {
+    matches!(reason, DisconnectReason::Error(text) if text.starts_with("message too large"))
 }
 
 /// Returns the reason of the last disconnect among the unread events.

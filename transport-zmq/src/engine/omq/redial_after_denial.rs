@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex};
 use omq_tokio::{DisconnectReason, MonitorEvent, MonitorRecvError, MonitorStream, Socket};
 use tokio::time::{Instant, sleep_until};
 
+use super::engine_error::is_of_message_max;
 use super::options::RECONNECT_MAX;
 use super::refused_attempts::RefusedAttempts;
 use crate::endpoint::{Endpoint, RefusingPeers};
+use crate::engine::admission_log::AdmissionLog;
 use crate::lock::lock;
 
 /// Dials each endpoint again, 5 seconds after its peer has rejected the handshake: the peer may be
-/// reconfigured. Records refusals and their ends. Runs until the socket is closed, and holds the
+/// reconfigured. Records refusals and their ends, and logs peers whose messages are too large. Runs until the socket is closed, and holds the
 /// socket.
 ///
 /// `connected` lists the endpoints of the socket. An endpoint that has left the list is not dialed
@@ -27,12 +29,19 @@ pub(super) async fn redial(
     // The endpoints to dial, each once, in the order of their moments.
     let mut waiting = VecDeque::<(Instant, omq_tokio::Endpoint)>::new();
     let mut attempts = RefusedAttempts::default();
+    let rejections = AdmissionLog::default();
     loop {
         // Subscribers send thousands of events without a pause.
         tokio::task::coop::consume_budget().await;
         let next = waiting.front().map_or_else(Instant::now, |(at, _)| *at);
         let stopped = tokio::select! {
             event = events.recv() => match event.inspect(|one| attempts.record(one, &refusals)) {
+                Ok(MonitorEvent::Disconnected { endpoint, reason, .. }) => {
+                    if is_of_message_max(&reason) && listed(&connected).contains(&endpoint) {
+                        rejections.note("message_max");
+                    }
+                    continue;
+                }
                 Ok(MonitorEvent::ConnectStopped {
                     endpoint,
                     reason: DisconnectReason::HandshakeRefused(_),

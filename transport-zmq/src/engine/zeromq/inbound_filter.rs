@@ -14,8 +14,8 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::socket_kind::SocketKind;
 use super::zmtp::{
-    GREETING, Header, NOT_ZMTP_3, OTHER_SOCKET_TYPE, REFUSED, Ready, Violation, read_command,
-    read_greeting, read_ready, write_message, write_ready,
+    GREETING, Header, NOT_ZMTP_3, OTHER_SOCKET_TYPE, REFUSED, Ready, TOO_LARGE, Violation,
+    read_command, read_greeting, read_ready, write_message, write_ready,
 };
 use crate::security::FIRST_MAX;
 
@@ -202,7 +202,7 @@ impl InboundFilter {
         let is_first = self.message_size == 0;
         self.message_size = self.message_size.saturating_add(header.len).saturating_add(PART_COST);
         if self.message_size > self.message_max {
-            return Err("a message is too large");
+            return Err(TOO_LARGE);
         }
         if is_first {
             self.drops = match self.kind {

@@ -1,6 +1,5 @@
 //! The links of one socket: their start, their bounds and their end.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -9,20 +8,21 @@ use futures_core::stream::BoxStream;
 use futures_util::{StreamExt, future, stream};
 use polywire_core::transport::LogThrottle;
 use polywire_core::{Deadline, Result};
-use rustc_hash::FxHashMap;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::link::{self, Arrival, Link, LinkOwner, LinkRules, LinkState};
 use super::link_set_options::LinkSetOptions;
+use super::link_set_state::{InboundBounds, SetState};
 use super::outbox::Outbox;
 use super::relay::Relay;
 use super::streams::{PeerStream, is_local};
+use super::zmtp::TOO_LARGE;
 use crate::common_errors::closed;
 use crate::config::Settings;
 use crate::engine::admission_log::AdmissionLog;
-use crate::engine::connected_peer_counts::{ConnectedPeers, Host};
+use crate::engine::connected_peer_counts::Host;
 use crate::lock::lock;
 use crate::security::Admission;
 use crate::wire;
@@ -47,17 +47,6 @@ pub(super) struct LinkSet {
     handshake_failures: LogThrottle,
     /// Throttle for log lines of connections beyond the bounds.
     rejections: AdmissionLog,
-}
-
-#[derive(Default)]
-struct SetState {
-    /// The open links, the oldest first.
-    open: BTreeMap<u64, Arc<Link>>,
-    /// The links in their handshake. Those of inbound peers are bounded by the admission.
-    starting: FxHashMap<u64, Arc<Link>>,
-    /// The inbound peers that are open.
-    connected: ConnectedPeers,
-    is_closed: bool,
 }
 
 /// Messages that the crate may hold: 256, so that the relay has enough for one write.
@@ -184,10 +173,13 @@ impl LinkSet {
         Ok(Ok(link))
     }
 
-    /// Logs a failed handshake of an inbound peer, throttled.
+    /// Logs a failed handshake of an inbound peer, or a message that is too large, throttled.
     fn log_failure(&self, link: &Link, reason: &str) {
-        if link.is_inbound
-            && *link.state.borrow() == LinkState::Handshake
+        if *link.state.borrow() != LinkState::Handshake {
+            if reason == TOO_LARGE {
+                self.rejections.note("message_max");
+            }
+        } else if link.is_inbound
             && let Some(count) = self.handshake_failures.note()
         {
             let endpoint = &link.endpoint;
@@ -244,8 +236,8 @@ impl LinkSet {
 
     /// Returns the open links, and those in their handshake.
     pub(super) fn all_links(&self) -> Vec<Arc<Link>> {
-        let state = lock(&self.state);
-        state.starting.values().chain(state.open.values()).cloned().collect()
+        let SetState { starting, open, .. } = &*lock(&self.state);
+        starting.values().chain(open.values()).cloned().collect()
     }
 
     /// Returns an open link by its number.
@@ -314,26 +306,6 @@ impl LinkSet {
         open.iter().for_each(|link| link.cut(CLOSED));
         // The ports of their connections are free then.
         future::join_all(open.iter().map(|link| link.wait_end())).await;
-    }
-}
-
-/// Bounds on an inbound peer.
-#[derive(Clone, Copy)]
-struct InboundBounds {
-    host: Option<Host>,
-    /// Handshakes that may be pending for the host.
-    handshakes_max: usize,
-}
-
-impl SetState {
-    /// Returns the name of the bound that one more inbound peer would exceed.
-    fn exceeded(&self, bounds: &InboundBounds, admission: &Admission) -> Option<&'static str> {
-        let pending = self.starting.values().filter(|link| link.is_inbound);
-        let of_host = pending.clone().filter(|link| link.host == bounds.host).count();
-        let handshakes_max = admission.pending_handshakes_max;
-        let is_pending = of_host >= bounds.handshakes_max || pending.count() >= handshakes_max;
-        let connected = self.connected.exceeded_early(bounds.host, admission);
-        connected.or(is_pending.then_some("pending_handshakes_max"))
     }
 }
 

@@ -21,6 +21,9 @@ const COMMAND: u8 = 4;
 /// The rule that a peer has broken, for the log.
 pub(super) type Violation = &'static str;
 
+/// The violation of a message beyond the bound of the socket.
+pub(super) const TOO_LARGE: Violation = "a message is too large";
+
 /// The first byte, the signature or the version of the greeting is not that of ZMTP 3.
 pub(super) const NOT_ZMTP_3: Violation = "the greeting is not that of ZMTP 3";
 /// The greeting names another security mechanism than NULL.
