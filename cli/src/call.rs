@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout_at;
 
 use crate::arguments::arguments;
-use crate::command::{CallOptions, CodecName};
+use crate::command::{CallOptions, CodecName, DialectName};
 use crate::dialect::{Wire, open};
 use crate::failure::Failure;
 
@@ -22,6 +22,11 @@ pub(crate) async fn run(options: &CallOptions) -> Result<(), Failure> {
     let usage = |error: polywire::Error| Failure::Usage(error.to_string());
     let service = Address::new(options.service.clone()).map_err(usage)?;
     let method = Address::new(options.method.clone()).map_err(usage)?;
+    let is_mixed = !options.arguments.is_empty() && options.named.is_some();
+    if is_mixed && matches!(options.wire.dialect, Some(DialectName::Amqprpc)) {
+        let text = "a method of amqprpc has one argument: JSON alone, or --named alone";
+        return Err(Failure::Usage(text.to_owned()));
+    }
     let arguments = arguments(&options.arguments, options.named.as_deref())?;
     let deadline = Deadline::after(options.timeout);
     let opening = timeout_at(deadline.instant(), open(&options.wire));

@@ -181,11 +181,21 @@ fn wrong_usage_ends_with_2() {
         &["--set", "x=1", "demo", "add"],
         &["--dialect", "nameko", "demo", "add"],
         &["--dialect", "amqprpc", "demo", "Demo.Add"],
-        &["--dialect", "amqprpc", "--set", "durable=maybe", "demo", "Demo.Add"],
-        &["--dialect", "amqprpc", "--set", "rpc_exchange=x", "demo", "Demo.Add"],
         &["--dialect", "other", "demo", "add"],
     ] {
         let (code, output, errors) = call("zmq+tcp://127.0.0.1:9", arguments);
         assert_eq!((code, &*output), (2, ""), "{arguments:?}: {errors}");
     }
+    for (setting, cause) in [
+        ("durable=maybe", "durable is true or false"),
+        ("rpc_exchange=x", "no setting rpc_exchange"),
+    ] {
+        let arguments = ["--dialect", "amqprpc", "--set", setting, "demo", "Demo.Add"];
+        let (code, output, errors) = call("amqp://127.0.0.1:9", &arguments);
+        assert_eq!((code, &*output), (2, ""), "{setting}: {errors}");
+        assert!(errors.contains(cause), "{errors}");
+    }
+    let mixed = ["--dialect", "amqprpc", "demo", "Demo.Add", "2", "--named", "{\"B\":3}"];
+    let (code, _, errors) = call("amqp://127.0.0.1:9", &mixed);
+    assert!(code == 2 && errors.contains("one argument"), "{errors}");
 }

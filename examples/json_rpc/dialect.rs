@@ -19,7 +19,14 @@ impl Dialect for JsonRpc {
     fn decode_call<T: DeserializeOwned>(&self, message: &Message) -> Result<T> {
         let body = message.body.clone().into_bytes();
         match Json.decode::<RequestHead>(&body)?.params {
-            Some(_) => Json.decode::<Params<T>>(&body).map(|request| request.params),
+            // A plain value was written as an array of one.
+            Some(_) => match Json.decode::<Params<T>>(&body) {
+                Ok(request) => Ok(request.params),
+                Err(error) => {
+                    let alone = Json.decode::<Params<(T,)>>(&body);
+                    alone.map(|request| request.params.0).map_err(|_| error)
+                }
+            },
             None => Json.decode(b"null"),
         }
     }

@@ -12,6 +12,7 @@ pub(crate) const INVALID_REQUEST: &str = "InvalidRequest";
 #[serde(untagged)]
 pub(crate) enum RequestId {
     Number(u64),
+    Negative(i64),
     Text(String),
 }
 

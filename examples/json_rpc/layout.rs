@@ -116,8 +116,10 @@ fn reply_queue_name(unique: &str) -> String {
     format!("jsonrpc.reply.{unique}")
 }
 
+/// Persistent, as the capabilities of the transport say.
 fn properties() -> BasicProperties {
-    BasicProperties::default().with_content_type("application/json".into())
+    let properties = BasicProperties::default().with_delivery_mode(2);
+    properties.with_content_type("application/json".into())
 }
 
 /// Returns the body that the dialect has written.

@@ -35,6 +35,10 @@ pub(crate) async fn open(
     let (origin, may_declare_origin) = origin_of(&shared.config.queues, source)?;
     let queue = origin.dead_letter_queue()?;
     let connection = &shared.consuming_connection;
+    if !native::can_be_reported_missing(&queue.name) {
+        // The broker would end the connection if the queue were missing.
+        declare(connection, &queue).await?;
+    }
     let channel = connection.channel().await?;
     let (channel, found) = match queue.message_count(&channel).await {
         // The broker has closed the channel, since there is no such queue.

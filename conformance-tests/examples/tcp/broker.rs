@@ -158,6 +158,8 @@ impl HostedEndpoint {
                 Kind::RemoveFilter(filter) => {
                     self.filters.as_ref().ok_or_else(unexpected)?.remove(filter).await
                 }
+                // Not claimed, so core never sends it: its fault would have no bound here.
+                Kind::Settle(_, OutcomeEnvelope::Decline(_)) => return Err(unexpected()),
                 Kind::Settle(tag, outcome) => {
                     self.settle(tag, outcome);
                     continue;

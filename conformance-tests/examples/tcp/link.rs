@@ -104,6 +104,13 @@ impl Link {
     }
 }
 
+impl Drop for Link {
+    fn drop(&mut self) {
+        // What is queued is still written, for as long as a close takes.
+        self.monitor.close();
+    }
+}
+
 impl Settle for Link {
     fn settle(&self, tag: u64, outcome: Outcome) {
         // The broker requeues the deliveries of a closed link by itself.
@@ -143,6 +150,8 @@ async fn connect(broker: SocketAddr, open: &Open) -> Result<TcpStream> {
 impl Supervisor {
     async fn run(mut self, mut stream: TcpStream) {
         while self.carry(stream).await.is_err() {
+            // The broker delivers again what was not settled over the lost connection.
+            self.arrived.lost();
             if self.open.role == Role::Requester {
                 // Replies to the calls in flight are lost with the connection. A requester without
                 // a receiver makes no calls.
@@ -152,6 +161,10 @@ impl Supervisor {
                 match connect(self.broker, &self.open).await {
                     Ok(stream) => break stream,
                     Err(_) if self.link.strong_count() == 0 => return,
+                    // The broker refuses for good: the stream ends with its reason.
+                    Err(error) if error.kind() != ErrorKind::Disconnected => {
+                        return self.arrived.push(Err(error.fatal()));
+                    }
                     Err(_) => sleep(RETRY).await,
                 }
             };

@@ -5,7 +5,7 @@ use std::pin::pin;
 
 use futures_util::stream::{StreamExt, unfold};
 use polywire_core::message::CallId;
-use polywire_core::transport::kit::{DeliveryTags, HeldDeliveries};
+use polywire_core::transport::kit::{DeliveryTags, HeldDeliveries, OutcomeEnvelope};
 use polywire_core::transport::{Delivery, Receipt};
 use polywire_core::{Memory, Message, Result, Transport, Window};
 use tokio::io::BufReader;
@@ -57,6 +57,8 @@ async fn host(stream: UnixStream, memory: Memory) -> IoResult<()> {
                             (Ok(()), None) => break Frame { kind: Kind::Accepted, ..refused(None) },
                             (Ok(()), Some(_)) => {}
                         },
+                        // Not claimed, so core never sends it: its fault would have no bound.
+                        Kind::Settle(OutcomeEnvelope::Decline(_)) => return Err(InvalidData.into()),
                         Kind::Settle(outcome) => {
                             if let Some(receipt) = held.release(number) {
                                 receipt.settle(outcome.into_outcome());

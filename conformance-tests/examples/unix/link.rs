@@ -12,8 +12,9 @@ use tokio::io::{AsyncWriteExt, BufReader, copy, sink};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::sleep;
 
-use super::wire::{Frame, Kind, read, write};
+use super::wire::{Frame, Kind, PATIENCE, read, write};
 
 /// An endpoint handle at the broker. Its halves and its receipts hold the link. When the last of
 /// them is dropped, the endpoint handle closes.
@@ -54,8 +55,12 @@ pub(crate) async fn carry(
     link: Weak<Link>,
     mut watch: LinkWatch,
     arrived: DeliveryFeed,
-    mut queued: UnboundedReceiver<QueuedFrame>,
+    queued: UnboundedReceiver<QueuedFrame>,
 ) {
+    // Dropped after the queue, also with the runtime of this task.
+    let _waiting = ClearsUnanswered(link.clone());
+    let mut queued = queued;
+    let mut closed = watch.clone();
     let (mut from, mut to) = stream.into_split();
     let reading = async {
         let receiving = async {
@@ -69,7 +74,8 @@ pub(crate) async fn carry(
                 }
                 arrived.push(delivery(frame, &link));
             }
-            arrived.push(Err(lost()));
+            // A lost connection is not replaced, so this is the end of the stream.
+            arrived.push(Err(lost().fatal()));
         };
         tokio::select! {
             () = receiving => {}
@@ -95,7 +101,26 @@ pub(crate) async fn carry(
         }
         to.shutdown().await
     };
-    drop(tokio::join!(reading, writing));
+    let late = async {
+        closed.closing().await;
+        sleep(PATIENCE).await;
+    };
+    // A broker that does not read, or does not close, keeps no task of a closed transport.
+    tokio::select! {
+        _ = async { tokio::join!(reading, writing) } => {}
+        () = late => {}
+    }
+}
+
+/// Wakes the senders that wait for answers, at the end of their connection.
+struct ClearsUnanswered(Weak<Link>);
+
+impl Drop for ClearsUnanswered {
+    fn drop(&mut self) {
+        if let Some(link) = self.0.upgrade() {
+            link.unanswered().clear();
+        }
+    }
 }
 
 /// The delivery, or the error about a call, that a frame of the broker stands for.
@@ -130,12 +155,20 @@ impl Outbound for Outgoing {
             {
                 // Under the lock, so that answers come in the order of the entries.
                 let mut unanswered = self.0.unanswered();
+                // The end of the connection clears the entries under this lock: none comes later.
+                if self.0.room.is_closed() {
+                    return Err(ended());
+                }
                 frames.send((frame, Some(room))).map_err(|_| ended())?;
                 unanswered.push_back(waiting);
             }
             match answered.await {
                 Ok(Kind::Accepted) => Ok(()),
                 Ok(_) => Err(unroutable(None)),
+                Err(_) if monitor.is_closing() => {
+                    // The broker may have taken it.
+                    Err(Error::new(ErrorKind::Closed, "cannot send: the transport was closed"))
+                }
                 Err(_) => Err(lost()),
             }
         })

@@ -65,6 +65,9 @@ impl<'t, T: Transport> WaitingRetries<'t, T> {
     /// Returns the number of deliveries that wait, without reading them: zero for a source that was
     /// never used.
     ///
+    /// Over RabbitMQ, the number for a service includes declined calls that pause before the next
+    /// server gets them, for about a second at most.
+    ///
     /// Memory counts those of its whole namespace. Over RabbitMQ, the broker counts the messages in
     /// the retry queues that this transport has used since it connected, whichever process has sent
     /// the messages there. There is one such queue for each rounded pause, so a process does not
@@ -76,7 +79,8 @@ impl<'t, T: Transport> WaitingRetries<'t, T> {
     ///
     /// - [`ErrorKind::Unsupported`] if the backend has no delayed retries, as ZeroMQ, or cannot
     ///   count.
-    /// - [`ErrorKind::DeadlineExceeded`] if the broker does not answer within 30 seconds.
+    /// - [`ErrorKind::DeadlineExceeded`] after 30 seconds. Over RabbitMQ the connect timeout comes
+    ///   first, 10 seconds by default, and the error is [`ErrorKind::Disconnected`].
     /// - Any error of the transport.
     pub async fn count(&self) -> Result<u64> {
         let counting = self.transport.waiting_retries(&self.source);

@@ -68,7 +68,8 @@ impl ErrorTexts {
         let text = match (known, code) {
             (Some(known), _) if known.start == message => message.to_owned(),
             (Some(known), _) => format!("{}{message}", known.start),
-            (None, Code::Application) if is_plain => message.to_owned(),
+            // An empty text is no error to a client of Go.
+            (None, Code::Application) if is_plain && !message.is_empty() => message.to_owned(),
             (None, Code::Application) if is_type_name(kind) => format!("{kind}: {message}"),
             (None, _) if is_plain => format!("{OURS}{}: {message}", code.as_str()),
             (None, _) => format!("{OURS}{}.{kind}: {message}", code.as_str()),
@@ -145,6 +146,12 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn error_without_a_text_is_no_success_for_a_client_of_go() {
+        let text = ErrorTexts::standard().text(&Fault::new(Code::Application, ""), "Peer.Add");
+        assert_eq!(text, "Application: ");
     }
 
     #[test]

@@ -53,7 +53,12 @@ impl AmqpLayout for Amqprpc {
     ) -> Result<AmqpMessage> {
         let name = self.wire_name(message.method.as_ref().map_or("", Address::as_str));
         if name.is_empty() || name.len() > NAME_MAX {
-            let text = "cannot call the method: its name has no or more than 255 bytes";
+            let text = "cannot call the method: its name is empty or longer than 255 bytes";
+            return Err(Error::new(ErrorKind::Config, text).with("method", name).unsent());
+        }
+        // The broker takes this `reply_to` for its own, and closes the channel over it.
+        if name == "amq.rabbitmq.reply-to" {
+            let text = "cannot call the method: its name is reserved by RabbitMQ";
             return Err(Error::new(ErrorKind::Config, text).with("method", name).unsent());
         }
         self.check_written(&message)?;

@@ -120,7 +120,8 @@ impl Amqprpc {
     /// Declares the request queue as durable, for a broker that denies queues which are neither
     /// durable nor exclusive. The default is a queue that is not durable, as that of all peers.
     ///
-    /// Every peer of the queue has to declare it so: the broker refuses any other declaration.
+    /// Every peer of the queue has to declare it so: the broker refuses any other declaration. The
+    /// packages of Python and Go have no setting for it.
     #[must_use]
     pub fn durable_queue(self) -> Self {
         Self { is_durable: true, ..self }

@@ -93,11 +93,11 @@ class ServerOfPython:
         self.functions["double"] = lambda argument: 2 * argument
 
     def answer(self, formats, name, body):
+        if name not in self.functions:
+            return None, "unknown function %s" % name
         # Read outside the try: a body that cannot be read has no reply.
         argument = formats.decode(body)
         try:
-            if name not in self.functions:
-                raise LookupError("unknown function %s" % name)
             return self.functions[name](argument), None
         except Exception as error:
             return None, str(error)

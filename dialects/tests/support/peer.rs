@@ -59,7 +59,7 @@ impl Peer {
 }
 
 impl Drop for Peer {
-    /// Ends the process without a farewell.
+    /// Kills the process.
     fn drop(&mut self) {
         // Fails for a process that has ended.
         let _ = self.child.start_kill();

@@ -15,12 +15,13 @@ pub(crate) fn environment(name: &str, check: &str, requirements: &str) -> Result
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let python = folder.join("bin/python");
     if run(Command::new(&python).args(["-c", check])).is_err() {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+        let seconds = INSTALLATION_MAX.as_secs().to_string();
+        let create = [&*seconds, "python3", "-m", "venv"];
+        run(Command::new("timeout").args(create).arg(&folder))?;
         let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
         // A registry that does not answer must not hold the tests.
-        let seconds = INSTALLATION_MAX.as_secs().to_string();
         let mut limited = Command::new("timeout");
-        run(limited.arg(seconds).arg(&python).args(install).arg(requirements))?;
+        run(limited.arg(&seconds).arg(&python).args(install).arg(requirements))?;
     }
     Ok(python)
 }

@@ -222,10 +222,10 @@ impl Troubles<'_> {
             line.contains("queue=polywire.orders") && line.contains("cannot consume; retrying")
         };
         let reading = Reading::once_named(&self.shop.lines, &mark, named).await?;
-        let seen = watch.end();
-        seen.check_ready()?;
         let repair = self.ctl(["set_permissions", USER, ".*", ".*", ".*"]);
         let on = Turn::by(repair, Answer::On, &orders).await?;
+        let seen = watch.end();
+        seen.check_ready()?;
         let turns = [("off", off), ("on again", on)];
         let row = Row { turns: &turns, seen: &seen, reading: &reading };
         self.record("deleted queue that may not be declared", &row)?;
@@ -248,9 +248,9 @@ impl Troubles<'_> {
         };
         let reading = Reading::once_named(&self.shop.lines, &mark, named).await?;
         let canary = Probe::Canary.ask(&self.programs[ORDERS].prober()).await;
+        let on = Turn::by(payments[0].signal("-CONT"), Answer::On, &payments).await?;
         let seen = watch.end();
         seen.check_ready()?;
-        let on = Turn::by(payments[0].signal("-CONT"), Answer::On, &payments).await?;
         let canary = canary.map_or_else(|| "busy".to_owned(), |answer| format!("{answer:?}"));
         self.recorder.figure("canary of the orders beside the slow service", canary);
         let turns = [("silent", off), ("on again", on)];

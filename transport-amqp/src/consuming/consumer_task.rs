@@ -41,6 +41,8 @@ pub(super) struct ConsumerTask<S> {
     pub(super) window: Window,
     /// Health of the handle.
     pub(super) health: EndpointReporter,
+    /// End of the attempts at the first registration.
+    pub(super) opening_limit: Deadline,
     /// Sending side of the buffer.
     pub(super) sender: mpsc::Sender<Result<BufferedDelivery>>,
 }
@@ -72,8 +74,7 @@ impl<S: ConsumedQueue> ConsumerTask<S> {
         mut stopped: oneshot::Receiver<FetchedReceiver>,
     ) {
         let mut ready = Some(ready);
-        // The opening future waits twice as long, so it gets the reason of the last failure.
-        let limit = Deadline::after(self.shared.config.connect_timeout / 2);
+        let limit = self.opening_limit;
         let mut backoff = ReconnectBackoff::new();
         let mut missed = false;
         let mut refusals = RefusalTimer::new(self.shared.config.give_up_after);

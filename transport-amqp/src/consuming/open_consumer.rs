@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use polywire_core::health::{ConnectionState, HealthReporter, PendingCanaries};
 use polywire_core::transport::Receiver;
-use polywire_core::{ErrorKind, Result, Window};
+use polywire_core::{Deadline, ErrorKind, Result, Window};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::common_errors::closed;
@@ -64,6 +64,8 @@ async fn open_deliveries<S: ConsumedQueue>(
     window: Window,
     control: Option<Control>,
 ) -> Result<Deliveries> {
+    // The opening future waits twice as long, so it gets the reason of the last failure.
+    let opening_limit = Deadline::after(shared.config.connect_timeout / 2);
     let name = consumed.queue().name.clone();
     let reserved = shared.consuming_connection.reserve_channels(1);
     let reserved = reserved.map_err(|error| error.with("queue", name))?;
@@ -121,6 +123,7 @@ async fn open_deliveries<S: ConsumedQueue>(
         republisher,
         window,
         health,
+        opening_limit,
         sender,
     };
     let running = async move {

@@ -139,13 +139,14 @@ fn decode_request(
 ) -> Result<Message> {
     let well_formed = native::check_well_formed(raw.properties.headers().as_ref());
     if let Err(error) = well_formed {
-        if raw.properties.reply_to().is_none() {
-            return Err(error);
-        }
         let mut request = AmqpMessage::of(raw);
         // Some of the headers are missing, so none of them counts.
         request.properties = request.properties.with_headers(FieldTable::default());
-        return rejected(decode(request)?, error);
+        // The layout knows which property has the reply address.
+        return match decode(request) {
+            Ok(request) => rejected(request, error),
+            Err(_) => Err(error),
+        };
     }
     let message = decode(AmqpMessage::of(raw))?;
     match limits.check(&message) {

@@ -13,8 +13,8 @@ use crate::topology::queue_spec::QueueSpec;
 /// The retry queues by their origins, so that the deliveries in them can be counted: a broker
 /// cannot be asked for its queues over AMQP.
 ///
-/// The number of entries is bounded: the rounding of delays leaves four queues between a delay and
-/// its double, for each origin.
+/// The rounding of delays leaves four queues between a delay and its double, for each origin. Beyond
+/// [`ORIGINS_MAX`] origins, those are forgotten whose deliveries of this transport have left.
 #[derive(Default)]
 pub(crate) struct UsedRetryQueues(Mutex<FxHashMap<ShortString, Vec<UsedRetryQueue>>>);
 
@@ -29,6 +29,12 @@ impl UsedRetryQueues {
     /// Notes that a delivery from `origin` is about to be sent to `queue`.
     pub(crate) fn note(&self, origin: &ShortString, queue: &QueueSpec, delay: Duration) {
         let mut used = lock(&self.0);
+        if used.len() >= ORIGINS_MAX && !used.contains_key(origin) {
+            used.retain(|_, queues| {
+                queues.retain(|used| used.last_used.elapsed() <= used.delay);
+                !queues.is_empty()
+            });
+        }
         let queues = used.entry(origin.clone()).or_default();
         let last_used = Instant::now();
         match queues.iter_mut().find(|used| used.queue.name == queue.name) {
@@ -55,6 +61,9 @@ impl UsedRetryQueues {
         }
     }
 }
+
+/// Origins that are kept although none of their deliveries waits.
+const ORIGINS_MAX: usize = 1_024;
 
 #[cfg(test)]
 mod tests {

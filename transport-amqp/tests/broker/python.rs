@@ -31,7 +31,7 @@ static PYTHON: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
     let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pika");
     let python = venv.join("bin/python");
     if run(Command::new(&python).args(["-c", "import pika"])).is_err() {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+        run(Command::new("timeout").args(["300", "python3", "-m", "venv"]).arg(&venv))?;
         let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "pika"];
         // A registry that does not answer must not hold the tests.
         run(Command::new("timeout").arg("300").arg(&python).args(install))?;

@@ -41,6 +41,8 @@ pub(super) struct Resends {
     /// no replies. The channel is unbounded: each item was an in-flight call before, and core
     /// bounds those.
     lost: Mutex<Option<UnboundedSender<LostCall>>>,
+    /// Set for a requester, also after the balancer is closed.
+    is_of_requester: bool,
 }
 
 /// A call whose connection was lost before the reply arrived. The reply stream sends the call again
@@ -55,7 +57,13 @@ pub(super) struct LostCall {
 impl Resends {
     /// Creates an empty table. Lost calls are sent to `lost`; without a channel they are dropped.
     pub(super) fn new(lost: Option<UnboundedSender<LostCall>>) -> Arc<Self> {
-        Arc::new(Self { calls: Mutex::default(), lost: Mutex::new(lost) })
+        let is_of_requester = lost.is_some();
+        Arc::new(Self { calls: Mutex::default(), lost: Mutex::new(lost), is_of_requester })
+    }
+
+    /// Returns whether the messages of the balancer are calls, open or closed.
+    pub(super) fn is_of_requester(&self) -> bool {
+        self.is_of_requester
     }
 
     /// Returns whether the messages of the balancer get replies, and it is open.

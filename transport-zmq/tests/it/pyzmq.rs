@@ -27,7 +27,7 @@ static PYTHON: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
     let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pyzmq");
     let python = venv.join("bin/python");
     if run(Command::new(&python).args(["-c", "import zmq"])).is_err() {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+        run(Command::new("timeout").args(["300", "python3", "-m", "venv"]).arg(&venv))?;
         let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "pyzmq"];
         // A registry that does not answer must not hold the tests.
         run(Command::new("timeout").arg("300").arg(&python).args(install))?;
@@ -201,10 +201,10 @@ async fn python_pushes_a_job_and_reads_an_event() {
 }
 
 /// Runs a program that calls `peer` with a socket set up by these lines. Returns its output.
-async fn peer_of(set_up: &str, endpoint: &str) -> Result<String, String> {
+async fn peer_of(set_up: &str, endpoint: &str, ms: u32) -> Result<String, String> {
     let program = format!(
         "import zmq, client\nsocket = zmq.Context.instance().socket(zmq.DEALER)\nsocket.linger = 0\n{set_up}\n\
-         socket.connect('{endpoint}')\nprint(client.call(socket, 'calculator', 'peer', None, 3000))"
+         socket.connect('{endpoint}')\nprint(client.call(socket, 'calculator', 'peer', None, {ms}))"
     );
     let mut command = python().unwrap();
     command.args(["-c", &program]);
@@ -228,10 +228,13 @@ async fn libzmq_authenticates_by_its_key() {
             keys.secret().to_z85()
         )
     };
-    assert_eq!(peer_of(&set_up(&client), &endpoint).await.unwrap(), client.public().to_string());
-    let unknown = peer_of(&set_up(&KeyPair::generate()), &endpoint).await.unwrap_err();
+    assert_eq!(
+        peer_of(&set_up(&client), &endpoint, 30_000).await.unwrap(),
+        client.public().to_string()
+    );
+    let unknown = peer_of(&set_up(&KeyPair::generate()), &endpoint, 3_000).await.unwrap_err();
     assert!(unknown.contains("TimeoutError"), "{unknown}");
-    let unencrypted = peer_of("", &endpoint).await.unwrap_err();
+    let unencrypted = peer_of("", &endpoint, 3_000).await.unwrap_err();
     assert!(unencrypted.contains("TimeoutError"), "{unencrypted}");
 }
 
@@ -263,8 +266,8 @@ async fn libzmq_authenticates_by_its_password() {
     let set_up = |password: &str| {
         format!("socket.plain_username = b'alice'\nsocket.plain_password = b'{password}'")
     };
-    assert_eq!(peer_of(&set_up("secret"), &endpoint).await.unwrap(), "alice");
-    let denied = peer_of(&set_up("wrong"), &endpoint).await.unwrap_err();
+    assert_eq!(peer_of(&set_up("secret"), &endpoint, 30_000).await.unwrap(), "alice");
+    let denied = peer_of(&set_up("wrong"), &endpoint, 3_000).await.unwrap_err();
     assert!(denied.contains("TimeoutError"), "{denied}");
 }
 

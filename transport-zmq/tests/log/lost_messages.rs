@@ -73,6 +73,12 @@ async fn puller_that_leaves_a_pusher_that_binds_is_logged() {
     assert_eq!(lines.wait_for("WARN", PULLER_LEFT).await["count"], "1");
     pushing.close().await.unwrap();
     drop(first);
+    // Another pusher, whose throttle has no line yet, closes before its two pullers.
+    let pushing = builder(Engine::Zeromq).bind("tcp://127.0.0.1:*").build().unwrap();
+    let connecting = Pusher::connect(&pushing, "jobs", MessagePack);
+    let pusher = timeout(PATIENCE, connecting).await.unwrap().unwrap();
+    let _pullers = [pull_from(&pushing, &pusher).await, pull_from(&pushing, &pusher).await];
+    pushing.close().await.unwrap();
     assert_eq!(lines.find(PULLER_LEFT).len(), 1);
 }
 

@@ -81,13 +81,27 @@ fn run_job(
     // A group of its own, so that the programs that it has started are killed as well.
     let mut child =
         command.process_group(0).spawn().with_context(|| format!("cannot start {}", job.name))?;
-    let status = wait_until(&mut child, start + LIMIT)?;
+    let mut guard = end_with_this(child.id())?;
+    let status = wait_until(&mut child, start + LIMIT);
+    // The guard has nothing to end any more. It may have ended by itself.
+    let _ = guard.kill();
+    guard.wait()?;
+    let status = status?;
     let mut text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
     if status.is_none() {
         text.push_str(&format!("\nkilled: it had not ended after {} s\n", LIMIT.as_secs()));
     }
     let is_ok = status.is_some_and(|status| status.success());
     Ok(Outcome::new(&job.name, start.elapsed(), is_ok, text))
+}
+
+/// Starts a process that kills a process group when this process ends, also by Ctrl-C: the group is
+/// not the one of the terminal. The pipe to the guard ends with this process.
+fn end_with_this(group: u32) -> Result<Child> {
+    let mut command = Command::new("sh");
+    command.args(["-c", "read -r _; kill -KILL -- \"-$0\"", &group.to_string()]);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    Ok(command.process_group(0).spawn()?)
 }
 
 /// Waits for a process that leads its process group. Kills the group at `end`, and returns `None`
@@ -121,6 +135,7 @@ fn overlay(command: &mut Command, environment: &[(OsString, Option<OsString>)]) 
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
+    use std::io::{BufRead, BufReader, Read};
 
     use super::*;
 
@@ -130,10 +145,21 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", "sleep 1000 & echo $!; wait"]).process_group(0);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut output = child.stdout.take().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        // The sleeping program runs.
+        output.read_line(&mut String::new()).unwrap();
         assert!(wait_until(&mut child, Instant::now()).unwrap().is_none());
         // The pipe ends when the last program that holds it has ended.
-        std::io::Read::read_to_string(&mut output, &mut String::new()).unwrap();
+        output.read_to_string(&mut String::new()).unwrap();
+    }
+
+    #[test]
+    fn guard_kills_a_group_when_its_pipe_ends() {
+        let mut child = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
+        let mut guard = end_with_this(child.id()).unwrap();
+        drop(guard.stdin.take());
+        assert!(!child.wait().unwrap().success());
+        guard.wait().unwrap();
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! Receiving half of a handle whose deliveries another task reads.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::coop::poll_proceed;
 
 use super::LinkMonitor;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::health::EndpointReporter;
 use crate::transport::{Delivery, Inbound};
 
@@ -22,9 +24,10 @@ use crate::transport::{Delivery, Inbound};
 ///   this handle again. Dropping the value is the same.
 /// - A delivery that arrives after the stop is dropped, and so requeued, too.
 ///
-/// The queue has no bound of its own: the [window](crate::Window) of the handle bounds its
-/// unsettled deliveries, and the calls in flight bound the replies. So the source must respect the
-/// window.
+/// The queue has no bound of its own. The [window](crate::Window) of the handle bounds the
+/// deliveries that have to be settled, if the source respects it and [`DeliveryFeed::lost`] drops
+/// those of a lost connection. The calls in flight bound the replies. Events that need no
+/// settlement have no bound here: a subscriber of them needs a bounded channel.
 ///
 /// ```
 /// use polywire_core::transport::kit::{DeliveryQueue, LinkMonitor};
@@ -43,18 +46,40 @@ use crate::transport::{Delivery, Inbound};
 /// # }
 /// ```
 pub struct DeliveryQueue {
-    deliveries: UnboundedReceiver<Result<Delivery>>,
+    waiting: Arc<Waiting>,
     monitor: LinkMonitor,
     closing: BoxFuture<'static, ()>,
     /// Taken by the stop.
     on_stop: Option<Box<dyn FnOnce() + Send>>,
     health: Option<EndpointReporter>,
+    /// Set once the stream has yielded the reason for its end.
+    has_failed: bool,
 }
 
-/// Side of a [`DeliveryQueue`] for the task that reads. The stream ends when its last clone is
-/// dropped.
-#[derive(Clone)]
-pub struct DeliveryFeed(UnboundedSender<Result<Delivery>>);
+/// Side of a [`DeliveryQueue`] for the task that reads. When its last clone is dropped, the stream
+/// yields a fatal error, unless it had one, and ends.
+pub struct DeliveryFeed(Arc<Waiting>);
+
+/// Items that wait for the reader of a queue.
+#[derive(Default)]
+struct Waiting(Mutex<WaitingItems>);
+
+#[derive(Default)]
+struct WaitingItems {
+    items: VecDeque<Result<Delivery>>,
+    reader: Option<Waker>,
+    /// Clones of the feed.
+    feeds: usize,
+    is_stopped: bool,
+}
+
+impl Waiting {
+    /// Locks the items. No receipt is dropped under the lock, since its settlement is code of the
+    /// backend.
+    fn lock(&self) -> MutexGuard<'_, WaitingItems> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl DeliveryQueue {
     /// Creates both sides. `on_stop` is called once, at the stop or the drop, and must not wait: it
@@ -64,10 +89,12 @@ impl DeliveryQueue {
         monitor: &LinkMonitor,
         on_stop: impl FnOnce() + Send + 'static,
     ) -> (DeliveryFeed, Self) {
-        let (feed, deliveries) = unbounded_channel();
+        let waiting = Arc::<Waiting>::default();
+        waiting.lock().feeds = 1;
         let (monitor, closing) = (monitor.clone(), monitor.when_closing());
         let on_stop: Option<Box<dyn FnOnce() + Send>> = Some(Box::new(on_stop));
-        (DeliveryFeed(feed), Self { deliveries, monitor, closing, on_stop, health: None })
+        let feed = DeliveryFeed(waiting.clone());
+        (feed, Self { waiting, monitor, closing, on_stop, health: None, has_failed: false })
     }
 
     /// Sets the reporter of the handle's health, which then counts the deliveries and learns of the
@@ -83,8 +110,46 @@ impl DeliveryFeed {
     /// Adds a delivery, or an error about one or all calls. It wakes the reader of the stream, and
     /// does not wait.
     pub fn push(&self, item: Result<Delivery>) {
-        // Without a reader the delivery is dropped here, and its receipt requeues it.
-        let _ = self.0.send(item);
+        let mut waiting = self.0.lock();
+        if waiting.is_stopped {
+            drop(waiting);
+            // The receipt of a delivery requeues it.
+            return drop(item);
+        }
+        waiting.items.push_back(item);
+        let reader = waiting.reader.take();
+        drop(waiting);
+        reader.into_iter().for_each(Waker::wake);
+    }
+
+    /// Drops the deliveries of a lost connection that wait and have to be settled: their source
+    /// delivers them again. Replies and errors stay. Call it before the first push of the next
+    /// connection.
+    pub fn lost(&self) {
+        let mut waiting = self.0.lock();
+        let (lost, kept): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut waiting.items)
+            .into_iter()
+            .partition(|item| matches!(item, Ok(delivery) if delivery.receipt.is_some()));
+        waiting.items = kept;
+        drop(waiting);
+        drop(lost);
+    }
+}
+
+impl Clone for DeliveryFeed {
+    fn clone(&self) -> Self {
+        self.0.lock().feeds += 1;
+        Self(self.0.clone())
+    }
+}
+
+impl Drop for DeliveryFeed {
+    fn drop(&mut self) {
+        let mut waiting = self.0.lock();
+        waiting.feeds -= 1;
+        let reader = if waiting.feeds == 0 { waiting.reader.take() } else { None };
+        drop(waiting);
+        reader.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -96,11 +161,27 @@ impl Stream for DeliveryQueue {
         if self.monitor.is_closing() || self.closing.as_mut().poll(cx).is_ready() {
             return Poll::Ready(None);
         }
-        let next = self.deliveries.poll_recv(cx);
-        if let (Poll::Ready(Some(Ok(_))), Some(health)) = (&next, &self.health) {
+        let budget = ready!(poll_proceed(cx));
+        let (next, is_stopped) = {
+            let mut waiting = self.waiting.lock();
+            let next = waiting.items.pop_front();
+            if next.is_none() && waiting.feeds > 0 && !waiting.is_stopped {
+                waiting.reader = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            (next, waiting.is_stopped)
+        };
+        budget.made_progress();
+        let ends_without_reason = next.is_none() && !is_stopped && !self.has_failed;
+        let next = next.or_else(|| {
+            let text = "cannot receive: the task that reads the connection has ended";
+            ends_without_reason.then(|| Err(Error::new(ErrorKind::Closed, text).fatal()))
+        });
+        self.has_failed |= matches!(&next, Some(Err(error)) if error.is_fatal());
+        if let (Some(Ok(_)), Some(health)) = (&next, &self.health) {
             health.count_received();
         }
-        next
+        Poll::Ready(next)
     }
 }
 
@@ -112,8 +193,12 @@ impl Inbound for DeliveryQueue {
         if let Some(on_stop) = self.on_stop.take() {
             on_stop();
         }
-        self.deliveries.close();
-        while self.deliveries.try_recv().is_ok() {}
+        let dropped = {
+            let mut waiting = self.waiting.lock();
+            waiting.is_stopped = true;
+            std::mem::take(&mut waiting.items)
+        };
+        drop(dropped);
     }
 
     fn health(&self) -> Option<EndpointReporter> {
@@ -197,6 +282,35 @@ mod tests {
             feed.push(delivery(&frames, 4));
             assert_eq!(frames.take(), ["Requeue 4"]);
         }
+    }
+
+    #[tokio::test]
+    async fn lost_connection_drops_what_its_source_delivers_again() {
+        let (frames, feed, queue) = open(&LinkMonitor::new());
+        let mut receiver = Receiver::new(queue);
+        feed.push(delivery(&frames, 1));
+        feed.push(Ok(Delivery::settled(Message::new("reply"))));
+        feed.lost();
+        assert_eq!(frames.take(), ["Requeue 1"]);
+        feed.push(delivery(&frames, 2));
+        assert_eq!(receiver.next().await.unwrap().unwrap().message.body.len(), 5);
+        receiver.next().await.unwrap().unwrap().receipt.ack();
+        assert_eq!(frames.take(), ["Ack 2"]);
+    }
+
+    #[tokio::test]
+    async fn end_of_the_reading_task_is_a_fatal_error() {
+        let (_frames, feed, queue) = open(&LinkMonitor::new());
+        let mut receiver = Receiver::new(queue);
+        let other = feed.clone();
+        drop(feed);
+        let waiting = tokio::spawn(async move {
+            let error = receiver.next().await.unwrap().unwrap_err();
+            (error.is_fatal() && error.kind() == ErrorKind::Closed, receiver.next().await.is_none())
+        });
+        tokio::task::yield_now().await;
+        drop(other);
+        assert_eq!(waiting.await.unwrap(), (true, true));
     }
 
     #[tokio::test]

@@ -71,7 +71,7 @@ impl EnvelopeLimits {
     /// # Errors
     ///
     /// [`ErrorKind::Codec`] if [`check`](Self::check) would have refused the message.
-    pub(super) fn check_decoded(&self, message: &Message) -> Result<()> {
+    pub fn check_decoded(&self, message: &Message) -> Result<()> {
         let excess = self.message.excess(message).or_else(|| self.excess_of_head(message));
         if let Some((what, size, max)) = excess {
             return Err(exceeded(what, size as u64, max));

@@ -29,6 +29,10 @@ pub(super) struct Seen {
     pub(super) off: Vec<&'static str>,
     /// The longest time that a program took to answer that it lives.
     pub(super) slowest: Duration,
+    /// The moment of the question whether the program lives, while it has no answer.
+    asked: Option<Instant>,
+    /// The names of the watched programs that have not answered that they are ready.
+    unanswered: Vec<&'static str>,
 }
 
 /// Pause between two questions.
@@ -39,7 +43,9 @@ const LIVE_MAX: Duration = Duration::from_secs(30);
 impl Watch {
     /// Asks `programs` for their readiness from now on, and `living` whether it lives.
     pub(super) fn begin(programs: &[&Program], living: &Program) -> Self {
-        let (mut asking, seen) = (JoinSet::new(), Arc::<Mutex<Seen>>::default());
+        let unanswered = programs.iter().map(|program| program.name).collect();
+        let seen = Arc::new(Mutex::new(Seen { unanswered, ..Seen::default() }));
+        let mut asking = JoinSet::new();
         for program in programs {
             asking.spawn(ask_ready(program.prober(), seen.clone()));
         }
@@ -50,7 +56,11 @@ impl Watch {
     /// Ends the watch, and returns the answers so far.
     pub(super) fn end(mut self) -> Seen {
         self.asking.abort_all();
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(asked) = seen.asked {
+            seen.note_live(asked.elapsed());
+        }
+        seen
     }
 }
 
@@ -68,6 +78,7 @@ async fn ask_ready(prober: Prober, seen: Arc<Mutex<Seen>>) {
 async fn ask_live(prober: Prober, seen: Arc<Mutex<Seen>>) {
     loop {
         let start = Instant::now();
+        seen.lock().unwrap_or_else(PoisonError::into_inner).asked = Some(start);
         // A program that does not live makes the scenario fail elsewhere.
         let _ = prober.status("/live", LIVE_MAX).await;
         seen.lock().unwrap_or_else(PoisonError::into_inner).note_live(start.elapsed());
@@ -76,20 +87,25 @@ async fn ask_live(prober: Prober, seen: Arc<Mutex<Seen>>) {
 }
 
 impl Seen {
-    /// Checks that the programs have answered, and each time that they are ready.
+    /// Checks that each program has answered, and each time that it is ready.
     ///
     /// # Errors
     ///
-    /// If none has answered. If one was not ready, with the names.
+    /// If one has not answered, or was not ready, with the names.
     pub(super) fn check_ready(&self) -> Result<()> {
         ensure!(self.on > 0, "no program has answered whether it is ready");
         ensure!(self.off.is_empty(), "programs beside the trouble are not ready: {:?}", self.off);
+        let names = &self.unanswered;
+        ensure!(names.is_empty(), "programs have not answered that they are ready: {names:?}");
         Ok(())
     }
 
     fn note(&mut self, name: &'static str, answer: Option<Answer>) {
         match answer {
-            Some(Answer::On) => self.on += 1,
+            Some(Answer::On) => {
+                self.on += 1;
+                self.unanswered.retain(|other| *other != name);
+            }
             Some(Answer::Off) => self.off.push(name),
             Some(Answer::Silent | Answer::Gone) | None => {}
         }
@@ -97,6 +113,7 @@ impl Seen {
 
     fn note_live(&mut self, time: Duration) {
         self.slowest = self.slowest.max(time);
+        self.asked = None;
     }
 }
 
@@ -127,6 +144,11 @@ mod tests {
         assert_eq!(seen.to_string(), "watched: 2 answers ready and 1 not; ");
         assert_eq!(seen.check_ready().unwrap_err().to_string(), NOT_READY);
         assert!(Seen::default().check_ready().is_err() && Seen::default().to_string().is_empty());
-        Seen { off: Vec::new(), ..seen }.check_ready().unwrap();
+        let mut seen = Seen { off: Vec::new(), unanswered: vec!["orders", "mailer"], ..seen };
+        seen.note("orders", Some(Answer::On));
+        let missing = "programs have not answered that they are ready: [\"mailer\"]";
+        assert_eq!(seen.check_ready().unwrap_err().to_string(), missing);
+        seen.note("mailer", Some(Answer::On));
+        seen.check_ready().unwrap();
     }
 }

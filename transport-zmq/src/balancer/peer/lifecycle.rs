@@ -60,7 +60,7 @@ impl PeerConnection {
         };
         let count = losses.note();
         match count {
-            Some(count) if self.state.resends.gets_replies() => {
+            Some(count) if self.state.resends.is_of_requester() => {
                 tracing::warn!(endpoint, calls, reason, count, "connection lost");
             }
             Some(count) => {
