@@ -13,8 +13,9 @@ use crate::topology::queue_spec::QueueSpec;
 /// The retry queues by their origins, so that the deliveries in them can be counted: a broker
 /// cannot be asked for its queues over AMQP.
 ///
-/// The rounding of delays leaves four queues between a delay and its double, for each origin. Beyond
-/// [`ORIGINS_MAX`] origins, those are forgotten whose deliveries of this transport have left.
+/// The rounding of delays leaves four queues between a delay and its double, for each origin.
+/// Beyond [`ORIGINS_MAX`] origins, those are forgotten whose deliveries of this transport have
+/// left.
 #[derive(Default)]
 pub(crate) struct UsedRetryQueues(Mutex<FxHashMap<ShortString, Vec<UsedRetryQueue>>>);
 

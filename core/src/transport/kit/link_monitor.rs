@@ -149,8 +149,8 @@ impl LinkWatch {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Closed`], unsent, if the connection is being closed, or if its monitor is dropped
-    /// before the connection is ready. If it was ready at the drop, there is no error.
+    /// [`ErrorKind::Closed`], unsent, if the connection is being closed, or if its monitor is
+    /// dropped before the connection is ready. If it was ready at the drop, there is no error.
     pub async fn ready(&mut self) -> Result<()> {
         let settled = |phase: &LinkPhase| matches!(phase, LinkPhase::Ready | LinkPhase::Closing);
         let is_ready = self.phase.wait_for(settled).await.is_ok_and(|phase| !phase.is_closing());

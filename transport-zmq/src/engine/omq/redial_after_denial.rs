@@ -15,8 +15,8 @@ use crate::engine::admission_log::AdmissionLog;
 use crate::lock::lock;
 
 /// Dials each endpoint again, 5 seconds after its peer has rejected the handshake: the peer may be
-/// reconfigured. Records refusals and their ends, and logs peers whose messages are too large. Runs until the socket is closed, and holds the
-/// socket.
+/// reconfigured. Records refusals and their ends, and logs peers whose messages are too large. Runs
+/// until the socket is closed, and holds the socket.
 ///
 /// `connected` lists the endpoints of the socket. An endpoint that has left the list is not dialed
 /// any more. `events` begin before the socket connects.
