@@ -24,9 +24,9 @@ const OPERATIONS: usize = 1_000;
 
 /// A loop over calls that fail at once leaves other tasks their turns.
 ///
-/// Checked with calls and one-way calls over the limit of a body, to a service without a server,
-/// of a method without a valid name, and over a closed transport. Each loop gets one turn, in which
-/// it must not come to its end.
+/// Checked with calls and one-way calls over the limit of a body, of a method without a valid name,
+/// and over a closed transport, and with calls to a service without a server. Each loop gets one
+/// turn, in which it must not come to its end.
 ///
 /// A backend that has to ask a peer or a broker for the failure ends the turn by waiting.
 ///
@@ -51,7 +51,11 @@ pub async fn failing_calls_leave_other_tasks_their_turns(context: &TestContext) 
     let transport = context.calling().await?;
     let missing = Client::connect(&transport, "missing", MessagePack).timeout(PATIENCE);
     let missing = in_time(missing).await?;
-    calls_leave_turns("to a service without a server", "echo", &missing).await?;
+    leaves_turns("calls to a service without a server", move || {
+        let client = missing.clone();
+        async move { client.call::<u32>("echo", &1).await.is_err() }
+    })
+    .await?;
     let client = context.client_on(&transport).await?;
     calls_leave_turns("of a method without a valid name", "no address!", &client).await?;
     in_time(transport.close()).await?;
