@@ -99,7 +99,7 @@ fn run_job(
 /// not the one of the terminal. The pipe to the guard ends with this process.
 fn end_with_this(group: u32) -> Result<Child> {
     let mut command = Command::new("sh");
-    command.args(["-c", "read -r _; kill -KILL -- \"-$0\"", &group.to_string()]);
+    command.args(["-c", "read -r _; kill -s KILL -- \"-$0\"", &group.to_string()]);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     Ok(command.process_group(0).spawn()?)
 }
