@@ -57,7 +57,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     handle.drain().await;
     serving.await??;
-    println!("drained: {} calls", handle.stats().answered);
+    println!("drained: {} calls were answered", handle.stats().answered);
     amqp.close().await?;
     Ok(())
 }

@@ -218,7 +218,7 @@ pub(crate) const JSON_RPC: Example = Example {
         all("4 + 5 = 9"),
         all("subtract: MethodNotFound: *"),
         all("an unknown service is unroutable: true"),
-        all("drained: 6 calls"),
+        all("drained: 5 calls were answered"),
     ],
 };
 
