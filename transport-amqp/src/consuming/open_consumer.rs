@@ -153,7 +153,12 @@ async fn check_dead_letters(
     // Queues whose names leave no room were refused, or have no dead letters.
     let Ok(dead_letters) = queue.dead_letter_queue() else { return Ok(()) };
     let checking = async {
-        if dead_letters.exists(&connection.channel().await?).await? {
+        let exists = match dead_letters.exists(&connection.channel().await?).await {
+            // RabbitMQ 4.3 answers so for a missing queue that the user may not declare.
+            Err(error) if error.kind() == ErrorKind::Denied => false,
+            exists => exists?,
+        };
+        if exists {
             return declare(connection, &dead_letters).await;
         }
         // A program that declares nothing has said so.

@@ -69,9 +69,10 @@ async fn refused_exchange_fails_no_other_message() {
 
 async fn refused_topic_fails_no_other_event() {
     let (node, url) = with_alice([".*", ".*", ".*"]);
-    node.ctl(&["set_topic_permissions", "alice", "polywire.events.topics", "^good", ".*"]).unwrap();
     let amqp = Amqp::connect(&url).await.unwrap();
     let publisher = publisher(&amqp, "topics").await;
+    // RabbitMQ 4.3 takes permissions for an exchange that exists alone.
+    node.ctl(&["set_topic_permissions", "alice", "polywire.events.topics", "^good", ".*"]).unwrap();
     let numbers: Vec<u32> = (0..50).collect();
     for _ in 0..5 {
         let good = numbers.iter().map(|n| publisher.publish("good.a", n));
