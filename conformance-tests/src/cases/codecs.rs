@@ -14,6 +14,7 @@ use polywire_core::{
 use serde::{Deserialize, Serialize};
 
 use super::receive::{next_event, next_job};
+use super::refusal::error_of;
 use super::request::raw_request;
 use crate::context::TestContext;
 use crate::context::running_server::RunningServer;
@@ -269,14 +270,6 @@ pub async fn event_with_a_number_beyond_json_is_unsent(context: &TestContext) ->
         is_same(number, *next_event(&mut events).await?)?;
     }
     Ok(())
-}
-
-/// The error on this side that a call failed with.
-fn error_of<T>(outcome: &Result<T, CallError>) -> Option<&Error> {
-    match outcome {
-        Err(CallError::Failed(error)) => Some(error),
-        _ => None,
-    }
 }
 
 /// Checks that a message failed in its codec, and was not sent.

@@ -1,6 +1,6 @@
-//! The refusal of an operation that a backend lacks the capability for.
+//! The error of an operation, and its refusal for want of a capability.
 
-use polywire_core::{Error, ErrorKind};
+use polywire_core::{CallError, Error, ErrorKind};
 
 use crate::verdict::{Failure, Verdict};
 
@@ -51,5 +51,13 @@ pub(super) fn supported_unless_lacking(
                 "{capability} is there, and asking for it failed as {refusal}"
             )))
         }
+    }
+}
+
+/// The error on this side that a call failed with.
+pub(super) fn error_of<T>(outcome: &Result<T, CallError>) -> Option<&Error> {
+    match outcome {
+        Err(CallError::Failed(error)) => Some(error),
+        _ => None,
     }
 }

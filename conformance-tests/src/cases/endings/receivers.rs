@@ -1,4 +1,4 @@
-//! Workers that end while jobs are on their way to them.
+//! Workers that end while jobs are on their way to them, and receivers that log what arrives.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::future::{join, join_all};
 use polywire_codec::MessagePack;
 use polywire_core::worker::WorkHandle;
-use polywire_core::{AnyTransport, Pusher, Transport, Window, Worker};
+use polywire_core::{AnyTransport, Pusher, Subscriber, Transport, Window, Worker};
 use tokio::sync::Notify;
 
 use crate::cases::outages::cuts::{nothing_is_lost, outcome_of};
@@ -128,4 +128,24 @@ impl LoggingWorker {
         let task = AbortOnDrop::new(tokio::spawn(work));
         Ok(Self { handle, transport, _task: task })
     }
+}
+
+/// Starts a subscriber to all events that logs the effect of each, until the result is dropped.
+///
+/// # Errors
+///
+/// [`Failure::Failed`](crate::Failure::Failed), if it cannot be bound.
+pub(super) async fn log_events(
+    context: &TestContext,
+    log: &Arc<OperationLog>,
+) -> Verdict<AbortOnDrop> {
+    let mut events: Subscriber<u64> = context.subscriber(["#"]).await?;
+    let seen = log.clone();
+    Ok(AbortOnDrop::new(tokio::spawn(async move {
+        while let Some(event) = events.next().await {
+            if let Ok(event) = event {
+                seen.effect(*event);
+            }
+        }
+    })))
 }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polywire_codec::MessagePack;
-use polywire_core::{CallError, Error, ErrorKind, Publisher, Pusher, Subscriber};
+use polywire_core::{Error, ErrorKind, Publisher, Pusher};
 use tokio::runtime::Runtime;
 use tokio::task::spawn_blocking;
 
-use super::receivers::LoggingWorker;
+use super::receivers::{LoggingWorker, log_events};
 use crate::cases::outages::cuts::{nothing_is_lost, outcome_of};
+use crate::cases::refusal::error_of;
 use crate::cases::services::counting;
-use crate::cases::task::AbortOnDrop;
 use crate::context::TestContext;
 use crate::names::{CHANNEL, QUEUE};
 use crate::operation_log::{OperationLog, OperationOutcome};
@@ -102,15 +102,7 @@ pub async fn job_after_the_end_of_its_runtime_is_closed(context: &TestContext) -
 pub async fn event_after_the_end_of_its_runtime_is_closed(context: &TestContext) -> Verdict {
     context.require("pubsub", |can| can.pubsub).await?;
     let log = Arc::new(OperationLog::new());
-    let mut events: Subscriber<u64> = context.subscriber(["#"]).await?;
-    let seen = log.clone();
-    let _reading = AbortOnDrop::new(tokio::spawn(async move {
-        while let Some(event) = events.next().await {
-            if let Ok(event) = event {
-                seen.effect(*event);
-            }
-        }
-    }));
+    let _reading = log_events(context, &log).await?;
     let shared = log.clone();
     let (_transport, publisher) = opened_elsewhere(context, move |context| async move {
         let transport = context.calling().await?;
@@ -166,14 +158,6 @@ where
 async fn has_its_effect(log: &OperationLog, id: u64) -> Verdict {
     log.finish(id, OperationOutcome::Acknowledged);
     eventually("the first message has its effect", || log.summary().lost == 0).await
-}
-
-/// The error on this side that a call failed with.
-fn error_of<T>(outcome: &Result<T, CallError>) -> Option<&Error> {
-    match outcome {
-        Err(CallError::Failed(error)) => Some(error),
-        _ => None,
-    }
 }
 
 /// Returns whether an error says that nothing was sent, because the sender is closed.

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use polywire_codec::MessagePack;
-use polywire_core::{Publisher, Pusher, Subscriber};
+use polywire_core::{Publisher, Pusher};
 
-use super::receivers::LoggingWorker;
+use super::receivers::{LoggingWorker, log_events};
 use crate::cases::outages::cuts::nothing_is_lost;
 use crate::cases::services::counting;
-use crate::cases::task::AbortOnDrop;
 use crate::context::TestContext;
 use crate::names::{CHANNEL, QUEUE};
 use crate::operation_log::{OperationLog, OperationOutcome};
@@ -76,15 +75,7 @@ pub async fn job_of_a_dropped_pusher_is_done(context: &TestContext) -> Verdict {
 pub async fn event_of_a_dropped_publisher_arrives(context: &TestContext) -> Verdict {
     context.require("pubsub", |can| can.pubsub).await?;
     let log = Arc::new(OperationLog::new());
-    let mut events: Subscriber<u64> = context.subscriber(["#"]).await?;
-    let seen = log.clone();
-    let _reading = AbortOnDrop::new(tokio::spawn(async move {
-        while let Some(event) = events.next().await {
-            if let Ok(event) = event {
-                seen.effect(*event);
-            }
-        }
-    }));
+    let _reading = log_events(context, &log).await?;
     for _ in 0..SENDERS {
         let id = log.attempt();
         let transport = context.calling().await?;
